@@ -1,0 +1,292 @@
+"""The optimizer's contract: four verbs, and what may be relied on.
+
+    next_job() -> Job | None          None: nothing to start until a running job ends
+    observe(Report) -> Verdict        a measurement of a job; STOP asks the runner to end the job early
+    finish(job_id, JobEnd)            completed, failed, cancelled, lost
+    best() -> list[Incumbent]         one entry, or the Pareto set
+
+Decisions follow from facts alone: the jobs given out, the reports and ends observed, in their order, the
+problem and its seed. `next_job` therefore splits in two: `_propose` decides and changes nothing, `_record`
+takes the job into the books. A restarted study hands the recorded jobs to `replay` instead of deciding them
+again, and from there on every decision is the one that the crashed study would have made, bit for bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from optimizers.errors import OptimizerError
+from tunewright.space import Config, SearchSpace
+from tunewright.study import Fidelity, Objective
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an optimizer has to solve.
+
+    Attributes:
+        max_trials: configurations that it may start; None sets no limit.
+        seed: of every random draw.
+    """
+
+    space: SearchSpace
+    objectives: Sequence[Objective]
+    fidelity: Fidelity
+    max_trials: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One leg of a trial: run `config` from resource `start` to resource `end`.
+
+    Attributes:
+        id: counts up from 0 within a study.
+        trial: counts up from 0 within a study; several jobs may continue one trial.
+        rung, bracket: where it stands in a multi-fidelity ladder; None outside of one.
+        why: reasons in numbers, for people (JSON values).
+    """
+
+    id: int
+    trial: int
+    config: Config
+    start: float
+    end: float
+    rung: int | None = None
+    bracket: int | None = None
+    why: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One measurement of a trial at one resource; objectives are finite."""
+
+    job: int
+    trial: int
+    resource: float
+    metrics: Mapping[str, float]
+
+
+class JobEnd(StrEnum):
+    """How a job ended. `lost`: its worker died too often; `cancelled`: stopped from outside or by a verdict."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class Verdict(StrEnum):
+    """What an optimizer thinks of a job that still runs."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """A trial that is best, or one of the Pareto set.
+
+    Attributes:
+        resource: at which `metrics` were measured.
+    """
+
+    trial: int
+    config: Config
+    resource: float
+    metrics: Mapping[str, float]
+
+
+@dataclass
+class Trial:
+    """An optimizer's own record of a trial.
+
+    Attributes:
+        reports: resource -> metrics, in order of arrival; the first report at a resource counts.
+        running: id of its job that has not ended; None between jobs.
+        end: how its last job ended; None before that.
+        completed: resource up to which it has completed jobs.
+    """
+
+    id: int
+    config: Config
+    reports: dict[float, Mapping[str, float]] = field(default_factory=dict)
+    running: int | None = None
+    end: JobEnd | None = None
+    completed: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        return self.end in (JobEnd.FAILED, JobEnd.LOST)
+
+    @property
+    def resource(self) -> float:
+        """Largest resource reported; 0 before the first report."""
+        return max(self.reports, default=0.0)
+
+
+class Settings(BaseModel):
+    """Base of the optimizers' settings; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Optimizer(ABC):
+    """Base of all optimizers: the book-keeping of trials and jobs that they share.
+
+    What may be relied on:
+        - one thread at a time; no verb blocks on anything but arithmetic;
+        - `next_job` that returns None has changed nothing; ask again after the next `finish`;
+        - `observe` of a resource that the trial has reported already is ignored, as is a report of an unknown job's trial;
+        - `finish` ends a job once; ending it again raises;
+        - a failed or lost trial is never continued and never the incumbent;
+        - the order of `observe` calls between two `next_job` calls does not matter for trials' own records.
+
+    Subclasses implement `_propose`, and `_on_record`, `_on_report`, `_on_finish` where they keep books of their own.
+    """
+
+    name: ClassVar[str]
+    settings_model: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, problem: Problem, settings: Settings | None = None) -> None:
+        self.problem = problem
+        self.settings = self.settings_model() if settings is None else settings
+        self.trials: list[Trial] = []
+        self.jobs: list[Job] = []
+        self.running: dict[int, Job] = {}
+
+    def next_job(self) -> Job | None:
+        """The next job to start, or None while there is nothing to start until a running job ends."""
+        job = self._propose()
+        if job is not None:
+            self._record(job)
+        return job
+
+    def replay(self, job: Job) -> None:
+        """Take a job from the journal into the books, as if `next_job` had just returned it.
+
+        Raises:
+            OptimizerError: its id or trial is not the one that comes next.
+        """
+        self._record(job)
+
+    def observe(self, report: Report) -> Verdict:
+        """Take in a measurement.
+
+        Raises:
+            OptimizerError: no such trial.
+        """
+        if not 0 <= report.trial < len(self.trials):
+            raise OptimizerError(f"report for trial {report.trial}: this study has {len(self.trials)} trials")
+        trial = self.trials[report.trial]
+        if report.resource in trial.reports:
+            return Verdict.CONTINUE
+        trial.reports[report.resource] = dict(report.metrics)
+        return self._on_report(trial, report)
+
+    def finish(self, job_id: int, end: JobEnd) -> None:
+        """End a job.
+
+        Raises:
+            OptimizerError: it is not running.
+        """
+        if job_id not in self.running:
+            raise OptimizerError(f"job {job_id} is not running")
+        job = self.running.pop(job_id)
+        trial = self.trials[job.trial]
+        trial.running = None
+        trial.end = end
+        if end is JobEnd.COMPLETED:
+            trial.completed = job.end
+        self._on_finish(job, trial, end)
+
+    def best(self) -> list[Incumbent]:
+        """The incumbent (one objective) or the Pareto set (several), best first.
+
+        Only measurements at the largest resource to which a job has completed are compared, so that a lucky early
+        report never beats a whole training. Among them those that keep all constraints come first.
+        """
+        return best_trials(self.trials, self.problem.objectives)
+
+    def rng(self, *stream: int) -> np.random.Generator:
+        """A random generator that depends on the seed and on `stream` alone: one decision, one stream."""
+        return np.random.default_rng([self.problem.seed, *stream])
+
+    @property
+    def may_start_trial(self) -> bool:
+        """Whether the budget allows a new configuration."""
+        return self.problem.max_trials is None or len(self.trials) < self.problem.max_trials
+
+    def _new_trial(self, config: Config, end: float, **fields: Any) -> Job:
+        return Job(id=len(self.jobs), trial=len(self.trials), config=config, start=0.0, end=end, **fields)
+
+    def _continue(self, trial: Trial, start: float, end: float, **fields: Any) -> Job:
+        return Job(id=len(self.jobs), trial=trial.id, config=trial.config, start=start, end=end, **fields)
+
+    def _record(self, job: Job) -> None:
+        if job.id != len(self.jobs):
+            raise OptimizerError(f"job {job.id} is out of order; {len(self.jobs)} comes next")
+        if job.trial > len(self.trials):
+            raise OptimizerError(f"trial {job.trial} is out of order; {len(self.trials)} comes next")
+        if job.trial == len(self.trials):
+            self.trials.append(Trial(id=job.trial, config=job.config))
+        trial = self.trials[job.trial]
+        if trial.running is not None:
+            raise OptimizerError(f"trial {job.trial} already runs as job {trial.running}")
+        self.jobs.append(job)
+        self.running[job.id] = job
+        trial.running = job.id
+        self._on_record(job)
+
+    @abstractmethod
+    def _propose(self) -> Job | None:
+        """Decide the next job without changing any state that a later decision reads."""
+
+    def _on_record(self, job: Job) -> None:
+        """A job was given out."""
+
+    def _on_report(self, trial: Trial, report: Report) -> Verdict:
+        """A new measurement stands in `trial.reports`."""
+        return Verdict.CONTINUE
+
+    def _on_finish(self, job: Job, trial: Trial, end: JobEnd) -> None:
+        """A job ended."""
+
+
+def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """The objectives to optimise as losses: smaller is better; constraints left out."""
+    return tuple(o.sign * metrics[o.metric] for o in objectives if o.bound is None)
+
+
+def violation(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> float:
+    """Sum of how far constraints are missed; 0 when all hold."""
+    return sum(max(0.0, o.sign * (metrics[o.metric] - o.bound)) for o in objectives if o.bound is not None)
+
+
+def best_trials(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Incumbent]:
+    """Incumbent or Pareto set of a list of trials; see `Optimizer.best`."""
+    sound = [trial for trial in trials if trial.reports and not trial.failed]
+    if not sound:
+        return []
+    top = max(trial.completed for trial in sound) or max(trial.resource for trial in sound)
+    measured = [Incumbent(trial.id, trial.config, top, trial.reports[top]) for trial in sound if top in trial.reports]
+    if not measured:
+        return []
+    least = min(violation(i.metrics, objectives) for i in measured)
+    allowed = [i for i in measured if violation(i.metrics, objectives) <= least]
+    values = {i.trial: losses(i.metrics, objectives) for i in allowed}
+    if len(next(iter(values.values()))) == 1:
+        return [min(allowed, key=lambda i: (values[i.trial], i.trial))]
+    front = [i for i in allowed if not any(_dominates(values[j.trial], values[i.trial]) for j in allowed)]
+    return sorted(front, key=lambda i: (values[i.trial], i.trial))
+
+
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))

@@ -1,0 +1,63 @@
+"""What users import: the vocabulary of tuning, and the way to the service.
+
+Spaces, objectives, studies and the workload contract are plain data and one base class; the client and the
+command line talk to a running service over REST. This package imports no other room of Tunewright and nothing
+heavier than NumPy, so that a training project can depend on it.
+"""
+
+from tunewright.errors import (
+    ApiError,
+    ConnectionFailed,
+    ReportError,
+    SpaceError,
+    SpecError,
+    TrialStopped,
+    TunewrightError,
+    WorkloadError,
+)
+from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace
+from tunewright.study import (
+    Budget,
+    Fidelity,
+    Objective,
+    OptimizerSpec,
+    Resources,
+    StudySpec,
+    StudyState,
+    TrialLimits,
+    TrialState,
+)
+from tunewright.workload import Checkpoint, Leg, Report, Workload
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ApiError",
+    "Budget",
+    "Categorical",
+    "Checkpoint",
+    "Config",
+    "ConnectionFailed",
+    "Fidelity",
+    "Float",
+    "Int",
+    "Leg",
+    "Objective",
+    "OptimizerSpec",
+    "Ordinal",
+    "Report",
+    "ReportError",
+    "Resources",
+    "SearchSpace",
+    "SpaceError",
+    "SpecError",
+    "StudySpec",
+    "StudyState",
+    "TrialLimits",
+    "TrialState",
+    "TrialStopped",
+    "TunewrightError",
+    "Workload",
+    "WorkloadError",
+    "__version__",
+]

@@ -1,0 +1,182 @@
+"""The process in which a workload runs: `python -m tunewright.child`, started by a worker for each trial it runs.
+
+It needs nothing but `tunewright` and the workload's own packages, so it can be any interpreter. It speaks JSON
+lines: messages come in on standard input, answers go out on the file descriptor named by TUNEWRIGHT_CHANNEL.
+Standard output and error stay the workload's own and end in the trial's log.
+
+    in                                          out
+    {"type": "describe", "references": [...]}   {"type": "described", "workloads": [...], "problems": {...}}
+    {"type": "leg", ...}                        {"type": "report", "resource": r, "metrics": {...}}
+    {"type": "stop"}                            {"type": "checkpoint", "resource": r, "directory": path}
+    {"type": "saved", "problem": null}          {"type": "ended", "outcome": o, "problem": ..., "traceback": ...}
+
+After "ended" the process waits for its next leg, so that one import of a large library serves many legs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunewright.errors import ReportError, TrialStopped, WorkloadError
+from tunewright.study import finite
+from tunewright.workload import Checkpoint, Leg, describe, load, registered
+
+CHANNEL_VARIABLE = "TUNEWRIGHT_CHANNEL"
+MAX_TRACEBACK = 20_000
+
+
+class Channel:
+    """The two directions of the pipe; `stopped` is set as soon as a stop message arrives."""
+
+    def __init__(self) -> None:
+        # Grandchildren (data loaders, say) must not hold the channel open, so it is not inherited.
+        descriptor = int(os.environ.pop(CHANNEL_VARIABLE))
+        os.set_inheritable(descriptor, False)
+        self._out = os.fdopen(descriptor, "w", buffering=1)
+        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.stopped = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        self._out.write(json.dumps(message) + "\n")
+
+    def receive(self) -> dict[str, Any]:
+        return self._messages.get()
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message["type"] == "stop":
+                self.stopped.set()
+            else:
+                self._messages.put(message)
+        # The worker is gone: nobody waits for this trial any more.
+        os._exit(1)
+
+
+class Reporter:
+    """The `report` that a workload calls."""
+
+    def __init__(self, channel: Channel, leg: Leg, objectives: list[str], done: float) -> None:
+        self._channel = channel
+        self._leg = leg
+        self._objectives = objectives
+        self._last = done
+
+    def __call__(self, resource: float, metrics: Mapping[str, float]) -> None:
+        resource = float(resource)
+        if not self._last < resource <= self._leg.end:
+            raise ReportError(
+                f"report: resource {resource:g} must be above {self._last:g} (reported or saved before) "
+                f"and at most {self._leg.end:g} (the leg's end)"
+            )
+        numbers = {name: _number(value) for name, value in metrics.items()}
+        for name in self._objectives:
+            if name not in numbers:
+                raise ReportError(f'report: objective "{name}" is missing at resource {resource:g}')
+            if not finite(numbers[name]):
+                raise ReportError(f'report: objective "{name}" is {numbers[name]} at resource {resource:g}')
+        kept = {name: value for name, value in numbers.items() if finite(value)}
+        self._last = resource
+        self._channel.send({"type": "report", "resource": resource, "metrics": kept})
+        if self._channel.stopped.is_set():
+            raise TrialStopped("the service asked this trial to stop")
+
+
+def run_leg(channel: Channel, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one leg and say how it ended.
+
+    Returns:
+        The "ended" message; outcome is `completed`, `stopped` or `failed`.
+    """
+    channel.stopped.clear()
+    try:
+        workload = load(message["workload"])
+        leg = Leg(**message["leg"])
+        checkpoint = _checkpoint(channel, message["checkpoint"])
+        reporter = Reporter(channel, leg, message["objectives"], checkpoint.resource)
+        workload.run(message["config"], leg, data=message["data"], checkpoint=checkpoint, report=reporter)
+    except TrialStopped:
+        return {"type": "ended", "outcome": "stopped"}
+    except (Exception, SystemExit) as error:
+        problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = traceback.format_exc()[-MAX_TRACEBACK:]
+        return {"type": "ended", "outcome": "failed", "problem": problem, "traceback": text}
+    return {"type": "ended", "outcome": "completed"}
+
+
+def describe_all(references: list[str] | None) -> dict[str, Any]:
+    """Declarations of the workloads named, or of all registered ones; what cannot be loaded says why."""
+    workloads: list[dict[str, Any]] = []
+    problems: dict[str, str] = {}
+    for reference in registered() if references is None else references:
+        try:
+            workloads.append(describe(reference).model_dump(mode="json"))
+        except WorkloadError as error:
+            problems[reference] = str(error)
+        except Exception as error:  # a user's module may raise anything while it is imported
+            problems[reference] = f'workload "{reference}": {type(error).__name__}: {error}'
+    return {"type": "described", "workloads": workloads, "problems": problems}
+
+
+def main() -> None:
+    """Answer messages until standard input closes."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel()
+    while True:
+        message = channel.receive()
+        if message["type"] == "describe":
+            channel.send(describe_all(message["references"]))
+        elif message["type"] == "leg":
+            channel.send(run_leg(channel, message))
+
+
+def _checkpoint(channel: Channel, fields: Mapping[str, Any]) -> Checkpoint:
+    def on_save(resource: float, directory: Path) -> None:
+        channel.send({"type": "checkpoint", "resource": resource, "directory": str(directory)})
+        answer = channel.receive()
+        if answer.get("problem"):
+            raise OSError(f"checkpoint at resource {resource:g}: {answer['problem']}")
+
+    latest = fields["latest"]
+    return Checkpoint(
+        root=Path(fields["root"]),
+        latest=None if latest is None else Path(latest),
+        resource=fields["resource"],
+        interval=fields["interval"],
+        on_save=on_save,
+    )
+
+
+def _number(value: Any) -> Any:
+    """NumPy and torch scalars as Python floats; what is no number stays as it is and is refused or dropped later."""
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this process with its worker, even while it is deep in native code (Linux)."""
+    pr_set_pdeathsig = 1
+    try:
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    except (AttributeError, OSError):
+        pass
+
+
+if __name__ == "__main__":
+    main()

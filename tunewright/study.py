@@ -1,0 +1,222 @@
+"""What a study is: objectives, fidelity, budget, and everything else that is said at submission.
+
+The same models are the Python API, the YAML file and the JSON body of `POST /v1/studies`.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tunewright.errors import SpecError
+from tunewright.space import SearchSpace
+
+MAX_PARALLEL = 1_000
+MAX_TRIALS = 1_000_000
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Objective(_Frozen):
+    """A metric to optimise, or to keep within a bound.
+
+    Attributes:
+        metric: name under which the workload reports it.
+        direction: `minimize` or `maximize`.
+        bound: makes it a constraint: at most (minimize) or at least (maximize) this value.
+        unit: for axes and tables, such as "s" or "%".
+    """
+
+    metric: str = Field(min_length=1, max_length=100)
+    direction: Literal["minimize", "maximize"] = "minimize"
+    bound: float | None = Field(default=None, allow_inf_nan=False)
+    unit: str = ""
+
+    @property
+    def sign(self) -> float:
+        """Factor that turns the metric into a loss: 1 to minimize, -1 to maximize."""
+        return 1.0 if self.direction == "minimize" else -1.0
+
+
+class Fidelity(_Frozen):
+    """The resource that a trial consumes as it learns.
+
+    Attributes:
+        name: for example "epochs".
+        unit: unit of the resource, when the name does not say it.
+        min: smallest resource at which a trial's metrics mean anything.
+        max: resource of a whole trial.
+        integer: whether resources are whole numbers (epochs) or not (fraction of the data).
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    unit: str = ""
+    min: float = Field(default=1, gt=0, allow_inf_nan=False)
+    max: float = Field(gt=0, allow_inf_nan=False)
+    integer: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Fidelity:
+        if self.min > self.max:
+            raise SpecError(f"fidelity.min ({self.min}) must be at most fidelity.max ({self.max})")
+        if self.integer and not (float(self.min).is_integer() and float(self.max).is_integer()):
+            raise SpecError(f"fidelity: {self.min} and {self.max} must be whole numbers, or set integer: false")
+        return self
+
+
+class Resources(_Frozen):
+    """What one trial occupies on the cluster while it runs.
+
+    Attributes:
+        cpus, gpus: counts; fractions share a device.
+        memory_mb: a trial that uses more is ended; None sets no limit.
+    """
+
+    cpus: float = Field(default=1, ge=0, le=10_000, allow_inf_nan=False)
+    gpus: float = Field(default=0, ge=0, le=1_000, allow_inf_nan=False)
+    memory_mb: int | None = Field(default=None, ge=16, le=100_000_000)
+
+
+class Budget(_Frozen):
+    """When a study ends; whichever limit is met first.
+
+    Attributes:
+        trials: configurations to start.
+        seconds: wall time during which the study runs, pauses not counted.
+        target: ends once the first objective is at least this good at full fidelity.
+    """
+
+    trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    target: float | None = Field(default=None, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check(self) -> Budget:
+        if self.trials is None and self.seconds is None:
+            raise SpecError("budget: give trials or seconds, else the study would never end")
+        return self
+
+
+class OptimizerSpec(_Frozen):
+    """Which optimizer decides, and its settings; both as in `tunewright optimizers`."""
+
+    name: str = Field(default="asha", min_length=1, max_length=100)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
+class TrialLimits(_Frozen):
+    """What a trial may do before it is ended.
+
+    Attributes:
+        leg_seconds: wall time of one leg; None sets no limit.
+        silent_seconds: time between two reports (and before the first one) after which a trial counts as hung.
+        retries: how often a leg that was lost with its worker is run again from its last checkpoint.
+        checkpoint_seconds: how often a workload should save a checkpoint in the middle of a leg.
+    """
+
+    leg_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    silent_seconds: float = Field(default=600, gt=0, allow_inf_nan=False)
+    retries: int = Field(default=3, ge=0, le=100)
+    checkpoint_seconds: float = Field(default=10, ge=0, allow_inf_nan=False)
+
+
+class StudySpec(_Frozen):
+    """A study as submitted.
+
+    `space`, `objectives`, `fidelity` and `resources` come from the workload unless given here.
+
+    Attributes:
+        name: for people; need not be unique.
+        workload: a registered name, or `module:attribute` importable where trials run.
+        data: options of the workload's data, as it declares them.
+        parallel: trials that run at the same time.
+        seed: makes the study's decisions repeatable.
+    """
+
+    name: str = Field(min_length=1, max_length=200)
+    workload: str = Field(min_length=1, max_length=300)
+    space: SearchSpace | None = None
+    objectives: list[Objective] = Field(default_factory=list, max_length=20)
+    fidelity: Fidelity | None = None
+    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
+    budget: Budget
+    parallel: int = Field(default=1, ge=1, le=MAX_PARALLEL)
+    resources: Resources | None = None
+    limits: TrialLimits = Field(default_factory=TrialLimits)
+    data: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @field_validator("objectives")
+    @classmethod
+    def _check_objectives(cls, objectives: list[Objective]) -> list[Objective]:
+        metrics = [objective.metric for objective in objectives]
+        twice = [metric for metric in metrics if metrics.count(metric) > 1]
+        if twice:
+            raise SpecError(f'objectives: metric "{twice[0]}" stands twice; remove one')
+        if objectives and all(objective.bound is not None for objective in objectives):
+            raise SpecError("objectives: all are constraints; leave bound out of the one to optimise")
+        return objectives
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> StudySpec:
+        """Read a study from a YAML (or JSON) file, or from its text.
+
+        Raises:
+            SpecError: not readable as YAML, or not a mapping.
+            pydantic.ValidationError: a field is wrong; names it.
+        """
+        text = source.read_text() if isinstance(source, Path) else source
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SpecError(f"study: not valid YAML: {error}") from error
+        if not isinstance(data, dict):
+            raise SpecError(f"study: expected a mapping with name, workload and budget, not {type(data).__name__}")
+        return cls.model_validate(data)
+
+    def to_yaml(self) -> str:
+        """YAML text from which `from_yaml` reads an equal study."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+
+
+class StudyState(StrEnum):
+    """Where a study stands in its life; the first three are not final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (StudyState.COMPLETED, StudyState.FAILED, StudyState.CANCELLED)
+
+
+class TrialState(StrEnum):
+    """What a trial is doing; `waiting` has finished a leg and may be promoted."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+def finite(value: Any) -> bool:
+    """Whether `value` is a finite real number (and not a bool)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
