@@ -144,7 +144,7 @@ class Optimizer(ABC):
     What may be relied on:
         - one thread at a time; no verb blocks on anything but arithmetic;
         - `next_job` that returns None has changed nothing; ask again after the next `finish`;
-        - `observe` of a resource that the trial has reported already is ignored, as is a report of an unknown job's trial;
+        - `observe` of a resource that the trial has reported already is ignored;
         - `finish` ends a job once; ending it again raises;
         - a failed or lost trial is never continued and never the incumbent;
         - the order of `observe` calls between two `next_job` calls does not matter for trials' own records.

@@ -139,7 +139,7 @@ class _Numeric(_Parameter):
     def _cells(self) -> int:
         """Grid points; only meaningful where the parameter has a step."""
         assert self.step is not None
-        return int(math.floor((self.high - self.low) / self.step + 1e-9)) + 1
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
     def _scale(self, value: float, low: float, high: float) -> float:
         if self.log:
