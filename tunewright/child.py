@@ -16,7 +16,9 @@ After "ended" the process waits for its next leg, so that one import of a large 
 from __future__ import annotations
 
 import ctypes
+import io
 import json
+import math
 import os
 import queue
 import signal
@@ -32,17 +34,23 @@ from tunewright.study import finite
 from tunewright.workload import Checkpoint, Leg, describe, load, registered
 
 CHANNEL_VARIABLE = "TUNEWRIGHT_CHANNEL"
+MAX_PROBLEM = 2_000
 MAX_TRACEBACK = 20_000
 
 
 class Channel:
-    """The two directions of the pipe; `stopped` is set as soon as a stop message arrives."""
+    """The two directions of the pipe; `stopped` is set as soon as a stop message for the newest leg arrives."""
 
     def __init__(self) -> None:
         # Grandchildren (data loaders, say) must not hold the channel open, so it is not inherited.
         descriptor = int(os.environ.pop(CHANNEL_VARIABLE))
         os.set_inheritable(descriptor, False)
         self._out = os.fdopen(descriptor, "w", buffering=1)
+        # The workload, and whatever it starts, reads an empty standard input instead of taking messages from it.
+        self._in = os.fdopen(os.dup(0), encoding="utf-8")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.stopped = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
@@ -54,14 +62,21 @@ class Channel:
         return self._messages.get()
 
     def _read(self) -> None:
-        for line in sys.stdin:
-            message = json.loads(line)
-            if message["type"] == "stop":
-                self.stopped.set()
-            else:
+        try:
+            for line in self._in:
+                message = json.loads(line)
+                if message["type"] == "stop":
+                    self.stopped.set()
+                    continue
+                if message["type"] == "leg":
+                    # Here and not where the leg starts: a stop sent right after it must not be lost.
+                    self.stopped.clear()
                 self._messages.put(message)
-        # The worker is gone: nobody waits for this trial any more.
-        os._exit(1)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            # The worker is gone, or cannot be understood: nobody waits for this trial any more.
+            os._exit(1)
 
 
 class Reporter:
@@ -72,8 +87,11 @@ class Reporter:
         self._leg = leg
         self._objectives = objectives
         self._last = done
+        self._over = False
 
     def __call__(self, resource: float, metrics: Mapping[str, float]) -> None:
+        if self._over:
+            raise TrialStopped("this leg has ended")
         resource = float(resource)
         if not self._last < resource <= self._leg.end:
             raise ReportError(
@@ -92,6 +110,10 @@ class Reporter:
         if self._channel.stopped.is_set():
             raise TrialStopped("the service asked this trial to stop")
 
+    def close(self) -> None:
+        """Refuse further reports: a thread that outlives its leg must not report into the next one."""
+        self._over = True
+
 
 def run_leg(channel: Channel, message: Mapping[str, Any]) -> dict[str, Any]:
     """Run one leg and say how it ended.
@@ -99,7 +121,7 @@ def run_leg(channel: Channel, message: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The "ended" message; outcome is `completed`, `stopped` or `failed`.
     """
-    channel.stopped.clear()
+    reporter: Reporter | None = None
     try:
         workload = load(message["workload"])
         leg = Leg(**message["leg"])
@@ -111,7 +133,10 @@ def run_leg(channel: Channel, message: Mapping[str, Any]) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         text = traceback.format_exc()[-MAX_TRACEBACK:]
-        return {"type": "ended", "outcome": "failed", "problem": problem, "traceback": text}
+        return {"type": "ended", "outcome": "failed", "problem": problem[:MAX_PROBLEM], "traceback": text}
+    finally:
+        if reporter is not None:
+            reporter.close()
     return {"type": "ended", "outcome": "completed"}
 
 
@@ -133,6 +158,9 @@ def main() -> None:
     """Answer messages until standard input closes."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The trial's log is a file or a pipe: what the workload prints appears there at once, and is not lost with it.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     channel = Channel()
     while True:
         message = channel.receive()
@@ -160,11 +188,16 @@ def _checkpoint(channel: Channel, fields: Mapping[str, Any]) -> Checkpoint:
 
 
 def _number(value: Any) -> Any:
-    """NumPy and torch scalars as Python floats; what is no number stays as it is and is refused or dropped later."""
+    """NumPy and torch scalars as Python floats; what is no number stays as it is and is refused or dropped later.
+
+    An integer too large for a float counts as infinite.
+    """
     if isinstance(value, (bool, str)) or value is None:
         return value
     try:
         return float(value)
+    except OverflowError:
+        return math.inf
     except (TypeError, ValueError):
         return value
 

@@ -116,10 +116,6 @@ class _Numeric(_Parameter):
     step: float | None = None
     default: float | None = None
 
-    def __init__(self, name: str | None = None, low: Any = None, high: Any = None, **fields: Any) -> None:
-        given = {"name": name, "low": low, "high": high}
-        super().__init__(**{k: v for k, v in given.items() if v is not None}, **fields)
-
     @model_validator(mode="after")
     def _check(self) -> _Numeric:
         low, high, step = self.low, self.high, self.step
@@ -162,6 +158,11 @@ class Float(_Numeric):
     """
 
     type: Literal["float"] = "float"
+
+    def __init__(
+        self, name: str | None = None, low: float | None = None, high: float | None = None, **fields: Any
+    ) -> None:
+        super().__init__(**_given(name=name, low=low, high=high), **fields)
 
     @property
     def size(self) -> float:
@@ -208,6 +209,9 @@ class Int(_Numeric):
     step: int | None = None
     default: int | None = None
 
+    def __init__(self, name: str | None = None, low: int | None = None, high: int | None = None, **fields: Any) -> None:
+        super().__init__(**_given(name=name, low=low, high=high), **fields)
+
     @property
     def size(self) -> float:
         return self.high - self.low + 1 if self.step is None else self._cells()
@@ -240,10 +244,6 @@ class _Choice(_Parameter):
 
     choices: list[Value] = Field(max_length=MAX_CHOICES)
     default: Value | None = None
-
-    def __init__(self, name: str | None = None, choices: Any = None, **fields: Any) -> None:
-        given = {"name": name, "choices": choices}
-        super().__init__(**{k: v for k, v in given.items() if v is not None}, **fields)
 
     @model_validator(mode="after")
     def _check(self) -> _Choice:
@@ -291,11 +291,17 @@ class Categorical(_Choice):
 
     type: Literal["categorical"] = "categorical"
 
+    def __init__(self, name: str | None = None, choices: Sequence[Value] | None = None, **fields: Any) -> None:
+        super().__init__(**_given(name=name, choices=choices), **fields)
+
 
 class Ordinal(_Choice):
     """One of several values, given in a meaningful order (small to large)."""
 
     type: Literal["ordinal"] = "ordinal"
+
+    def __init__(self, name: str | None = None, choices: Sequence[Value] | None = None, **fields: Any) -> None:
+        super().__init__(**_given(name=name, choices=choices), **fields)
 
 
 Parameter: TypeAlias = Annotated[Float | Int | Categorical | Ordinal, Field(discriminator="type")]
@@ -450,6 +456,11 @@ def grid(space: SearchSpace, resolution: int) -> Iterator[Config]:
         if key not in seen:
             seen.add(key)
             yield config
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Positional arguments as fields; one left out is missing, for pydantic to say so."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _bin(u: float, bins: int) -> int:

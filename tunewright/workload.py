@@ -111,6 +111,9 @@ class Checkpoint:
             shutil.rmtree(directory, ignore_errors=True)
             raise
         final = self.root / f"state-{resource:.12g}"
+        if final == self.latest:
+            # The newest state stays until the one that replaces it is whole.
+            final = final.with_name(f"{final.name}-again")
         if final.exists():
             shutil.rmtree(final)
         directory.rename(final)

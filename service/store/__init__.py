@@ -1,0 +1,1 @@
+"""The store: tables, what the API reads and writes (`repository`), what runners write (`journal`), and leases."""

@@ -1,0 +1,37 @@
+"""What routes are given: the store, the conductor, the event feed and the workloads of this application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from service.conductor import Conductor
+from service.events import EventFeed
+from service.settings import ServiceSettings
+from service.store.repository import Repository
+from service.workload_catalog import WorkloadCatalog
+
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a running application."""
+
+    settings: ServiceSettings
+    repository: Repository
+    conductor: Conductor
+    feed: EventFeed
+    workloads: WorkloadCatalog
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Items per page")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]

@@ -1,0 +1,42 @@
+"""Is it alive, is it ready, what are its numbers."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from service import metrics
+from service.api.dependencies import ServicesDep
+from service.problems import answers, response
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """Health of the service."""
+
+    status: str = "ok"
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """The process answers."""
+    return Health()
+
+
+@router.get("/readyz", responses=answers(503), response_model=Health)
+def readyz(services: ServicesDep) -> Health | Response:
+    """The store can be read and written, the cluster is connected, and the conductor works."""
+    if services.conductor.problem is not None:
+        return response(503, "not-ready", "Not ready", services.conductor.problem)
+    if not services.conductor.alive:
+        return response(503, "not-ready", "Not ready", "The conductor has ended; restart the service.")
+    services.repository.last_event()
+    return Health()
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def get_metrics(services: ServicesDep) -> Response:
+    """Prometheus metrics."""
+    return Response(metrics.render(services.repository, services.conductor), media_type=CONTENT_TYPE_LATEST)

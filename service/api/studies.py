@@ -1,0 +1,112 @@
+"""Studies: submit, list, look at, steer, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+
+from service.api.dependencies import Cursor, Limit, ServicesDep
+from service.problems import answers
+from tunewright.errors import SpecError
+from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.views import Curves, Improvement, Page, Study, StudySummary, Trial
+from workers.checkpoints import CheckpointStore
+from workers.journal import Wanted
+from workers.study_runner import make_optimizer
+
+router = APIRouter(prefix="/v1/studies", tags=["studies"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=200, description="Repeat a request safely: the same key gives the same study"),
+]
+
+
+@router.post("", status_code=201, responses=answers(409, 413))
+def create_study(spec: StudySpec, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> Study:
+    """Submit a study. It is completed from its workload, checked, stored, and started as soon as there is room."""
+    complete = services.workloads.get(spec.workload).complete(spec)
+    # Everything that the optimizer would refuse later is refused now.
+    make_optimizer(complete)
+    study = services.repository.create_study(complete, idempotency_key)
+    services.conductor.nudge()
+    return study
+
+
+@router.get("")
+def list_studies(
+    services: ServicesDep, limit: Limit = 50, cursor: Cursor = None, state: StudyState | None = None
+) -> Page[StudySummary]:
+    """Studies, newest first."""
+    return services.repository.studies(limit=limit, cursor=cursor, state=state)
+
+
+@router.get("/{study_id}", responses=answers(404))
+def get_study(study_id: str, services: ServicesDep) -> Study:
+    """One study with its state, progress, incumbent and full specification."""
+    return services.repository.study(study_id)
+
+
+@router.post("/{study_id}/pause", status_code=202, responses=answers(404, 409))
+def pause_study(study_id: str, services: ServicesDep) -> Study:
+    """Pause: running trials save their state and stop; nothing new starts until the study is resumed."""
+    return _steer(services, study_id, Wanted.PAUSE)
+
+
+@router.post("/{study_id}/resume", status_code=202, responses=answers(404, 409))
+def resume_study(study_id: str, services: ServicesDep) -> Study:
+    """Resume a paused study: trials go on from their last state."""
+    return _steer(services, study_id, Wanted.RUN)
+
+
+@router.post("/{study_id}/cancel", status_code=202, responses=answers(404, 409))
+def cancel_study(study_id: str, services: ServicesDep) -> Study:
+    """Cancel for good: running trials are stopped; everything measured so far stays."""
+    return _steer(services, study_id, Wanted.CANCEL)
+
+
+@router.delete("/{study_id}", status_code=204, responses=answers(404, 409))
+def delete_study(study_id: str, services: ServicesDep) -> None:
+    """Delete a study that is over, with its trials, reports and checkpoints."""
+    services.repository.delete_study(study_id)
+    CheckpointStore(services.settings.leg().checkpoint_url).remove(study_id)
+
+
+@router.get("/{study_id}/trials", responses=answers(404))
+def list_trials(
+    study_id: str, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None, state: TrialState | None = None
+) -> Page[Trial]:
+    """A study's trials, newest first."""
+    return services.repository.trials(study_id, limit=limit, cursor=cursor, state=state)
+
+
+@router.get("/{study_id}/curves", responses=answers(404))
+def get_curves(
+    study_id: str,
+    services: ServicesDep,
+    metric: Annotated[str | None, Query(max_length=100, description="Defaults to the first objective")] = None,
+    trials: Annotated[int, Query(ge=1, le=1000, description="Curves to send at most")] = 200,
+    points: Annotated[int, Query(ge=2, le=1000, description="Points per curve at most")] = 100,
+) -> Curves:
+    """Learning curves, thinned for drawing: the incumbent's and those of the newest trials."""
+    spec = services.repository.study(study_id).spec
+    objective = spec.objectives[0]
+    name = metric or objective.metric
+    curves, total = services.repository.curves(study_id, name, trials=trials, points=points)
+    direction = next((o.direction for o in spec.objectives if o.metric == name), "minimize")
+    if spec.fidelity is None:
+        raise SpecError(f"study {study_id} has no fidelity")
+    return Curves(metric=name, direction=direction, resource=spec.fidelity.name, curves=curves, total=total)
+
+
+@router.get("/{study_id}/improvements", responses=answers(404))
+def list_improvements(study_id: str, services: ServicesDep) -> list[Improvement]:
+    """How the incumbent got better, oldest first."""
+    return services.repository.improvements(study_id)
+
+
+def _steer(services: ServicesDep, study_id: str, wanted: Wanted) -> Study:
+    study = services.repository.steer(study_id, wanted)
+    services.conductor.nudge()
+    return study

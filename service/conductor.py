@@ -1,0 +1,205 @@
+"""The conductor: sees that every study that should run has a runner, and that no study hangs.
+
+It looks at the store a few times a second and compares what is wanted with what is. A study without a live lease has no
+runner: it gets one, under a new epoch. A runner that dies is replaced at once; one that dies again and again without
+getting anywhere fails its study, with the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ray.exceptions import RayError
+from sqlalchemy.exc import SQLAlchemyError
+
+from optimizers.protocol import Incumbent, JobEnd
+from service.store import leases
+from service.store.journal import SqlJournal
+from service.store.repository import ConductorRow, Repository
+from tunewright.errors import TunewrightError
+from tunewright.study import StudyState, TrialState
+from workers.cluster import Cluster
+from workers.journal import Batch, Fact, JobEnded, JobStarted, Status, Wanted
+from workers.leg import LegSettings
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+MAX_CRASHES = 5
+
+
+@dataclass
+class _Running:
+    """A runner that this conductor started."""
+
+    run: Any
+    epoch: int
+
+
+@dataclass
+class _Crashes:
+    """Deaths of a study's runners since it last got anywhere."""
+
+    count: int
+    batch: int
+    not_before: float
+
+
+class Conductor:
+    """Runs in a thread of the service."""
+
+    def __init__(
+        self, repository: Repository, store_url: str, cluster: Cluster, legs: LegSettings, max_running: int, holder: str
+    ) -> None:
+        self._repository = repository
+        self._store_url = store_url
+        self._cluster = cluster
+        self._legs = legs
+        self._max_running = max_running
+        self._holder = holder
+        self._running: dict[str, _Running] = {}
+        self._crashes: dict[str, _Crashes] = {}
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="conductor", daemon=True)
+        self.problem: str | None = "the cluster is starting"
+
+    def start(self) -> None:
+        """Connect to the cluster and begin, in the background."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Something has changed: look now rather than at the next tick."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread; runners on a cluster of their own go on, those of a local one end with it."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout=30)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            self._cluster.connect()
+            if self._cluster.local:
+                # Whatever held a lease ran on the Ray that ended with the service before this one.
+                self._void_leases()
+        except Exception as error:
+            log.exception("the conductor cannot start")
+            self.problem = str(error)
+            return
+        while not self._stop.is_set():
+            try:
+                self.tick()
+                self.problem = None
+            except (SQLAlchemyError, RayError, TunewrightError) as error:
+                log.warning("conductor: %s", error)
+                self.problem = str(error)
+            self._wake.wait(TICK_SECONDS)
+            self._wake.clear()
+        self._cluster.disconnect()
+
+    def tick(self) -> None:
+        """Compare what is wanted with what is, once."""
+        self._collect()
+        live = leases.live(self._repository.engine)
+        running = len(self._running)
+        for study in self._repository.unfinished():
+            if leases.study_lease(study.id) in live:
+                continue
+            if self._settle_without_runner(study):
+                continue
+            if running < self._max_running and self._may_start(study):
+                self._start(study)
+                running += 1
+
+    def _collect(self) -> None:
+        """Take note of runners that have ended."""
+        for study_id, running in list(self._running.items()):
+            ended, problem = self._cluster.ended(running.run)
+            if not ended:
+                continue
+            del self._running[study_id]
+            self._cluster.kill_runner(study_id)
+            leases.release(self._repository.engine, leases.study_lease(study_id), running.epoch)
+            if problem is None:
+                self._crashes.pop(study_id, None)
+            else:
+                log.warning("runner of study %s died: %s", study_id, problem)
+                self._note_crash(study_id, problem)
+
+    def _note_crash(self, study_id: str, problem: str) -> None:
+        batch = SqlJournal(self._store_url, study_id, 0).load().batch
+        before = self._crashes.get(study_id)
+        stuck = before is not None and batch <= before.batch + 1
+        count = before.count + 1 if before is not None and stuck else 1
+        self._crashes[study_id] = _Crashes(count, batch, time.monotonic() + 0.2 * 2**count)
+        if count >= MAX_CRASHES:
+            reason = f"its runner died {count} times in a row, the last time: {problem}"
+            self._close(study_id, StudyState.FAILED, reason)
+
+    def _may_start(self, study: ConductorRow) -> bool:
+        crashes = self._crashes.get(study.id)
+        return crashes is None or time.monotonic() >= crashes.not_before
+
+    def _start(self, study: ConductorRow) -> None:
+        epoch = leases.acquire(self._repository.engine, leases.study_lease(study.id), self._holder)
+        if epoch is None:
+            return
+        journal = SqlJournal(self._store_url, study.id, epoch)
+        run = self._cluster.start_runner(study.id, journal, self._legs)
+        self._running[study.id] = _Running(run, epoch)
+
+    def _settle_without_runner(self, study: ConductorRow) -> bool:
+        """Pause or cancel a study that nobody runs; False when it needs a runner."""
+        if study.wanted is Wanted.CANCEL:
+            self._close(study.id, StudyState.CANCELLED, None)
+            return True
+        if study.wanted is Wanted.PAUSE and study.state is not StudyState.PAUSED:
+            self._close(study.id, StudyState.PAUSED, None)
+        return study.wanted is Wanted.PAUSE
+
+    def _close(self, study_id: str, state: StudyState, reason: str | None) -> None:
+        """Write a study's state in its runner's place, and end the jobs that a runner left open."""
+        epoch = leases.acquire(self._repository.engine, leases.study_lease(study_id), self._holder, seize=True)
+        assert epoch is not None
+        journal = SqlJournal(self._store_url, study_id, epoch)
+        record = journal.load()
+        if not record.state.final:
+            summary = self._repository.study(study_id)
+            facts = _cancel_open_jobs(record.facts) if state.final else []
+            counts = dict(summary.counts)
+            if state.final:
+                for name in (TrialState.RUNNING, TrialState.WAITING):
+                    moved = counts.pop(name, 0)
+                    target = TrialState.CANCELLED if name is TrialState.RUNNING else TrialState.STOPPED
+                    if moved:
+                        counts[target] = counts.get(target, 0) + moved
+            best = [Incumbent(**entry.model_dump()) for entry in summary.best]
+            status = Status(state, record.active_seconds, reason, counts, summary.progress, None, best)
+            journal.commit(Batch(record.batch + 1, time.time(), facts, [], status))
+        journal.release()
+        self._crashes.pop(study_id, None)
+
+    def _void_leases(self) -> None:
+        for name in leases.live(self._repository.engine):
+            epoch = leases.acquire(self._repository.engine, name, self._holder, seize=True)
+            assert epoch is not None
+            leases.release(self._repository.engine, name, epoch)
+
+
+def _cancel_open_jobs(facts: Any) -> list[Fact]:
+    ended = {fact.job for fact in facts if isinstance(fact, JobEnded)}
+    return [
+        JobEnded(fact.job.id, fact.job.trial, JobEnd.CANCELLED, TrialState.CANCELLED)
+        for fact in facts
+        if isinstance(fact, JobStarted) and fact.job.id not in ended
+    ]

@@ -1,0 +1,359 @@
+"""The runners' journal on SQL: every batch is one transaction that checks its epoch first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
+
+from optimizers.protocol import Job, JobEnd, Report
+from service.store import leases
+from service.store.engine import open_engine, writing
+from service.store.tables import EventRow, ImprovementRow, JobRow, ReportRow, StatusRow, StudyRow, TrialRow
+from tunewright.study import StudySpec, StudyState, TrialState
+from workers.journal import (
+    AttemptStarted,
+    Batch,
+    Fact,
+    Fenced,
+    JobEnded,
+    JobStarted,
+    JournalUnavailable,
+    Reported,
+    Status,
+    StudyRecord,
+    Wanted,
+    best_json,
+    facts_summary,
+)
+
+# The event feed keeps this many rows; who was away for longer reads the tables instead.
+KEPT_EVENTS = 50_000
+PRUNE_EVERY = 1_000
+
+
+class SqlJournal:
+    """`workers.journal.Journal` on a store; travels to a runner as its URL, study and epoch."""
+
+    def __init__(self, url: str, study_id: str, epoch: int) -> None:
+        self.url = url
+        self.study_id = study_id
+        self.epoch = epoch
+        self._opened: Engine | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (SqlJournal, (self.url, self.study_id, self.epoch))
+
+    @property
+    def _engine(self) -> Engine:
+        if self._opened is None:
+            self._opened = open_engine(self.url)
+        return self._opened
+
+    def load(self) -> StudyRecord:
+        with self._engine.connect() as connection:
+            study = connection.execute(select(StudyRow.__table__).where(StudyRow.id == self.study_id)).one()
+            status = connection.execute(select(StatusRow.__table__).where(StatusRow.study_id == self.study_id)).one()
+            jobs = connection.execute(
+                select(JobRow.__table__, TrialRow.config, TrialRow.state.label("trial_state"))
+                .join(TrialRow, and_(TrialRow.study_id == JobRow.study_id, TrialRow.number == JobRow.trial))
+                .where(JobRow.study_id == self.study_id)
+            ).all()
+            reports = connection.execute(select(ReportRow.__table__).where(ReportRow.study_id == self.study_id)).all()
+        return StudyRecord(
+            study=self.study_id,
+            spec=StudySpec.model_validate(study.spec),
+            state=StudyState(status.state),
+            wanted=Wanted(study.wanted),
+            active_seconds=status.active_seconds,
+            batch=status.batch,
+            facts=_ordered_facts(jobs, reports),
+            attempts={job.number: job.attempts for job in jobs if job.end_seq is None},
+        )
+
+    def commit(self, batch: Batch) -> None:
+        try:
+            with writing(self._engine) as connection:
+                self._hold(connection)
+                seq = self._advance(connection, batch)
+                if seq is None:
+                    return
+                _write_facts(connection, self.study_id, batch, seq)
+                _write_attempts(connection, self.study_id, batch.attempts)
+                if batch.improved:
+                    _write_improvement(connection, self.study_id, batch)
+                event_id = _write_events(connection, self.study_id, batch)
+                if event_id % PRUNE_EVERY == 0:
+                    connection.execute(delete(EventRow).where(EventRow.id <= event_id - KEPT_EVENTS))
+        except DBAPIError as error:
+            raise JournalUnavailable(f"study {self.study_id}: cannot write to the store: {error.orig}") from error
+
+    def heartbeat(self) -> Wanted:
+        try:
+            with writing(self._engine) as connection:
+                if not leases.renew(connection, leases.study_lease(self.study_id), self.epoch):
+                    raise Fenced(f"study {self.study_id}: epoch {self.epoch} is over")
+                wanted = connection.execute(select(StudyRow.wanted).where(StudyRow.id == self.study_id)).scalar_one()
+                return Wanted(wanted)
+        except DBAPIError as error:
+            raise JournalUnavailable(f"study {self.study_id}: cannot renew the lease: {error.orig}") from error
+
+    def release(self) -> None:
+        try:
+            leases.release(self._engine, leases.study_lease(self.study_id), self.epoch)
+        except DBAPIError as error:
+            raise JournalUnavailable(f"study {self.study_id}: cannot release the lease: {error.orig}") from error
+        finally:
+            self._engine.dispose()
+
+    def _hold(self, connection: Connection) -> None:
+        if not leases.held(connection, leases.study_lease(self.study_id), self.epoch):
+            raise Fenced(f"study {self.study_id}: epoch {self.epoch} is over")
+
+    def _advance(self, connection: Connection, batch: Batch) -> int | None:
+        """Move the status to this batch; returns the next free sequence number, None when it stands there already."""
+        row = connection.execute(
+            select(StatusRow.batch, StatusRow.seq, StatusRow.state, StatusRow.started_at).where(
+                StatusRow.study_id == self.study_id
+            )
+        ).one()
+        if row.batch == batch.number:
+            return None
+        if row.batch != batch.number - 1:
+            raise Fenced(f"study {self.study_id}: batch {batch.number} does not follow {row.batch}")
+        connection.execute(
+            update(StatusRow)
+            .where(StatusRow.study_id == self.study_id)
+            .values(seq=row.seq + len(batch.facts), batch=batch.number, **_status_fields(batch, row.started_at))
+        )
+        if row.state != batch.status.state:
+            _write_study_event(connection, self.study_id, batch.at, batch.status)
+        return int(row.seq)
+
+
+def _status_fields(batch: Batch, started_at: float | None) -> dict[str, Any]:
+    status = batch.status
+    if started_at is None and status.state is StudyState.RUNNING:
+        started_at = batch.at
+    return {
+        "state": status.state,
+        "reason": status.reason,
+        "active_seconds": status.active_seconds,
+        "started_at": started_at,
+        "ended_at": batch.at if status.state.final else None,
+        "counts": dict(status.counts),
+        "progress": status.progress,
+        "seconds_left": status.seconds_left,
+        "best": [best_json(incumbent) for incumbent in status.best],
+    }
+
+
+def _write_facts(connection: Connection, study_id: str, batch: Batch, seq: int) -> None:
+    """Insert and update rows for the facts, whose sequence numbers start at `seq`."""
+    numbered = list(enumerate(batch.facts, start=seq))
+    started = [(n, fact.job) for n, fact in numbered if isinstance(fact, JobStarted)]
+    reports = [(n, fact) for n, fact in numbered if isinstance(fact, Reported)]
+    ended = [(n, fact) for n, fact in numbered if isinstance(fact, JobEnded)]
+    _insert_jobs(connection, study_id, batch.at, started)
+    _insert_reports(connection, study_id, batch.at, reports)
+    _end_jobs(connection, study_id, batch.at, ended)
+
+
+def _insert_jobs(connection: Connection, study_id: str, at: float, started: list[tuple[int, Job]]) -> None:
+    if not started:
+        return
+    new_trials = [job for _, job in started if job.start == 0]
+    if new_trials:
+        connection.execute(
+            insert(TrialRow),
+            [
+                {
+                    "study_id": study_id,
+                    "number": job.trial,
+                    "state": TrialState.RUNNING,
+                    "config": job.config,
+                    "metrics": {},
+                    "rung": job.rung,
+                    "bracket": job.bracket,
+                    "started_at": at,
+                }
+                for job in new_trials
+            ],
+        )
+    promoted = [job for _, job in started if job.start > 0]
+    if promoted:
+        connection.execute(
+            _update_trial(state=TrialState.RUNNING, rung=bindparam("new_rung"), ended_at=None),
+            [{"study": study_id, "trial_number": job.trial, "new_rung": job.rung} for job in promoted],
+        )
+    connection.execute(
+        insert(JobRow),
+        [
+            {
+                "study_id": study_id,
+                "number": job.id,
+                "trial": job.trial,
+                "start": job.start,
+                "end": job.end,
+                "rung": job.rung,
+                "bracket": job.bracket,
+                "why": dict(job.why),
+                "state": "running",
+                "seq": seq,
+                "started_at": at,
+            }
+            for seq, job in started
+        ],
+    )
+
+
+def _insert_reports(connection: Connection, study_id: str, at: float, reports: list[tuple[int, Reported]]) -> None:
+    if not reports:
+        return
+    connection.execute(
+        insert(ReportRow),
+        [
+            {
+                "study_id": study_id,
+                "trial": fact.report.trial,
+                "resource": fact.report.resource,
+                "metrics": dict(fact.report.metrics),
+                "job": fact.report.job,
+                "attempt": fact.attempt,
+                "seq": seq,
+                "at": at,
+                "late": fact.late,
+            }
+            for seq, fact in reports
+        ],
+    )
+    newest = {fact.report.trial: fact.report for _, fact in sorted(reports, key=lambda r: r[1].report.resource)}
+    connection.execute(
+        _update_trial(
+            resource=bindparam("new_resource"), metrics=bindparam("new_metrics", type_=TrialRow.metrics.type)
+        ).where(TrialRow.resource < bindparam("new_resource")),
+        [
+            {
+                "study": study_id,
+                "trial_number": trial,
+                "new_resource": report.resource,
+                "new_metrics": dict(report.metrics),
+            }
+            for trial, report in newest.items()
+        ],
+    )
+
+
+def _end_jobs(connection: Connection, study_id: str, at: float, ended: list[tuple[int, JobEnded]]) -> None:
+    for seq, fact in ended:
+        began = connection.execute(
+            update(JobRow)
+            .where(JobRow.study_id == study_id, JobRow.number == fact.job)
+            .values(state=fact.end, end_seq=seq, ended_at=at, problem=fact.problem, traceback=fact.traceback)
+            .returning(JobRow.started_at)
+        ).scalar_one()
+        connection.execute(
+            update(TrialRow)
+            .where(TrialRow.study_id == study_id, TrialRow.number == fact.trial)
+            .values(
+                state=fact.trial_state,
+                ended_at=at,
+                seconds=TrialRow.seconds + (at - began),
+                problem=fact.problem,
+                log=fact.log,
+            )
+        )
+
+
+def _update_trial(**values: Any) -> Any:
+    return (
+        update(TrialRow.__table__)  # type: ignore[arg-type]
+        .where(TrialRow.study_id == bindparam("study"), TrialRow.number == bindparam("trial_number"))
+        .values(**values)
+    )
+
+
+def _write_attempts(connection: Connection, study_id: str, attempts: Iterable[AttemptStarted]) -> None:
+    for attempt in attempts:
+        connection.execute(
+            update(JobRow)
+            .where(JobRow.study_id == study_id, JobRow.number == attempt.job)
+            .values(attempts=attempt.attempt, worker=attempt.worker)
+        )
+
+
+def _write_improvement(connection: Connection, study_id: str, batch: Batch) -> None:
+    connection.execute(
+        insert(ImprovementRow).values(
+            study_id=study_id,
+            batch=batch.number,
+            at=batch.at,
+            seconds=batch.status.active_seconds,
+            trials=sum(batch.status.counts.values()),
+            best=best_json(batch.status.best[0]),
+        )
+    )
+
+
+def _write_events(connection: Connection, study_id: str, batch: Batch) -> int:
+    result = connection.execute(
+        insert(EventRow).values(study_id=study_id, kind="progress", at=batch.at, body=facts_summary(batch))
+    )
+    key = result.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _write_study_event(connection: Connection, study_id: str, at: float, status: Status) -> None:
+    # Trials that wait for a promotion wait in vain once the study is over.
+    if status.state.final:
+        connection.execute(
+            update(TrialRow)
+            .where(TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING)
+            .values(state=TrialState.STOPPED)
+        )
+    body = {"state": status.state, "reason": status.reason}
+    connection.execute(insert(EventRow).values(study_id=study_id, kind="study", at=at, body=body))
+
+
+def _ordered_facts(jobs: Iterable[Row[Any]], reports: Iterable[Row[Any]]) -> list[Fact]:
+    numbered: list[tuple[int, Fact]] = []
+    for job in jobs:
+        numbered.append((job.seq, JobStarted(_job(job))))
+        if job.end_seq is not None:
+            ended = JobEnded(job.number, job.trial, JobEnd(job.state), TrialState(job.trial_state), problem=job.problem)
+            numbered.append((job.end_seq, ended))
+    for row in reports:
+        report = Report(row.job, row.trial, row.resource, row.metrics)
+        numbered.append((row.seq, Reported(report, row.attempt, row.late)))
+    numbered.sort(key=lambda pair: pair[0])
+    return [fact for _, fact in numbered]
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.number,
+        trial=row.trial,
+        config=row.config,
+        start=row.start,
+        end=row.end,
+        rung=row.rung,
+        bracket=row.bracket,
+        why=row.why,
+    )
+
+
+def new_status(study_id: str) -> dict[str, Any]:
+    """The status row of a study that was just submitted."""
+    return {
+        "study_id": study_id,
+        "batch": 0,
+        "seq": 0,
+        "state": StudyState.QUEUED,
+        "active_seconds": 0.0,
+        "counts": {},
+        "progress": 0.0,
+        "best": [],
+    }

@@ -1,0 +1,498 @@
+"""What the API and the conductor read from the store, and the few rows that they write.
+
+Every method is one transaction. Lists come in pages: a cursor is opaque to clients and names the last item seen.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+
+from service.store.engine import writing
+from service.store.journal import new_status
+from service.store.tables import (
+    EventRow,
+    IdempotencyRow,
+    ImprovementRow,
+    JobRow,
+    ReportRow,
+    StatusRow,
+    StudyRow,
+    TrialRow,
+)
+from tunewright.errors import TunewrightError
+from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.views import (
+    Best,
+    Curve,
+    Event,
+    Improvement,
+    Job,
+    Measurement,
+    Page,
+    Study,
+    StudySummary,
+    Trial,
+    TrialDetail,
+)
+from workers.journal import Wanted
+
+IDEMPOTENCY_SECONDS = 24 * 3600
+
+
+class NotFound(TunewrightError):
+    """No such study, trial or job."""
+
+
+class Conflict(TunewrightError):
+    """The request does not fit the present state; the message says which state and what to do."""
+
+
+class BadCursor(TunewrightError, ValueError):
+    """The cursor was not made by this list."""
+
+
+@dataclass(frozen=True)
+class ConductorRow:
+    """A study that is not over, as the conductor sees it."""
+
+    id: str
+    state: StudyState
+    wanted: Wanted
+    batch: int
+
+
+class Repository:
+    """Reads and writes of the API and the conductor."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    # Studies
+
+    def create_study(self, spec: StudySpec, idempotency_key: str | None = None) -> Study:
+        """Store a complete study as queued.
+
+        Args:
+            idempotency_key: the same key with the same study gives the study created the first time.
+        Raises:
+            Conflict: the key was used for another study.
+        """
+        body = spec.model_dump(mode="json")
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        with writing(self.engine) as connection:
+            if idempotency_key is not None:
+                earlier = _by_key(connection, idempotency_key, digest)
+                if earlier is not None:
+                    return _study(_study_row(connection, earlier))
+            study_id = new_id()
+            now = time.time()
+            connection.execute(
+                insert(StudyRow).values(
+                    id=study_id,
+                    name=spec.name,
+                    workload=spec.workload,
+                    optimizer=spec.optimizer.name,
+                    spec=body,
+                    wanted=Wanted.RUN,
+                    created_at=now,
+                )
+            )
+            connection.execute(insert(StatusRow).values(**new_status(study_id)))
+            if idempotency_key is not None:
+                connection.execute(
+                    insert(IdempotencyRow).values(
+                        key=idempotency_key, body_hash=digest, study_id=study_id, created_at=now
+                    )
+                )
+            _event(connection, study_id, {"state": StudyState.QUEUED, "reason": None, "name": spec.name})
+            return _study(_study_row(connection, study_id))
+
+    def studies(self, *, limit: int, cursor: str | None = None, state: StudyState | None = None) -> Page[StudySummary]:
+        """Studies, newest first."""
+        statement = _STUDIES.order_by(StudyRow.id.desc()).limit(limit + 1)
+        if cursor is not None:
+            statement = statement.where(StudyRow.id < _decode(cursor, "studies"))
+        if state is not None:
+            statement = statement.where(StatusRow.state == state)
+        with self.engine.connect() as connection:
+            rows = connection.execute(statement).all()
+        return _page([_summary(row) for row in rows], limit, "studies", lambda s: s.id)
+
+    def study(self, study_id: str) -> Study:
+        """One study.
+
+        Raises:
+            NotFound: no such study.
+        """
+        with self.engine.connect() as connection:
+            return _study(_study_row(connection, study_id))
+
+    def steer(self, study_id: str, wanted: Wanted) -> Study:
+        """Note what is wanted of a study; the conductor and its runner act on it.
+
+        Raises:
+            NotFound: no such study.
+            Conflict: it is over, or was cancelled already.
+        """
+        with writing(self.engine) as connection:
+            row = _study_row(connection, study_id)
+            if StudyState(row.state).final:
+                raise Conflict(f"study {study_id} is {row.state}; only a study that is not over can be steered")
+            if row.wanted == Wanted.CANCEL and wanted is not Wanted.CANCEL:
+                raise Conflict(f"study {study_id} is being cancelled; submit it again instead")
+            connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(wanted=wanted))
+            return _study(_study_row(connection, study_id))
+
+    def delete_study(self, study_id: str) -> None:
+        """Remove a study and all of its trials.
+
+        Raises:
+            NotFound: no such study.
+            Conflict: it is not over.
+        """
+        with writing(self.engine) as connection:
+            row = _study_row(connection, study_id)
+            if not StudyState(row.state).final:
+                raise Conflict(f"study {study_id} is {row.state}; cancel it before deleting it")
+            connection.execute(delete(StudyRow).where(StudyRow.id == study_id))
+            _event(connection, study_id, {"state": "deleted", "reason": None})
+
+    # Trials
+
+    def trials(
+        self, study_id: str, *, limit: int, cursor: str | None = None, state: TrialState | None = None
+    ) -> Page[Trial]:
+        """A study's trials, newest first.
+
+        Raises:
+            NotFound: no such study.
+            BadCursor: the cursor is not this list's.
+        """
+        kind = f"trials:{study_id}"
+        statement = (
+            select(TrialRow.__table__)
+            .where(TrialRow.study_id == study_id)
+            .order_by(TrialRow.number.desc())
+            .limit(limit + 1)
+        )
+        if cursor is not None:
+            statement = statement.where(TrialRow.number < int(_decode(cursor, kind)))
+        if state is not None:
+            statement = statement.where(TrialRow.state == state)
+        with self.engine.connect() as connection:
+            _study_row(connection, study_id)
+            rows = connection.execute(statement).all()
+        return _page([_trial(row) for row in rows], limit, kind, lambda t: str(t.number))
+
+    def trial(self, trial_id: str) -> TrialDetail:
+        """One trial with its jobs.
+
+        Raises:
+            NotFound: no such trial.
+        """
+        study_id, number = split_trial_id(trial_id)
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                select(TrialRow.__table__).where(TrialRow.study_id == study_id, TrialRow.number == number)
+            ).one_or_none()
+            if row is None:
+                raise NotFound(f"trial {trial_id} does not exist")
+            jobs = connection.execute(
+                select(JobRow.__table__)
+                .where(JobRow.study_id == study_id, JobRow.trial == number)
+                .order_by(JobRow.number)
+            ).all()
+        return TrialDetail(**_trial(row).model_dump(), jobs=[_job(job) for job in jobs], log=row.log)
+
+    def reports(self, trial_id: str, *, limit: int, cursor: str | None = None) -> Page[Measurement]:
+        """A trial's reports, by resource.
+
+        Raises:
+            NotFound: no such trial.
+            BadCursor: the cursor is not this list's.
+        """
+        study_id, number = split_trial_id(trial_id)
+        kind = f"reports:{trial_id}"
+        statement = (
+            select(ReportRow.__table__)
+            .where(ReportRow.study_id == study_id, ReportRow.trial == number)
+            .order_by(ReportRow.resource)
+            .limit(limit + 1)
+        )
+        if cursor is not None:
+            statement = statement.where(ReportRow.resource > float(_decode(cursor, kind)))
+        with self.engine.connect() as connection:
+            exists = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.number == number)
+            if connection.execute(exists).one_or_none() is None:
+                raise NotFound(f"trial {trial_id} does not exist")
+            rows = connection.execute(statement).all()
+        return _page([_measurement(row) for row in rows], limit, kind, lambda m: repr(m.resource))
+
+    def curves(self, study_id: str, metric: str, *, trials: int, points: int) -> tuple[list[Curve], int]:
+        """Learning curves of the incumbent and of the newest trials, each thinned to at most `points` points.
+
+        Returns:
+            The curves, and how many trials have one.
+        Raises:
+            NotFound: no such study.
+        """
+        with self.engine.connect() as connection:
+            best = [entry["trial"] for entry in _study_row(connection, study_id).best]
+            reported = (TrialRow.study_id == study_id, TrialRow.resource > 0)
+            total = connection.execute(select(func.count()).select_from(TrialRow).where(*reported)).scalar_one()
+            newest = connection.execute(
+                select(TrialRow.number).where(*reported).order_by(TrialRow.number.desc()).limit(trials)
+            ).scalars()
+            shown = list(dict.fromkeys([*best, *newest]))[:trials]
+            states = dict(
+                connection.execute(
+                    select(TrialRow.number, TrialRow.state).where(
+                        TrialRow.study_id == study_id, TrialRow.number.in_(shown)
+                    )
+                ).all()
+            )
+            rows = connection.execute(
+                select(ReportRow.trial, ReportRow.resource, ReportRow.metrics)
+                .where(ReportRow.study_id == study_id, ReportRow.trial.in_(shown))
+                .order_by(ReportRow.trial, ReportRow.resource)
+            ).all()
+        found: dict[int, list[tuple[float, float]]] = {number: [] for number in shown}
+        for number, resource, metrics in rows:
+            if metric in metrics:
+                found[number].append((resource, metrics[metric]))
+        curves = [
+            Curve(trial=number, state=TrialState(states[number]), points=thin(curve, points))
+            for number, curve in found.items()
+            if curve
+        ]
+        return curves, total
+
+    def improvements(self, study_id: str) -> list[Improvement]:
+        """How the incumbent changed, oldest first.
+
+        Raises:
+            NotFound: no such study.
+        """
+        with self.engine.connect() as connection:
+            _study_row(connection, study_id)
+            rows = connection.execute(
+                select(ImprovementRow.__table__)
+                .where(ImprovementRow.study_id == study_id)
+                .order_by(ImprovementRow.batch)
+            ).all()
+        return [
+            Improvement(at=_time(row.at), seconds=row.seconds, trials=row.trials, best=Best(**row.best)) for row in rows
+        ]
+
+    # Events and numbers
+
+    def last_event(self) -> int:
+        """Id of the newest event; 0 before the first."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(func.max(EventRow.id))).scalar_one() or 0
+
+    def events(self, after: int, *, limit: int) -> list[Event]:
+        """Events after an id, oldest first."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(EventRow.__table__).where(EventRow.id > after).order_by(EventRow.id).limit(limit)
+            ).all()
+        return [Event(id=r.id, kind=r.kind, study=r.study_id, at=_time(r.at), body=r.body) for r in rows]
+
+    def study_counts(self) -> dict[str, int]:
+        """Number of studies in each state."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(StatusRow.state, func.count().label("studies")).group_by(StatusRow.state)
+            ).all()
+        return {row.state: row.studies for row in rows}
+
+    # For the conductor
+
+    def unfinished(self) -> list[ConductorRow]:
+        """All studies that are not over, oldest first."""
+        open_states = [state for state in StudyState if not state.final]
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(StudyRow.id, StudyRow.wanted, StatusRow.state, StatusRow.batch)
+                .join(StatusRow, StatusRow.study_id == StudyRow.id)
+                .where(StatusRow.state.in_(open_states))
+                .order_by(StudyRow.id)
+            ).all()
+        return [ConductorRow(r.id, StudyState(r.state), Wanted(r.wanted), r.batch) for r in rows]
+
+
+def new_id() -> str:
+    """A new id: letters and digits, ordered by time of creation."""
+    raw = int(time.time() * 1000).to_bytes(6, "big") + secrets.token_bytes(4)
+    return base64.b32hexencode(raw).decode().lower()
+
+
+def split_trial_id(trial_id: str) -> tuple[str, int]:
+    """Study and number of a trial id `<study>-<number>`.
+
+    Raises:
+        NotFound: it has not this form, so there is no such trial.
+    """
+    study_id, _, number = trial_id.rpartition("-")
+    if not study_id or not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise NotFound(f"trial {trial_id} does not exist; a trial's id is <study>-<number>")
+    return study_id, int(number)
+
+
+def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most `most` points of a curve (at least 2), evenly spaced, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    step = (len(points) - 1) / (most - 1)
+    return [points[round(i * step)] for i in range(most)]
+
+
+_STUDIES = select(
+    StudyRow.__table__,
+    *[column for column in StatusRow.__table__.columns if column.name not in ("study_id", "batch", "seq")],
+).join(StatusRow, StatusRow.study_id == StudyRow.id)
+
+
+def _study_row(connection: Connection, study_id: str) -> Row[Any]:
+    row = connection.execute(_STUDIES.where(StudyRow.id == study_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"study {study_id} does not exist")
+    return row
+
+
+def _by_key(connection: Connection, key: str, digest: str) -> str | None:
+    connection.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < time.time() - IDEMPOTENCY_SECONDS))
+    row = connection.execute(select(IdempotencyRow.__table__).where(IdempotencyRow.key == key)).one_or_none()
+    if row is None:
+        return None
+    if row.body_hash != digest:
+        raise Conflict(f'Idempotency-Key "{key}" was used for another study; take a new key')
+    return str(row.study_id)
+
+
+def _event(connection: Connection, study_id: str, body: Mapping[str, Any]) -> None:
+    connection.execute(insert(EventRow).values(study_id=study_id, kind="study", at=time.time(), body=dict(body)))
+
+
+def _page(items: list[Any], limit: int, kind: str, key: Any) -> Page[Any]:
+    more = len(items) > limit
+    kept = items[:limit]
+    return Page(items=kept, next_cursor=_encode(kind, key(kept[-1])) if more else None)
+
+
+def _encode(kind: str, key: str) -> str:
+    return base64.urlsafe_b64encode(f"{kind}|{key}".encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str, kind: str) -> str:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        text = ""
+    prefix = f"{kind}|"
+    if not text.startswith(prefix):
+        raise BadCursor("cursor: it does not belong to this list; start again without one")
+    key = text[len(prefix) :]
+    if kind.startswith("trials:") and not (key.isascii() and key.isdigit()):
+        raise BadCursor("cursor: it does not belong to this list; start again without one")
+    if kind.startswith("reports:"):
+        try:
+            float(key)
+        except ValueError:
+            raise BadCursor("cursor: it does not belong to this list; start again without one") from None
+    return key
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _maybe_time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)
+
+
+def _summary_fields(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "workload": row.workload,
+        "optimizer": row.optimizer,
+        "state": row.state,
+        "wanted": row.wanted,
+        "reason": row.reason,
+        "created_at": _time(row.created_at),
+        "started_at": _maybe_time(row.started_at),
+        "ended_at": _maybe_time(row.ended_at),
+        "active_seconds": row.active_seconds,
+        "counts": row.counts,
+        "progress": row.progress,
+        "seconds_left": row.seconds_left,
+        "best": row.best,
+    }
+
+
+def _summary(row: Row[Any]) -> StudySummary:
+    return StudySummary(**_summary_fields(row))
+
+
+def _study(row: Row[Any]) -> Study:
+    return Study(**_summary_fields(row), spec=StudySpec.model_validate(row.spec))
+
+
+def _trial(row: Row[Any]) -> Trial:
+    return Trial(
+        id=f"{row.study_id}-{row.number}",
+        study=row.study_id,
+        number=row.number,
+        state=row.state,
+        config=row.config,
+        resource=row.resource,
+        metrics=row.metrics,
+        rung=row.rung,
+        bracket=row.bracket,
+        started_at=_time(row.started_at),
+        ended_at=_maybe_time(row.ended_at),
+        seconds=row.seconds,
+        problem=row.problem,
+    )
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        number=row.number,
+        trial=row.trial,
+        start=row.start,
+        end=row.end,
+        rung=row.rung,
+        bracket=row.bracket,
+        state=row.state,
+        attempts=row.attempts,
+        why=row.why,
+        worker=row.worker,
+        started_at=_time(row.started_at),
+        ended_at=_maybe_time(row.ended_at),
+        problem=row.problem,
+        traceback=row.traceback,
+    )
+
+
+def _measurement(row: Row[Any]) -> Measurement:
+    return Measurement(
+        resource=row.resource,
+        metrics=row.metrics,
+        job=row.job,
+        attempt=row.attempt,
+        at=_time(row.at),
+        late=row.late,
+    )

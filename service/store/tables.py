@@ -1,0 +1,153 @@
+"""The tables.
+
+No row is written by two paths: the API writes `studies`, `idempotency_keys`; a study's runner writes `study_status`,
+`trials`, `jobs`, `reports`, `improvements`; leases live in a table of their own. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# SQLite only counts up by itself in a column of exactly this type.
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}
+
+
+def _study_key(primary: bool = True) -> Mapped[str]:
+    return mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=primary)
+
+
+class StudyRow(Base):
+    __tablename__ = "studies"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    workload: Mapped[str] = mapped_column(String(300))
+    optimizer: Mapped[str] = mapped_column(String(100))
+    spec: Mapped[dict[str, Any]]
+    wanted: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+class StatusRow(Base):
+    __tablename__ = "study_status"
+
+    study_id: Mapped[str] = _study_key()
+    batch: Mapped[int] = mapped_column(Integer, default=0)
+    seq: Mapped[int] = mapped_column(_Sequence, default=0)
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    reason: Mapped[str | None] = mapped_column(Text)
+    active_seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    started_at: Mapped[float | None] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    counts: Mapped[dict[str, Any]]
+    progress: Mapped[float] = mapped_column(Float, default=0.0)
+    seconds_left: Mapped[float | None] = mapped_column(Float)
+    best: Mapped[list[Any]]
+
+
+class TrialRow(Base):
+    __tablename__ = "trials"
+    __table_args__ = (Index("ix_trials_state", "study_id", "state"),)
+
+    study_id: Mapped[str] = _study_key()
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    state: Mapped[str] = mapped_column(String(10))
+    config: Mapped[dict[str, Any]]
+    resource: Mapped[float] = mapped_column(Float, default=0.0)
+    metrics: Mapped[dict[str, Any]]
+    rung: Mapped[int | None] = mapped_column(Integer)
+    bracket: Mapped[int | None] = mapped_column(Integer)
+    started_at: Mapped[float] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    problem: Mapped[str | None] = mapped_column(Text)
+    log: Mapped[str] = mapped_column(Text, default="")
+
+
+class JobRow(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_trial", "study_id", "trial"),)
+
+    study_id: Mapped[str] = _study_key()
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trial: Mapped[int] = mapped_column(Integer)
+    start: Mapped[float] = mapped_column(Float)
+    end: Mapped[float] = mapped_column(Float)
+    rung: Mapped[int | None] = mapped_column(Integer)
+    bracket: Mapped[int | None] = mapped_column(Integer)
+    why: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(10))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    worker: Mapped[str | None] = mapped_column(String(300))
+    seq: Mapped[int] = mapped_column(_Sequence)
+    end_seq: Mapped[int | None] = mapped_column(_Sequence)
+    started_at: Mapped[float] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+    traceback: Mapped[str | None] = mapped_column(Text)
+
+
+class ReportRow(Base):
+    """One measurement; the key makes a second report of a trial at the same resource impossible."""
+
+    __tablename__ = "reports"
+
+    study_id: Mapped[str] = _study_key()
+    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
+    resource: Mapped[float] = mapped_column(Float, primary_key=True)
+    metrics: Mapped[dict[str, Any]]
+    job: Mapped[int] = mapped_column(Integer)
+    attempt: Mapped[int] = mapped_column(Integer)
+    seq: Mapped[int] = mapped_column(_Sequence)
+    at: Mapped[float] = mapped_column(Float)
+    late: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class ImprovementRow(Base):
+    __tablename__ = "improvements"
+
+    study_id: Mapped[str] = _study_key()
+    batch: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+    seconds: Mapped[float] = mapped_column(Float)
+    trials: Mapped[int] = mapped_column(Integer)
+    best: Mapped[dict[str, Any]]
+
+
+class EventRow(Base):
+    """The feed behind /v1/events; old rows are pruned, the tables above keep the truth."""
+
+    __tablename__ = "events"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=True)
+    # No foreign key: the event that says a study was deleted outlives it.
+    study_id: Mapped[str] = mapped_column(String(32), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    at: Mapped[float] = mapped_column(Float)
+    body: Mapped[dict[str, Any]]
+
+
+class LeaseRow(Base):
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(300))
+    epoch: Mapped[int] = mapped_column(Integer)
+    expires_at: Mapped[float] = mapped_column(Float)
+
+
+class IdempotencyRow(Base):
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    body_hash: Mapped[str] = mapped_column(String(64))
+    study_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[float] = mapped_column(Float)

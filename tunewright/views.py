@@ -1,0 +1,228 @@
+"""What the service shows of studies, trials and jobs: the JSON of its REST API, as Python types.
+
+The service fills these and the client returns them, so that there is one definition of each.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunewright.space import Config
+from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.workload import WorkloadInfo
+
+T = TypeVar("T")
+
+
+class _View(BaseModel):
+    # A newer service may add fields; an older client must keep working.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Page(_View, Generic[T]):
+    """One page of a list.
+
+    Attributes:
+        next_cursor: pass it as `cursor` to get the next page; None on the last one.
+    """
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+class Best(_View):
+    """The incumbent, or one trial of the Pareto set."""
+
+    trial: int
+    config: Config
+    resource: float
+    metrics: dict[str, float]
+
+
+class StudySummary(_View):
+    """A study as lists show it.
+
+    Attributes:
+        wanted: `run`, `pause` or `cancel`: what a person asked for last; `state` follows it.
+        reason: why the study is in its state, when that is not obvious.
+        counts: number of trials in each state; states without trials are left out.
+        progress: done share of the budget, 0 to 1.
+        seconds_left: estimate from the progress so far; None while there is none.
+        active_seconds: wall time during which the study ran.
+    """
+
+    id: str
+    name: str
+    workload: str
+    optimizer: str
+    state: StudyState
+    wanted: str
+    reason: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    active_seconds: float = 0.0
+    counts: dict[TrialState, int] = Field(default_factory=dict)
+    progress: float = 0.0
+    seconds_left: float | None = None
+    best: list[Best] = Field(default_factory=list)
+
+    @property
+    def trials(self) -> int:
+        """Number of trials started."""
+        return sum(self.counts.values())
+
+
+class Study(StudySummary):
+    """A study with everything that was said at submission, completed from its workload."""
+
+    spec: StudySpec
+
+
+class Trial(_View):
+    """One configuration and where it stands.
+
+    Attributes:
+        id: `<study>-<number>`.
+        resource: largest resource reported.
+        metrics: those of the report at `resource`.
+        seconds: time spent running, over all its jobs.
+        problem: why it failed, in one line.
+    """
+
+    id: str
+    study: str
+    number: int
+    state: TrialState
+    config: Config
+    resource: float = 0.0
+    metrics: dict[str, float] = Field(default_factory=dict)
+    rung: int | None = None
+    bracket: int | None = None
+    started_at: datetime
+    ended_at: datetime | None = None
+    seconds: float = 0.0
+    problem: str | None = None
+
+
+class Job(_View):
+    """One leg of a trial, with how it went.
+
+    Attributes:
+        state: `running`, or how it ended: completed, failed, cancelled, lost.
+        attempts: how often it was started; above 1 after a worker was lost or the study was paused.
+        why: the optimizer's reasons.
+        worker: `host:pid` of the last attempt.
+    """
+
+    number: int
+    trial: int
+    start: float
+    end: float
+    rung: int | None = None
+    bracket: int | None = None
+    state: str
+    attempts: int
+    why: dict[str, Any] = Field(default_factory=dict)
+    worker: str | None = None
+    started_at: datetime
+    ended_at: datetime | None = None
+    problem: str | None = None
+    traceback: str | None = None
+
+
+class TrialDetail(Trial):
+    """A trial with its jobs, and the end of its log."""
+
+    jobs: list[Job]
+    log: str = ""
+
+
+class Measurement(_View):
+    """One report as stored.
+
+    Attributes:
+        late: it came after its job had ended; shown, but the optimizer did not see it.
+    """
+
+    resource: float
+    metrics: dict[str, float]
+    job: int
+    attempt: int
+    at: datetime
+    late: bool = False
+
+
+class Curve(_View):
+    """A learning curve, thinned for drawing.
+
+    Attributes:
+        points: [resource, value] pairs, by resource.
+    """
+
+    trial: int
+    state: TrialState
+    points: list[tuple[float, float]]
+
+
+class Curves(_View):
+    """Learning curves of a study, the best and the newest trials first.
+
+    Attributes:
+        total: trials that have a curve; `curves` may show fewer.
+    """
+
+    metric: str
+    direction: str
+    resource: str
+    curves: list[Curve]
+    total: int
+
+
+class Improvement(_View):
+    """A moment at which the best known trial changed (or got better).
+
+    Attributes:
+        seconds: active seconds of the study until then.
+        trials: trials started until then.
+    """
+
+    at: datetime
+    seconds: float
+    trials: int
+    best: Best
+
+
+class OptimizerInfo(_View):
+    """An optimizer that studies can choose, with the JSON schema of its settings."""
+
+    name: str
+    description: str
+    settings: dict[str, Any]
+
+
+class Workloads(_View):
+    """Registered workloads; `problems` says of the others why they cannot be loaded."""
+
+    items: list[WorkloadInfo]
+    problems: dict[str, str] = Field(default_factory=dict)
+
+
+class Event(_View):
+    """Something that happened, as `/v1/events` sends it.
+
+    `study`: the study's state changed. `progress`: jobs started or ended, or reports came in.
+
+    Attributes:
+        id: pass it as Last-Event-ID to go on after this event.
+        body: for `study`: state, reason; for `progress`: jobs, reports, ended, counts, progress, seconds_left, best.
+    """
+
+    id: int
+    kind: str
+    study: str
+    at: datetime
+    body: dict[str, Any]

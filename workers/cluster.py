@@ -1,0 +1,161 @@
+"""The Ray cluster: a local one of our own, or one that runs already.
+
+A local cluster lives and dies with this process. On a cluster that runs already, runners are detached actors:
+studies go on while the service is restarted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from tunewright.errors import TunewrightError
+from workers.journal import Journal
+from workers.leg import LegSettings
+from workers.study_runner import StudyRunner
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "tunewright"
+# Trials pass no large objects through Ray, so its shared memory can stay small.
+OBJECT_STORE_BYTES = 100 * 2**20
+TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+class ClusterError(TunewrightError):
+    """The cluster could not be started or reached; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How to get a cluster.
+
+    Attributes:
+        address: of a cluster that runs already; None starts a local one.
+        cpus: processors that a local cluster offers to trials; None means all.
+        temp_dir: Ray's sockets and logs; a short path, since sockets must stay under 108 bytes.
+        token_file: a local cluster's access token; made when missing.
+    """
+
+    address: str | None
+    cpus: int | None
+    temp_dir: Path
+    token_file: Path
+
+
+class Cluster:
+    """A connection to Ray, and the runners started through it."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+
+    @property
+    def local(self) -> bool:
+        """Whether the cluster is our own and dies with this process."""
+        return self._settings.address is None
+
+    def connect(self) -> None:
+        """Start or join the cluster; takes some seconds.
+
+        Raises:
+            ClusterError: it cannot be started or reached.
+        """
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+        if self.local:
+            self._use_own_token()
+            self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
+            options.update(
+                # "local" never joins a cluster that happens to run on this machine.
+                address="local",
+                num_cpus=self._settings.cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(self._settings.temp_dir),
+            )
+        else:
+            options["address"] = self._settings.address
+        try:
+            ray.init(**options)
+        except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+            where = "start a local Ray" if self.local else f"reach Ray at {self._settings.address}"
+            raise ClusterError(f"cannot {where}: {error}") from error
+
+    def start_runner(self, study: str, journal: Journal, settings: LegSettings) -> Any:
+        """Start a study's runner; one that is left over under its name is ended first.
+
+        Returns:
+            A reference to the state in which it leaves the study; fails when the runner dies.
+        """
+        self.kill_runner(study)
+        actor: Any = ray.remote(StudyRunner)
+        handle = actor.options(
+            name=_name(study),
+            lifetime=None if self.local else "detached",
+            num_cpus=0,
+            max_restarts=0,
+            max_concurrency=10_000,
+        ).remote(journal, settings)
+        # The handle must live as long as the study: an actor without one is ended.
+        return handle, handle.run.remote()
+
+    def kill_runner(self, study: str) -> None:
+        """End a study's runner at once, if there is one."""
+        try:
+            ray.kill(ray.get_actor(_name(study)))
+        except ValueError:
+            pass
+
+    def ended(self, run: Any) -> tuple[bool, str | None]:
+        """Whether a runner has ended, and the problem when it ended by dying."""
+        _, reference = run
+        done, _ = ray.wait([reference], timeout=0)
+        if not done:
+            return False, None
+        try:
+            ray.get(reference)
+        except RayError as error:
+            cause = getattr(error, "cause", None) or error
+            return True, f"{type(cause).__name__}: {cause}"
+        return True, None
+
+    def resources(self) -> tuple[dict[str, float], dict[str, float]]:
+        """What the cluster has, and what of it is free, by Ray's names (CPU, GPU, memory in bytes)."""
+        api: Any = ray
+        return api.cluster_resources(), api.available_resources()
+
+    def alive(self) -> bool:
+        """Whether Ray answers."""
+        api: Any = ray
+        try:
+            return ray.is_initialized() and bool(api.nodes())
+        except (RayError, RuntimeError, OSError):
+            return False
+
+    def disconnect(self) -> None:
+        """Leave the cluster; a local one ends."""
+        ray.shutdown()
+
+    def _use_own_token(self) -> None:
+        """Keep the token beside the data rather than in the user's home, where another Ray may have its own."""
+        if any(variable in os.environ for variable in TOKEN_VARIABLES) or os.environ.get("RAY_AUTH_MODE") == "disabled":
+            return
+        # RAY_AUTH_MODE stays unset: Ray then turns tokens on itself, and only that makes it read the mode anew.
+        path = self._settings.token_file
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def _name(study: str) -> str:
+    return f"study-runner-{study}"

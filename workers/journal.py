@@ -1,0 +1,193 @@
+"""Where runners write what happened: facts, their order, and the protocol that a store implements.
+
+What may be relied on:
+    - `commit` writes a whole batch or nothing, and returns only when it is durable;
+    - committing the same batch again changes nothing, so a commit whose outcome is unknown can be repeated;
+    - a journal whose epoch is no longer the newest raises `Fenced` and writes nothing: there is one writer per study;
+    - `load` returns facts in the order in which the optimizer saw them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+from optimizers.protocol import Incumbent, Job, JobEnd, Report
+from tunewright.errors import TunewrightError
+from tunewright.study import StudySpec, StudyState, TrialState
+
+
+class Fenced(TunewrightError):
+    """Another runner owns the study now; this one must stop without writing anything more."""
+
+
+class JournalUnavailable(TunewrightError):
+    """The store cannot be written at the moment (down, locked, disk full); the same batch may be tried again."""
+
+
+class Wanted(StrEnum):
+    """What people want of a study."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True)
+class JobStarted:
+    """The optimizer gave out a job."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A report came in; `late` ones were not shown to the optimizer."""
+
+    report: Report
+    attempt: int
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class JobEnded:
+    """A job ended; `trial_state` is where that leaves its trial."""
+
+    job: int
+    trial: int
+    end: JobEnd
+    trial_state: TrialState
+    problem: str | None = None
+    traceback: str | None = None
+    log: str = ""
+
+
+Fact: TypeAlias = JobStarted | Reported | JobEnded
+
+
+@dataclass(frozen=True)
+class AttemptStarted:
+    """A worker began (or began again) to run a job."""
+
+    job: int
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where the study as a whole stands; replaces what was said before."""
+
+    state: StudyState
+    active_seconds: float
+    reason: str | None = None
+    counts: Mapping[TrialState, int] = field(default_factory=dict)
+    progress: float = 0.0
+    seconds_left: float | None = None
+    best: Sequence[Incumbent] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one round of the loop adds.
+
+    Attributes:
+        number: one above the batch before.
+        at: wall-clock time, seconds since the epoch.
+        facts: in order.
+        improved: the incumbent changed in this batch.
+    """
+
+    number: int
+    at: float
+    facts: Sequence[Fact]
+    attempts: Sequence[AttemptStarted]
+    status: Status
+    improved: bool = False
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """Everything that a new runner needs to go on.
+
+    Attributes:
+        batch: number of the last batch committed.
+        attempts: job id -> attempts so far, for jobs that have not ended.
+    """
+
+    study: str
+    spec: StudySpec
+    state: StudyState
+    wanted: Wanted
+    active_seconds: float
+    batch: int
+    facts: Sequence[Fact]
+    attempts: Mapping[int, int]
+
+
+class Journal(Protocol):
+    """One study's journal, held under one epoch."""
+
+    def load(self) -> StudyRecord:
+        """Everything written so far."""
+
+    def commit(self, batch: Batch) -> None:
+        """Write a batch.
+
+        Raises:
+            Fenced: another epoch holds the study.
+            JournalUnavailable: nothing was written (or it is not known); commit the same batch again.
+        """
+
+    def heartbeat(self) -> Wanted:
+        """Renew the lease and read what people want.
+
+        Raises:
+            Fenced, JournalUnavailable: as `commit`.
+        """
+
+    def release(self) -> None:
+        """Give the lease up; the study's runner ends."""
+
+
+def facts_summary(batch: Batch) -> dict[str, Any]:
+    """The body of a batch's `progress` event: plain JSON values."""
+    started = [fact.job for fact in batch.facts if isinstance(fact, JobStarted)]
+    reports = [fact for fact in batch.facts if isinstance(fact, Reported)]
+    ended = [fact for fact in batch.facts if isinstance(fact, JobEnded)]
+    return {
+        "jobs": [
+            {
+                "number": job.id,
+                "trial": job.trial,
+                "config": job.config,
+                "start": job.start,
+                "end": job.end,
+                "rung": job.rung,
+                "bracket": job.bracket,
+                "why": dict(job.why),
+            }
+            for job in started
+        ],
+        "reports": [[r.report.trial, r.report.resource, dict(r.report.metrics)] for r in reports],
+        "ended": [
+            {"job": e.job, "trial": e.trial, "end": e.end, "trial_state": e.trial_state, "problem": e.problem}
+            for e in ended
+        ],
+        "counts": dict(batch.status.counts),
+        "progress": batch.status.progress,
+        "seconds_left": batch.status.seconds_left,
+        "best": [best_json(incumbent) for incumbent in batch.status.best],
+    }
+
+
+def best_json(incumbent: Incumbent) -> dict[str, Any]:
+    """An incumbent as plain JSON values."""
+    return {
+        "trial": incumbent.trial,
+        "config": dict(incumbent.config),
+        "resource": incumbent.resource,
+        "metrics": dict(incumbent.metrics),
+    }

@@ -1,0 +1,206 @@
+"""One attempt of a job, on a worker: a child process, its reports, its checkpoints, its limits.
+
+Reports are handed on in groups: while one group is on its way the next collects, so that a fast trial costs few
+calls, and a trial that reports faster than the store can write waits in its pipe. A state is stored only after every
+report before it is durable, so a leg that starts again from a state has lost nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tunewright.errors import TunewrightError
+from workers.checkpoints import CheckpointStore
+from workers.study_loop import STOP_GRACE_SECONDS, LegOrder, LegResult, Outcome, Reply
+from workers.trial_process import ProcessEnded, TrialProcess
+
+POLL_SECONDS = 0.1
+ALIVE_SECONDS = 1.0
+MAX_GROUP = 500
+GROUP_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class LegSettings:
+    """What the cluster gives to every leg.
+
+    Attributes:
+        checkpoint_url: where states are kept.
+        import_paths: directories from which a study's own workloads are imported.
+    """
+
+    checkpoint_url: str
+    import_paths: tuple[str, ...] = ()
+
+
+class Link(Protocol):
+    """A leg's way to its study; waits until what it carries is durable."""
+
+    def report(
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+    ) -> Reply: ...
+
+
+class LegLimitError(TunewrightError):
+    """The trial used more time, silence or memory than it may; the message says how much."""
+
+
+class _DeafError(TunewrightError):
+    """The trial was asked to stop and did not."""
+
+
+# A worker keeps the child of its last leg: importing torch or XGBoost again would take longer than a short leg.
+_idle: tuple[tuple[Any, ...], TrialProcess] | None = None
+
+
+def run(order: LegOrder, link: Link, settings: LegSettings) -> LegResult:
+    """Run one attempt to its end; never raises for what the trial does."""
+    process = _take(order, settings)
+    try:
+        result = _Attempt(order, link, settings, process).run()
+    except ProcessEnded as error:
+        result = LegResult(Outcome.LOST if error.killed else Outcome.FAILED, str(error), log=process.log())
+    except _DeafError as error:
+        result = LegResult(Outcome.STOPPED, str(error), log=process.log())
+    except (TunewrightError, OSError, ValueError) as error:
+        result = LegResult(Outcome.FAILED, str(error), log=process.log())
+    except BaseException:
+        process.close()
+        raise
+    if result.outcome is Outcome.COMPLETED:
+        _keep(order, settings, process)
+    else:
+        process.close()
+    return result
+
+
+class _Attempt:
+    """The state of one attempt while it runs."""
+
+    def __init__(self, order: LegOrder, link: Link, settings: LegSettings, process: TrialProcess) -> None:
+        self._order = order
+        self._link = link
+        self._process = process
+        self._store = CheckpointStore(settings.checkpoint_url)
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._group: list[tuple[float, Mapping[str, float]]] = []
+        self._began = self._heard = self._told = time.monotonic()
+        self._stop_sent: float | None = None
+
+    def run(self) -> LegResult:
+        # The first word says that the attempt has begun, and learns whether it is still wanted.
+        if self._tell() is not Reply.CONTINUE:
+            return LegResult(Outcome.STOPPED)
+        root = self._process.scratch / f"states-{self._order.job.id}-{self._order.attempt}"
+        root.mkdir()
+        self._process.begin_log()
+        self._process.send(self._start_message(root))
+        while True:
+            message = self._process.receive(POLL_SECONDS)
+            ended = None if message is None else self._on_message(message)
+            if ended is not None:
+                return ended
+            if self._due(message is None) and self._tell() is Reply.ABANDON:
+                return LegResult(Outcome.STOPPED)
+            self._check_limits()
+
+    def _start_message(self, root: Path) -> dict[str, Any]:
+        job, spec = self._order.job, self._order.spec
+        saved = self._store.get(self._order.study, job.trial, root)
+        return {
+            "type": "leg",
+            "workload": spec.workload,
+            "config": job.config,
+            "leg": {"start": job.start, "end": job.end, "seed": self._order.seed},
+            "data": spec.data,
+            "objectives": [objective.metric for objective in spec.objectives],
+            "checkpoint": {
+                "root": str(root),
+                "latest": None if saved is None else str(saved.directory),
+                "resource": 0.0 if saved is None else saved.resource,
+                "interval": spec.limits.checkpoint_seconds,
+            },
+        }
+
+    def _on_message(self, message: Mapping[str, Any]) -> LegResult | None:
+        self._heard = time.monotonic()
+        if message["type"] == "report":
+            self._group.append((message["resource"], message["metrics"]))
+        elif message["type"] == "checkpoint":
+            self._tell()
+            self._process.send({"type": "saved", "problem": self._save(message)})
+        elif message["type"] == "ended":
+            if self._group:
+                self._tell()
+            return LegResult(
+                Outcome(message["outcome"]), message.get("problem"), message.get("traceback"), self._process.log()
+            )
+        return None
+
+    def _save(self, message: Mapping[str, Any]) -> str | None:
+        try:
+            self._store.put(self._order.study, self._order.job.trial, message["resource"], Path(message["directory"]))
+        except OSError as error:
+            return str(error)
+        return None
+
+    def _due(self, quiet: bool) -> bool:
+        since = time.monotonic() - self._told
+        if self._group:
+            return quiet or since > GROUP_SECONDS or len(self._group) >= MAX_GROUP
+        return since > ALIVE_SECONDS
+
+    def _tell(self) -> Reply:
+        """Hand the collected reports on (or say that the leg is alive) and pass a stop to the trial."""
+        group, self._group = self._group, []
+        reply = self._link.report(self._order.job.id, self._order.attempt, self._worker, group)
+        self._told = time.monotonic()
+        if reply is Reply.STOP and self._stop_sent is None:
+            self._stop_sent = self._told
+            self._process.send({"type": "stop"})
+        return reply
+
+    def _check_limits(self) -> None:
+        now, limits, resources = time.monotonic(), self._order.spec.limits, self._order.spec.resources
+        if self._stop_sent is not None and now - self._stop_sent > STOP_GRACE_SECONDS / 2:
+            raise _DeafError("the trial did not stop when asked")
+        if limits.leg_seconds is not None and now - self._began > limits.leg_seconds:
+            raise LegLimitError(f"the leg ran longer than limits.leg_seconds ({limits.leg_seconds:g} s)")
+        if now - self._heard > limits.silent_seconds:
+            raise LegLimitError(
+                f"no report for {limits.silent_seconds:g} s (limits.silent_seconds): the trial seems to hang"
+            )
+        if resources is not None and resources.memory_mb is not None:
+            used = self._process.memory() / 2**20
+            if used > resources.memory_mb:
+                raise LegLimitError(f"the trial used {used:.0f} MB; resources.memory_mb allows {resources.memory_mb}")
+
+
+def _key(order: LegOrder, settings: LegSettings) -> tuple[Any, ...]:
+    return (order.study, order.spec.workload, settings.import_paths, _threads(order))
+
+
+def _threads(order: LegOrder) -> int:
+    return max(1, int(order.spec.resources.cpus)) if order.spec.resources is not None else 1
+
+
+def _take(order: LegOrder, settings: LegSettings) -> TrialProcess:
+    global _idle
+    kept, _idle = _idle, None
+    if kept is not None:
+        key, process = kept
+        if key == _key(order, settings) and process.alive:
+            return process
+        process.close()
+    return TrialProcess(settings.import_paths, _threads(order))
+
+
+def _keep(order: LegOrder, settings: LegSettings, process: TrialProcess) -> None:
+    global _idle
+    _idle = (_key(order, settings), process)

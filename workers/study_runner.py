@@ -1,0 +1,123 @@
+"""The actor that runs one study, and the task that runs one leg.
+
+The actor is a shell: it puts a `StudyLoop` into a thread and hands it what legs say. Legs are tasks that the actor
+owns, so that Ray ends them when it dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from optimizers import registry
+from optimizers.protocol import Optimizer, Problem
+from tunewright.study import StudySpec, StudyState
+from workers import leg
+from workers.checkpoints import CheckpointStore
+from workers.journal import Journal
+from workers.leg import LegSettings
+from workers.study_loop import LegOrder, LegResult, Outcome, Reply, StudyLoop
+
+
+class StudyRunner:
+    """Runs one study; started by name as a Ray actor, one per running study."""
+
+    def __init__(self, journal: Journal, settings: LegSettings) -> None:
+        self._journal = journal
+        self._settings = settings
+        launcher = RayLauncher(ray.get_runtime_context().current_actor, settings)
+        self._loop = StudyLoop(journal, make_optimizer, launcher)
+        launcher.loop = self._loop
+
+    async def run(self) -> str:
+        """Run the study until it is over or paused; returns the state in which it was left."""
+        return await asyncio.to_thread(self._run)
+
+    async def report(
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+    ) -> str:
+        """Take a leg's reports; answers when they are durable."""
+        return await asyncio.wrap_future(self._loop.report(job, attempt, worker, reports))
+
+    def _run(self) -> StudyState:
+        state = self._loop.run()
+        if state.final:
+            keep = frozenset(incumbent.trial for incumbent in self._loop.incumbents)
+            if keep:
+                CheckpointStore(self._settings.checkpoint_url).remove(self._loop.study, keep=keep)
+        self._journal.release()
+        return state
+
+
+class RayLauncher:
+    """Starts legs as Ray tasks."""
+
+    loop: StudyLoop
+
+    def __init__(self, runner: Any, settings: LegSettings) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._tasks: dict[tuple[int, int], Any] = {}
+
+    def start(self, order: LegOrder) -> None:
+        resources = order.spec.resources
+        assert resources is not None
+        task = _run_leg.options(num_cpus=resources.cpus, num_gpus=resources.gpus, name=_name(order)).remote(
+            order, self._runner, self._settings
+        )
+        key = (order.job.id, order.attempt)
+        self._tasks[key] = task
+        task.future().add_done_callback(partial(self._ended, key))
+
+    def kill(self, job: int, attempt: int) -> None:
+        task = self._tasks.get((job, attempt))
+        if task is not None:
+            ray.cancel(task, force=True)
+
+    def _ended(self, key: tuple[int, int], future: Any) -> None:
+        self._tasks.pop(key, None)
+        try:
+            result = future.result()
+        except RayError as error:
+            result = LegResult(Outcome.LOST, f"its worker is gone ({type(error).__name__})")
+        except Exception as error:
+            result = LegResult(Outcome.LOST, f"{type(error).__name__}: {error}")
+        self.loop.ended(*key, result)
+
+
+class _ActorLink:
+    """A leg's way to its runner."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+
+    def report(
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+    ) -> Reply:
+        return Reply(ray.get(self._runner.report.remote(job, attempt, worker, reports)))
+
+
+@ray.remote(max_retries=0)  # type: ignore[untyped-decorator,unused-ignore]
+def _run_leg(order: LegOrder, runner: Any, settings: LegSettings) -> LegResult:
+    return leg.run(order, _ActorLink(runner), settings)
+
+
+def make_optimizer(spec: StudySpec) -> Optimizer:
+    """The optimizer of a complete study.
+
+    Raises:
+        OptimizerError: unknown name, or settings that do not fit.
+    """
+    assert spec.space is not None
+    assert spec.fidelity is not None
+    problem = Problem(spec.space, spec.objectives, spec.fidelity, spec.budget.trials, spec.seed)
+    return registry.create(spec.optimizer.name, spec.optimizer.settings, problem)
+
+
+def _name(order: LegOrder) -> str:
+    return f"leg {order.study}-{order.job.trial} to {order.job.end:g}"

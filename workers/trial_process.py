@@ -1,0 +1,182 @@
+"""The child process in which a trial runs: starting it, talking to it, watching it, ending it.
+
+The process is `python -m tunewright.child`; `tunewright/child.py` has the messages. It leads a session of its own, so
+that ending it also ends what it started (data loaders, compilers).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tunewright.child import CHANNEL_VARIABLE
+from tunewright.errors import TunewrightError
+
+MAX_LOG_BYTES = 64 * 1024
+# A single message; a report with some thousand metrics fits.
+MAX_MESSAGE_BYTES = 1024 * 1024
+# The service's own settings and Ray's tokens are no business of user code.
+_PRIVATE_PREFIXES = ("TUNEWRIGHT_", "RAY_")
+
+
+class ProcessEnded(TunewrightError):
+    """The child ended by itself; `code` is its exit status, negative for a signal."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        if code < 0:
+            super().__init__(f"the trial's process was killed by {signal.Signals(-code).name}")
+        else:
+            super().__init__(f"the trial's process exited with status {code} in the middle of its leg")
+
+    @property
+    def killed(self) -> bool:
+        """Whether somebody else ended it (an operator, the kernel short of memory), rather than the code itself."""
+        return -self.code in (signal.SIGKILL, signal.SIGTERM)
+
+
+class TrialProcess:
+    """A running child, ready for messages.
+
+    Attributes:
+        scratch: directory of its own, removed by `close`.
+    """
+
+    def __init__(self, import_paths: Sequence[str] = (), threads: int = 1) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="tunewright-trial-", ignore_cleanup_errors=True)
+        self.scratch = Path(self._directory.name)
+        self._log = (self.scratch / "log").open("w+b")
+        self._log_start = 0
+        reading, writing = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tunewright.child"],
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[writing],
+                cwd=self.scratch,
+                env=_environment(import_paths, threads, writing),
+                start_new_session=True,
+            )
+        finally:
+            os.close(writing)
+        self._channel = reading
+        os.set_blocking(reading, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(reading, selectors.EVENT_READ)
+        self._buffer = bytearray()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message; that the child has just died shows in the next `receive`."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+    def receive(self, timeout: float) -> dict[str, Any] | None:
+        """The next message, or None when none came in `timeout` seconds.
+
+        Raises:
+            ProcessEnded: the child is gone and has no more to say.
+        """
+        message = self._next_line()
+        if message is None and self._selector.select(timeout):
+            self._fill()
+            message = self._next_line()
+        return message
+
+    def begin_log(self) -> None:
+        """What is printed from now on belongs to a new leg."""
+        self._log.truncate(0)
+        self._log.seek(0)
+
+    def log(self) -> str:
+        """The end of what the leg has printed."""
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - MAX_LOG_BYTES))
+        return self._log.read().decode(errors="replace").replace("\0", "")
+
+    def memory(self) -> int:
+        """Bytes of physical memory held by the child and everything it started."""
+        total = 0
+        try:
+            parent = psutil.Process(self.pid)
+            for process in [parent, *parent.children(recursive=True)]:
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+        except psutil.Error:
+            pass
+        return total
+
+    def close(self) -> None:
+        """End the child and its children, and remove its directory."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        self._process.wait()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        self._selector.close()
+        os.close(self._channel)
+        self._log.close()
+        self._directory.cleanup()
+
+    def _next_line(self) -> dict[str, Any] | None:
+        end = self._buffer.find(b"\n")
+        if end < 0:
+            if len(self._buffer) > MAX_MESSAGE_BYTES:
+                raise TunewrightError(f"the trial sent a message above {MAX_MESSAGE_BYTES} bytes; report fewer metrics")
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def _fill(self) -> None:
+        try:
+            data = os.read(self._channel, 1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ProcessEnded(self._process.wait())
+        self._buffer += data
+
+
+def _environment(import_paths: Sequence[str], threads: int, channel: int) -> dict[str, str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(_PRIVATE_PREFIXES)}
+    paths = [*import_paths, *filter(None, [inherited.get("PYTHONPATH")])]
+    return {
+        **inherited,
+        CHANNEL_VARIABLE: str(channel),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        # As many compute threads as the trial has processors; more would take them from its neighbours.
+        "OMP_NUM_THREADS": str(threads),
+    }
