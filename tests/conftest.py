@@ -1,0 +1,105 @@
+"""What several rooms' tests need: a child process to run workloads in, driven message by message."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunewright.child import CHANNEL_VARIABLE
+
+TEST_WORKLOADS = Path(__file__).parent / "tunewright"
+
+
+class ChildProcess:
+    """`python -m tunewright.child`, spoken to as a worker does; what it prints goes to `log`."""
+
+    def __init__(self, root: Path) -> None:
+        self.states = root / "states"
+        self.states.mkdir()
+        self.log = root / "log"
+        out, channel = os.pipe()
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tunewright.child"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[channel],
+                cwd=root,
+                env={**os.environ, CHANNEL_VARIABLE: str(channel), "PYTHONPATH": str(TEST_WORKLOADS)},
+                text=True,
+            )
+        os.close(channel)
+        self._out = os.fdopen(out)
+
+    def send(self, type: str, **fields: Any) -> None:
+        self.write(json.dumps({"type": type, **fields}))
+
+    def write(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        line = self._out.readline()
+        if not line:
+            raise EOFError(f"the child is gone; its log:\n{self.log.read_text()}")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def start_leg(self, workload: str, end: float, **fields: Any) -> None:
+        """Send a leg; `fields` replace parts of the message."""
+        message = {
+            "workload": workload,
+            "config": {},
+            "leg": {"start": 0, "end": end, "seed": 0},
+            "data": {},
+            "objectives": ["loss"],
+            "checkpoint": {"root": str(self.states), "latest": None, "resource": 0, "interval": 1000},
+        }
+        self.send("leg", **{**message, **fields})
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """Messages up to and with "ended"; every checkpoint is acknowledged after it was handed on."""
+        while True:
+            message = self.receive()
+            yield message
+            if message["type"] == "checkpoint":
+                self.send("saved", problem=None)
+            if message["type"] == "ended":
+                return
+
+    def run_leg(self, workload: str, end: float, **fields: Any) -> list[dict[str, Any]]:
+        self.start_leg(workload, end, **fields)
+        return list(self.messages())
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._out.close()
+
+
+@pytest.fixture
+def start_child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], ChildProcess]]:
+    """Starts child processes, which can import the modules beside `tests/tunewright`; ends them after the test."""
+    children: list[ChildProcess] = []
+
+    def start() -> ChildProcess:
+        children.append(ChildProcess(tmp_path_factory.mktemp("child")))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.close()

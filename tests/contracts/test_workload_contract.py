@@ -1,0 +1,216 @@
+"""What every registered workload promises: the contract of `tunewright.workload`, once per workload."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tunewright.child import Reporter
+from tunewright.errors import TrialStopped, WorkloadError
+from tunewright.workload import Checkpoint, Leg, describe, load, registered
+
+SEED = 11
+LONG = 9
+
+
+class Killed(BaseException):
+    """Stands for the process being killed: nothing of the workload runs after it."""
+
+
+class Trial:
+    """Runs a configuration leg by leg as a worker does: real reporter, states copied away as they are saved.
+
+    Attributes:
+        reports: resource -> metrics; a resource reported again must report the same.
+    """
+
+    def __init__(self, workload, config, root: Path) -> None:
+        self.workload, self.config, self.root = workload, config, root
+        self.reports: dict[float, dict[str, float]] = {}
+        self.stopped = threading.Event()
+        self.legs = 0
+        self.saved: tuple[float, Path | None] = (0.0, None)
+
+    def run(self, end, *, stop_at=math.inf, kill_at=math.inf, interval=math.inf) -> None:
+        self._stop_at, self._kill_at = stop_at, kill_at
+        self.stopped.clear()
+        self.legs += 1
+        local = self.root / f"leg-{self.legs}"
+        local.mkdir(parents=True)
+        resource, kept = self.saved
+        latest = None if kept is None else Path(shutil.copytree(kept, local / "latest"))
+        checkpoint = Checkpoint(local, latest=latest, resource=resource, interval=interval, on_save=self._keep)
+        leg = Leg(start=resource, end=end, seed=SEED)
+        objectives = [objective.metric for objective in self.workload.objectives]
+        reporter = Reporter(self, leg, objectives, resource)
+        try:
+            self.workload.run(self.config, leg, data={}, checkpoint=checkpoint, report=reporter)
+        except (TrialStopped, Killed):
+            pass
+        shutil.rmtree(local)
+
+    def send(self, message) -> None:
+        """What `Reporter` sends its reports to."""
+        if message["resource"] >= self._kill_at:
+            raise Killed
+        if message["resource"] >= self._stop_at:
+            self.stopped.set()
+        known = self.reports.setdefault(message["resource"], message["metrics"])
+        assert known == message["metrics"]
+
+    def _keep(self, resource, directory) -> None:
+        kept = self.root / f"kept-{self.legs}-{resource}"
+        shutil.copytree(directory, kept)
+        self.saved = resource, kept
+
+
+@pytest.fixture(scope="module", params=registered())
+def workload(request):
+    return load(request.param)
+
+
+@pytest.fixture(scope="module", params=["default", 0, 1, 2, 3, 4])
+def config(request, workload):
+    if request.param == "default":
+        return workload.space.default()
+    return workload.space.decode(np.random.default_rng(request.param).random(workload.space.dimension))
+
+
+@pytest.fixture(scope="module")
+def long(workload):
+    return min(int(workload.fidelity.max), LONG)
+
+
+@pytest.fixture(scope="module")
+def whole(workload, config, long, tmp_path_factory):
+    """A trial run in one leg."""
+    trial = Trial(workload, config, tmp_path_factory.mktemp("whole"))
+    trial.run(long)
+    return trial
+
+
+def test_a_trial_reports_every_step_up_to_its_end_and_saves_there(whole, long):
+    assert list(whole.reports) == list(range(1, long + 1))
+    assert whole.saved[0] == long
+
+
+@pytest.mark.parametrize("ends", [(3,), (1, 2), (2, 5, 8)])
+def test_several_legs_report_what_one_long_leg_reports(whole, workload, config, long, tmp_path, ends):
+    trial = Trial(workload, config, tmp_path)
+
+    for end in (*ends, long):
+        trial.run(end)
+
+    assert trial.reports == whole.reports
+
+
+def test_a_stopped_trial_keeps_its_work_and_resumes_with_the_same_reports(whole, workload, config, long, tmp_path):
+    trial = Trial(workload, config, tmp_path)
+
+    trial.run(long, stop_at=2)
+    assert trial.saved[0] == 2
+    trial.run(long, stop_at=6)
+    assert trial.saved[0] == 6
+    trial.run(long)
+
+    assert trial.reports == whole.reports
+
+
+def test_a_killed_leg_resumes_from_its_last_state_with_the_same_reports(whole, workload, config, long, tmp_path):
+    trial = Trial(workload, config, tmp_path)
+
+    trial.run(long, kill_at=4, interval=0)
+    assert trial.saved[0] == 3
+    trial.run(long, kill_at=7)
+    assert trial.saved[0] == 3
+    trial.run(long)
+
+    assert trial.reports == whole.reports
+
+
+def test_a_leg_that_is_already_done_does_nothing(whole, long):
+    before = dict(whole.reports)
+
+    whole.run(long)
+
+    assert whole.reports == before
+
+
+def test_global_random_state_decides_nothing(whole, workload, config, long, tmp_path):
+    random.seed(5)
+    np.random.seed(5)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(5)
+    trial = Trial(workload, config, tmp_path)
+
+    trial.run(long)
+
+    assert trial.reports == whole.reports
+
+
+def test_an_unknown_data_set_is_named_with_the_known_ones(workload, tmp_path):
+    if "dataset" not in workload.data_options:
+        pytest.skip("takes no data set")
+
+    with pytest.raises(WorkloadError, match=r"data\.dataset: 'nope' is unknown; known: digits, .*"):
+        workload.run(
+            workload.space.default(),
+            Leg(0, 1),
+            data={"dataset": "nope"},
+            checkpoint=Checkpoint(tmp_path),
+            report=lambda resource, metrics: None,
+        )
+
+
+@pytest.mark.parametrize("reference", registered())
+def test_a_declaration_is_data_and_survives_json(reference):
+    info = describe(reference)
+
+    assert type(info).model_validate_json(info.model_dump_json()) == info
+    assert info.name == reference
+    assert info.description
+    assert info.fidelity.min <= info.fidelity.max
+
+
+def test_declarations_import_no_heavy_library():
+    program = (
+        "import sys; from tunewright.workload import describe, registered\n"
+        "for name in registered(): describe(name)\n"
+        "print(sorted({'torch', 'xgboost', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)))"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert printed.strip() == "[]"
+
+
+@pytest.mark.parametrize("reference", registered())
+def test_a_child_process_runs_resumes_and_stops_it(reference, start_child):
+    child = start_child()
+    child.send("describe", references=[reference])
+    (declared,) = child.receive()["workloads"]
+    objectives = [objective["metric"] for objective in declared["objectives"]]
+    leg = {"config": load(reference).space.default(), "objectives": objectives}
+
+    *reports, saved, ended = child.run_leg(reference, end=3, **leg)
+    assert [report["resource"] for report in reports] == [1, 2, 3]
+    assert saved["resource"] == 3
+    assert ended["outcome"] == "completed"
+
+    checkpoint = {"root": str(child.states), "latest": saved["directory"], "resource": 3, "interval": 1000}
+    end = declared["fidelity"]["max"]
+    child.start_leg(reference, end, **leg, checkpoint=checkpoint)
+    child.send("stop")
+    *reports, saved, ended = child.messages()
+    assert reports[0]["resource"] == 4
+    assert saved["type"] == "checkpoint"
+    assert saved["resource"] == reports[-1]["resource"]
+    assert ended["outcome"] == "stopped"
