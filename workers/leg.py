@@ -182,6 +182,14 @@ class _Attempt:
                 raise LegLimitError(f"the trial used {used:.0f} MB; resources.memory_mb allows {resources.memory_mb}")
 
 
+def close_idle() -> None:
+    """End the child that waits for a next leg, if there is one."""
+    global _idle
+    kept, _idle = _idle, None
+    if kept is not None:
+        kept[1].close()
+
+
 def _key(order: LegOrder, settings: LegSettings) -> tuple[Any, ...]:
     return (order.study, order.spec.workload, settings.import_paths, _threads(order))
 

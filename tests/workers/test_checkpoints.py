@@ -1,0 +1,95 @@
+"""States of trials in a directory and in another fsspec file system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from workers.checkpoints import CheckpointStore
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
+    if request.param == "memory":
+        fsspec.filesystem("memory").store.clear()
+        return CheckpointStore("memory://states")
+    return CheckpointStore(f"file://{tmp_path / 'a b' / 'states'}")
+
+
+def state(root: Path, text: str) -> Path:
+    directory = root / f"written-{text}"
+    (directory / "nested" / "deeper").mkdir(parents=True)
+    (directory / "model.bin").write_text(text)
+    (directory / "nested" / "deeper" / "optimizer.bin").write_text(text * 2)
+    return directory
+
+
+def fetched(store: CheckpointStore, root: Path, trial: int = 0) -> tuple[float, str, str] | None:
+    place = root / "fetched"
+    place.mkdir(exist_ok=True)
+    saved = store.get("study", trial, _fresh(place))
+    if saved is None:
+        return None
+    return (
+        saved.resource,
+        (saved.directory / "model.bin").read_text(),
+        (saved.directory / "nested" / "deeper" / "optimizer.bin").read_text(),
+    )
+
+
+def _fresh(place: Path) -> Path:
+    directory = place / str(len(list(place.iterdir())))
+    directory.mkdir()
+    return directory
+
+
+def test_nothing_is_there_at_first(store: CheckpointStore, tmp_path: Path) -> None:
+    assert fetched(store, tmp_path) is None
+
+
+def test_the_newest_state_comes_back_whole(store: CheckpointStore, tmp_path: Path) -> None:
+    store.put("study", 0, 3.0, state(tmp_path, "three"))
+    store.put("study", 0, 9.0, state(tmp_path, "nine"))
+
+    assert fetched(store, tmp_path) == (9.0, "nine", "ninenine")
+
+
+def test_trials_do_not_share_states(store: CheckpointStore, tmp_path: Path) -> None:
+    store.put("study", 0, 3.0, state(tmp_path, "zero"))
+    store.put("study", 1, 4.0, state(tmp_path, "one"))
+
+    assert fetched(store, tmp_path, 0) == (3.0, "zero", "zerozero")
+    assert fetched(store, tmp_path, 1) == (4.0, "one", "oneone")
+
+
+def test_a_failed_transfer_leaves_the_state_before(
+    store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("study", 0, 3.0, state(tmp_path, "three"))
+
+    def full(path: str, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "_replace", full)
+    with pytest.raises(OSError, match="No space"):
+        store.put("study", 0, 9.0, state(tmp_path, "nine"))
+
+    assert fetched(store, tmp_path) == (3.0, "three", "threethree")
+
+
+def test_removing_keeps_the_trials_named(store: CheckpointStore, tmp_path: Path) -> None:
+    for trial in range(3):
+        store.put("study", trial, 3.0, state(tmp_path, f"t{trial}"))
+
+    store.remove("study", keep=frozenset({1}))
+
+    assert fetched(store, tmp_path, 0) is None
+    assert fetched(store, tmp_path, 1) is not None
+    assert fetched(store, tmp_path, 2) is None
+
+
+def test_removing_a_study_that_has_nothing_is_no_error(store: CheckpointStore) -> None:
+    store.remove("unknown")
+    store.remove("unknown", keep=frozenset({1}))

@@ -1,0 +1,270 @@
+"""Legs in real child processes, with a link that is only a list."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from optimizers.protocol import Job
+from tunewright import Budget, Resources, StudySpec, TrialLimits
+from workers import leg, study_loop
+from workers.checkpoints import CheckpointStore
+from workers.declarations import describe_one
+from workers.leg import LegSettings
+from workers.study_loop import LegOrder, LegResult, Outcome, Reply
+
+WORKLOADS = Path(__file__).parents[1] / "e2e" / "workloads"
+
+
+class RecordingLink:
+    """Answers every report with `reply`; `on_report` may change it."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[float, Mapping[str, float]]] = []
+        self.reply = Reply.CONTINUE
+        self.calls = 0
+
+    def report(
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+    ) -> Reply:
+        self.calls += 1
+        self.reports.extend(reports)
+        self.on_report()
+        return self.reply
+
+    def on_report(self) -> None:
+        pass
+
+    @property
+    def resources(self) -> list[float]:
+        return [resource for resource, _ in self.reports]
+
+
+@pytest.fixture(autouse=True)
+def _no_idle_child() -> Iterator[None]:
+    yield
+    leg.close_idle()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> LegSettings:
+    return LegSettings(f"file://{tmp_path / 'checkpoints'}", (str(WORKLOADS),))
+
+
+def order(workload: str, **fields: Any) -> LegOrder:
+    info = describe_one(workload, [str(WORKLOADS)])
+    spec = {"name": "study", "workload": workload, "budget": Budget(trials=1), **fields}
+    complete = info.complete(StudySpec(**spec))
+    assert complete.fidelity is not None
+    job = Job(id=0, trial=0, config={"x": 0.5}, start=0.0, end=complete.fidelity.max)
+    return LegOrder("study", job, 1, seed=7, spec=complete)
+
+
+def steady(tmp_path: Path, end: float = 9, attempt: int = 1, seconds: float = 0.0, **limits: Any) -> LegOrder:
+    first = order(
+        "steady:Steady",
+        data={"trace": str(tmp_path / "trace"), "seconds": seconds},
+        limits=TrialLimits(**{"checkpoint_seconds": 0.0, **limits}),
+    )
+    return LegOrder("study", Job(0, 0, {"x": 0.5}, 0.0, end), attempt, 7, first.spec)
+
+
+def test_a_leg_hands_on_every_report_and_stores_its_state(tmp_path: Path, settings: LegSettings) -> None:
+    link = RecordingLink()
+
+    result = leg.run(steady(tmp_path), link, settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert link.resources == [float(step) for step in range(1, 10)]
+    saved = CheckpointStore(settings.checkpoint_url).get("study", 0, tmp_path)
+    assert saved is not None
+    assert saved.resource == 9
+
+
+def test_a_state_is_stored_only_after_the_reports_before_it(tmp_path: Path, settings: LegSettings) -> None:
+    store = CheckpointStore(settings.checkpoint_url)
+    ahead: list[float] = []
+
+    class Watching(RecordingLink):
+        def on_report(self) -> None:
+            place = tmp_path / f"look-{self.calls}"
+            place.mkdir()
+            saved = store.get("study", 0, place)
+            if saved is not None and saved.resource > max(self.resources, default=0.0):
+                ahead.append(saved.resource)
+
+    leg.run(steady(tmp_path, end=27), Watching(), settings)
+
+    assert ahead == []
+
+
+def test_a_stopped_leg_is_taken_up_from_its_state(tmp_path: Path, settings: LegSettings) -> None:
+    class StopAfterFour(RecordingLink):
+        def on_report(self) -> None:
+            if len(self.reports) >= 4:
+                self.reply = Reply.STOP
+
+    first, second = StopAfterFour(), RecordingLink()
+
+    stopped = leg.run(steady(tmp_path, end=27, seconds=0.06), first, settings)
+    resumed = leg.run(steady(tmp_path, end=27, attempt=2), second, settings)
+
+    assert (stopped.outcome, resumed.outcome) == (Outcome.STOPPED, Outcome.COMPLETED)
+    assert 4 <= len(first.resources) < 27
+    assert second.resources[0] > 1, "the second attempt should not start from scratch"
+    assert sorted({*first.resources, *second.resources}) == [float(step) for step in range(1, 28)]
+
+
+def test_an_unwanted_leg_does_not_start(tmp_path: Path, settings: LegSettings) -> None:
+    link = RecordingLink()
+    link.reply = Reply.ABANDON
+
+    result = leg.run(steady(tmp_path), link, settings)
+
+    assert result.outcome is Outcome.STOPPED
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_second_leg_uses_the_same_process(tmp_path: Path, settings: LegSettings) -> None:
+    leg.run(steady(tmp_path, end=3), RecordingLink(), settings)
+    leg.run(steady(tmp_path, end=9), RecordingLink(), settings)
+
+    legs = [line for line in (tmp_path / "trace").read_text().splitlines() if "leg" in line]
+    assert len({line.partition('"pid"')[2] for line in legs}) == 1
+
+
+def run_rude(name: str, settings: LegSettings, link: RecordingLink | None = None, **fields: Any) -> LegResult:
+    return leg.run(order(f"rude:{name}", **fields), link or RecordingLink(), settings)
+
+
+def test_an_exception_fails_the_trial_with_its_traceback_and_log(settings: LegSettings) -> None:
+    link = RecordingLink()
+
+    result = run_rude("Raises", settings, link)
+
+    assert result.outcome is Outcome.FAILED
+    assert result.problem == "ValueError: the data are broken"
+    assert "in misbehave" in str(result.traceback)
+    assert "about to misbehave" in result.log
+    assert link.resources == [1.0]
+
+
+def test_a_nan_objective_fails_the_trial_and_names_metric_and_resource(settings: LegSettings) -> None:
+    result = run_rude("ReportsNaN", settings)
+
+    assert result.outcome is Outcome.FAILED
+    assert '"loss" is nan at resource 1' in str(result.problem)
+
+
+def test_an_exit_fails_the_trial_and_says_so(settings: LegSettings) -> None:
+    result = run_rude("Exits", settings)
+
+    assert result.outcome is Outcome.FAILED
+    assert "exited with status 3" in str(result.problem)
+
+
+def test_a_silent_trial_is_ended(settings: LegSettings) -> None:
+    result = run_rude("Hangs", settings, limits=TrialLimits(silent_seconds=0.5))
+
+    assert result.outcome is Outcome.FAILED
+    assert "limits.silent_seconds" in str(result.problem)
+
+
+def test_a_leg_that_takes_too_long_is_ended(settings: LegSettings) -> None:
+    result = run_rude("IgnoresStop", settings, limits=TrialLimits(leg_seconds=0.5))
+
+    assert result.outcome is Outcome.FAILED
+    assert "limits.leg_seconds (0.5 s)" in str(result.problem)
+
+
+def test_a_trial_that_eats_memory_is_ended(settings: LegSettings) -> None:
+    result = run_rude("EatsMemory", settings, resources=Resources(memory_mb=200))
+
+    assert result.outcome is Outcome.FAILED
+    assert "resources.memory_mb allows 200" in str(result.problem)
+
+
+def test_a_trial_that_ignores_stop_is_killed(settings: LegSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leg, "STOP_GRACE_SECONDS", 0.4)
+
+    class StopAtOnce(RecordingLink):
+        def on_report(self) -> None:
+            if self.reports:
+                self.reply = Reply.STOP
+
+    result = run_rude("IgnoresStop", settings, StopAtOnce())
+
+    assert result.outcome is Outcome.STOPPED
+
+
+def test_what_a_trial_started_ends_with_it(settings: LegSettings) -> None:
+    result = run_rude("LeavesChildren", settings)
+
+    child = int(result.log.partition("child ")[2].split()[0])
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_long_log_keeps_its_end(settings: LegSettings) -> None:
+    result = run_rude("Talks", settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert len(result.log) <= 64 * 1024
+    assert "line 49999" in result.log
+
+
+def test_a_killed_child_counts_as_lost(tmp_path: Path, settings: LegSettings) -> None:
+    pid_file = tmp_path / "pid"
+
+    class KillIt(RecordingLink):
+        def on_report(self) -> None:
+            if self.reports:
+                os.kill(int(pid_file.read_text()), 9)
+
+    result = run_rude("Hangs", settings, KillIt(), data={"pid_file": str(pid_file)})
+
+    assert result.outcome is Outcome.LOST
+    assert "SIGKILL" in str(result.problem)
+
+
+def test_a_full_disk_fails_the_trial_and_names_the_checkpoint(
+    tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CheckpointStore, "put", full)
+
+    result = leg.run(steady(tmp_path), RecordingLink(), settings)
+
+    assert result.outcome is Outcome.FAILED
+    assert "No space left on device" in str(result.problem)
+
+
+def test_a_lost_study_ends_the_child(tmp_path: Path, settings: LegSettings) -> None:
+    pid_file = tmp_path / "pid"
+
+    class Broken(RecordingLink):
+        def on_report(self) -> None:
+            if self.reports:
+                raise ConnectionResetError("the runner is gone")
+
+    with_result: list[LegResult] = []
+    thread = threading.Thread(
+        target=lambda: with_result.append(
+            run_rude("Hangs", settings, Broken(), data={"pid_file": str(pid_file)})
+        )
+    )
+    thread.start()
+    thread.join(timeout=30)
+
+    assert not psutil.pid_exists(int(pid_file.read_text()))
+
+
+def test_grace_of_a_leg_is_shorter_than_that_of_the_study() -> None:
+    assert leg.STOP_GRACE_SECONDS / 2 < study_loop.STOP_GRACE_SECONDS

@@ -1,0 +1,369 @@
+"""One study's life, with legs that a script plays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from optimizers.protocol import JobEnd
+from tests.workers.memory_journal import MemoryJournal
+from tunewright import Budget, Fidelity, Float, Objective, OptimizerSpec, Resources, SearchSpace, StudySpec, TrialLimits
+from tunewright.study import StudyState, TrialState
+from workers import study_loop
+from workers.journal import Fenced, JobEnded, JobStarted, Reported, Wanted
+from workers.study_loop import LegOrder, LegResult, Outcome, Reply, StudyLoop
+from workers.study_runner import make_optimizer
+
+
+def spec(optimizer: str = "random", **fields: Any) -> StudySpec:
+    return StudySpec(
+        **{
+            "name": "study",
+            "workload": "scripted",
+            "space": SearchSpace(Float("x", 0, 1)),
+            "objectives": [Objective(metric="loss")],
+            "fidelity": Fidelity(name="steps", max=9),
+            "resources": Resources(),
+            "optimizer": OptimizerSpec(name=optimizer),
+            "budget": Budget(trials=6),
+            "parallel": 2,
+            "limits": TrialLimits(retries=2),
+            **fields,
+        }
+    )
+
+
+class ScriptedLegs:
+    """A launcher whose legs are played by a function in a thread each.
+
+    Attributes:
+        orders: every attempt started, in order.
+    """
+
+    loop: StudyLoop
+
+    def __init__(self, play: Callable[[ScriptedLegs, LegOrder], LegResult]) -> None:
+        self._play = play
+        self.orders: list[LegOrder] = []
+        self.killed: list[tuple[int, int]] = []
+
+    def start(self, order: LegOrder) -> None:
+        self.orders.append(order)
+        threading.Thread(target=self._run, args=(order,), daemon=True).start()
+
+    def kill(self, job: int, attempt: int) -> None:
+        self.killed.append((job, attempt))
+        self.loop.ended(job, attempt, LegResult(Outcome.LOST, "killed"))
+
+    def report(self, order: LegOrder, *resources: float) -> Reply:
+        loss = float(order.job.config["x"])
+        group = [(resource, {"loss": loss + 1 / resource}) for resource in resources]
+        return self.loop.report(order.job.id, order.attempt, "host:1", group).result(timeout=30)
+
+    def _run(self, order: LegOrder) -> None:
+        self.loop.ended(order.job.id, order.attempt, self._play(self, order))
+
+
+def train(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+    """A leg that reports every step and stops when told."""
+    for step in range(int(order.job.start) + 1, int(order.job.end) + 1):
+        if legs.report(order, float(step)) is not Reply.CONTINUE:
+            return LegResult(Outcome.STOPPED)
+    return LegResult(Outcome.COMPLETED)
+
+
+def run(journal: MemoryJournal, play: Callable[[ScriptedLegs, LegOrder], LegResult] = train) -> ScriptedLegs:
+    legs = ScriptedLegs(play)
+    legs.loop = StudyLoop(journal, make_optimizer, legs)
+    legs.loop.run()
+    return legs
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_loop, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(study_loop, "RETRY_SECONDS", 0.001)
+
+
+@pytest.mark.parametrize("optimizer", ["random", "asha", "bayes"])
+def test_a_study_runs_to_its_end(optimizer: str) -> None:
+    journal = MemoryJournal(spec(optimizer))
+
+    run(journal)
+
+    last = journal.batches[-1].status
+    assert last.state is StudyState.COMPLETED
+    assert sum(last.counts.values()) == 6
+    assert last.best[0].resource == 9
+    assert last.progress == 1.0
+
+
+def test_every_job_is_journaled_before_its_leg_starts() -> None:
+    journal = MemoryJournal(spec())
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        assert JobStarted(order.job) in journal.facts
+        return train(legs, order)
+
+    run(journal, play)
+
+    assert journal.batches[-1].status.state is StudyState.COMPLETED
+
+
+def test_a_report_is_journaled_before_it_is_acknowledged() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=2)))
+    missing: list[float] = []
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        for step in range(1, 10):
+            legs.report(order, float(step))
+            written = {f.report.resource for f in journal.facts if isinstance(f, Reported) and f.report.job == order.job.id}
+            if float(step) not in written:
+                missing.append(step)
+        return LegResult(Outcome.COMPLETED)
+
+    run(journal, play)
+
+    assert missing == []
+
+
+def test_no_more_legs_than_parallel_run_at_once() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        result = train(legs, order)
+        with lock:
+            running -= 1
+        return result
+
+    run(MemoryJournal(spec(parallel=3, budget=Budget(trials=12))), play)
+
+    assert most == 3
+
+
+def test_a_repeated_report_counts_once() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=1)))
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        legs.report(order, 1.0, 2.0)
+        legs.report(order, 1.0, 2.0, 9.0)
+        return LegResult(Outcome.COMPLETED)
+
+    run(journal, play)
+
+    assert [f.report.resource for f in journal.facts if isinstance(f, Reported)] == [1.0, 2.0, 9.0]
+
+
+def test_a_lost_leg_runs_again_and_is_given_up_after_its_retries() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=1)))
+
+    legs = run(journal, lambda legs, order: LegResult(Outcome.LOST, "the worker is gone"))
+
+    assert [order.attempt for order in legs.orders] == [1, 2, 3]
+    end = next(fact for fact in journal.facts if isinstance(fact, JobEnded))
+    assert (end.end, end.trial_state) == (JobEnd.LOST, TrialState.FAILED)
+    assert "lost 3 times" in str(end.problem)
+
+
+def test_a_failed_leg_is_not_run_again_and_keeps_its_traceback() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=1)))
+
+    legs = run(journal, lambda legs, order: LegResult(Outcome.FAILED, "ValueError: no", "Traceback ...", "printed"))
+
+    assert len(legs.orders) == 1
+    end = next(fact for fact in journal.facts if isinstance(fact, JobEnded))
+    assert (end.problem, end.traceback, end.log) == ("ValueError: no", "Traceback ...", "printed")
+    assert journal.batches[-1].status.state is StudyState.FAILED
+
+
+def test_returning_without_the_last_report_is_a_failure() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=1)))
+
+    run(journal, lambda legs, order: LegResult(Outcome.COMPLETED))
+
+    end = next(fact for fact in journal.facts if isinstance(fact, JobEnded))
+    assert end.end is JobEnd.FAILED
+    assert "without a report at resource 9" in str(end.problem)
+
+
+def test_a_pause_leaves_jobs_open_and_resuming_goes_on() -> None:
+    journal = MemoryJournal(spec("asha"))
+
+    def pause_after_some(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if sum(isinstance(fact, Reported) for fact in journal.facts) > 4:
+            journal.wanted = Wanted.PAUSE
+            while legs.report(order) is Reply.CONTINUE:
+                pass
+            return LegResult(Outcome.STOPPED)
+        return train(legs, order)
+
+    run(journal, pause_after_some)
+    paused = journal.batches[-1].status.state
+    facts = len(journal.facts)
+    journal.wanted = Wanted.RUN
+    run(journal)
+
+    assert paused is StudyState.PAUSED
+    assert len(journal.facts) > facts
+    assert journal.batches[-1].status.state is StudyState.COMPLETED
+    keys = [(f.report.trial, f.report.resource) for f in journal.facts if isinstance(f, Reported)]
+    assert len(keys) == len(set(keys))
+
+
+def test_cancelling_ends_every_job() -> None:
+    journal = MemoryJournal(spec())
+
+    def cancel(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        journal.wanted = Wanted.CANCEL
+        while legs.report(order) is Reply.CONTINUE:
+            pass
+        return LegResult(Outcome.STOPPED)
+
+    run(journal, cancel)
+
+    started = {fact.job.id for fact in journal.facts if isinstance(fact, JobStarted)}
+    ended = {fact.job for fact in journal.facts if isinstance(fact, JobEnded)}
+    assert started == ended
+    assert journal.batches[-1].status.state is StudyState.CANCELLED
+
+
+def test_a_late_report_is_kept_and_marked_but_not_shown_to_the_optimizer() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=2), parallel=1))
+    replies: list[Reply] = []
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if order.job.id == 0:
+            legs.report(order, 1.0)
+            return LegResult(Outcome.FAILED, "gave up")
+        replies.append(legs.report(legs.orders[0], 2.0))
+        replies.append(legs.report(legs.orders[0], 2.0))
+        return train(legs, order)
+
+    run(journal, play)
+
+    late = [fact for fact in journal.facts if isinstance(fact, Reported) and fact.late]
+    assert [fact.report.resource for fact in late] == [2.0]
+    assert replies == [Reply.ABANDON, Reply.ABANDON]
+
+
+def test_an_old_attempt_is_told_to_give_up() -> None:
+    replies: list[Reply] = []
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if order.attempt == 1:
+            return LegResult(Outcome.LOST, "gone")
+        replies.append(legs.report(legs.orders[0], 1.0))
+        return train(legs, order)
+
+    run(MemoryJournal(spec(budget=Budget(trials=1))), play)
+
+    assert replies == [Reply.ABANDON]
+
+
+def test_a_store_that_is_away_only_makes_the_study_wait() -> None:
+    journal = MemoryJournal(spec())
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        journal.outages = 3
+        return train(legs, order)
+
+    run(journal, play)
+
+    assert journal.batches[-1].status.state is StudyState.COMPLETED
+    assert sum(isinstance(fact, Reported) for fact in journal.facts) == 6 * 9
+
+
+def test_a_fenced_runner_stops_and_writes_nothing_more() -> None:
+    journal = MemoryJournal(spec())
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        journal.fenced = True
+        return train(legs, order)
+
+    with pytest.raises(Fenced):
+        run(journal, play)
+
+    assert journal.batches[-1].status.state is StudyState.RUNNING
+
+
+def test_the_time_budget_ends_a_study() -> None:
+    journal = MemoryJournal(spec(budget=Budget(seconds=0.2)))
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        while legs.report(order) is Reply.CONTINUE:
+            pass
+        return LegResult(Outcome.STOPPED)
+
+    run(journal, play)
+
+    last = journal.batches[-1].status
+    assert last.state is StudyState.COMPLETED
+    assert "0.2 seconds" in str(last.reason)
+
+
+def test_a_target_ends_a_study() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=1000, target=1.0)))
+
+    run(journal)
+
+    last = journal.batches[-1].status
+    assert "target" in str(last.reason)
+    assert last.best[0].metrics["loss"] <= 1.0
+
+
+def test_a_deaf_leg_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_loop, "STOP_GRACE_SECONDS", 0.05)
+    journal = MemoryJournal(spec(budget=Budget(trials=1)))
+    over = threading.Event()
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        journal.wanted = Wanted.CANCEL
+        over.wait(30)
+        return LegResult(Outcome.STOPPED)
+
+    legs = run(journal, play)
+    over.set()
+
+    assert legs.killed == [(0, 1)]
+    assert journal.batches[-1].status.state is StudyState.CANCELLED
+
+
+def test_an_optimizer_that_breaks_fails_the_study_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = MemoryJournal(spec())
+    legs = ScriptedLegs(train)
+
+    def broken(study: StudySpec) -> Any:
+        optimizer = make_optimizer(study)
+        monkeypatch.setattr(optimizer, "next_job", lambda: 1 / 0)
+        return optimizer
+
+    legs.loop = StudyLoop(journal, broken, legs)
+    legs.loop.run()
+
+    last = journal.batches[-1].status
+    assert last.state is StudyState.FAILED
+    assert last.reason == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize("optimizer", ["random", "asha", "bayes"])
+@pytest.mark.parametrize("crash_at", [1, 7, 23])
+def test_a_crash_at_any_batch_changes_nothing_of_what_is_decided(optimizer: str, crash_at: int) -> None:
+    """With one leg at a time the order of facts is fixed, so the whole journal must come out the same."""
+    whole = MemoryJournal(spec(optimizer, parallel=1))
+    run(whole)
+    crashed = MemoryJournal(spec(optimizer, parallel=1))
+    crashed.batches = whole.batches[:crash_at]
+
+    run(crashed)
+
+    assert [f.job for f in crashed.facts if isinstance(f, JobStarted)] == [
+        f.job for f in whole.facts if isinstance(f, JobStarted)
+    ]
+    assert crashed.batches[-1].status.best == whole.batches[-1].status.best
