@@ -1,0 +1,37 @@
+# The two commands that matter: `make demo` and `make test`. Both work from a bare clone: they make their own
+# virtual environment from requirements.lock.
+
+VENV ?= .venv
+PYTHON ?= python3
+ARGS ?=
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(INSTALLED)
+	$(BIN)/tunewright demo $(ARGS)
+
+test: $(INSTALLED)
+	scripts/system-packages chromium
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.control_plane $(ARGS)
+
+# Resolve pyproject.toml anew and pin what comes out.
+lock:
+	scripts/lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(INSTALLED): requirements.lock pyproject.toml
+	scripts/install "$(PYTHON)" "$(VENV)"
+	touch $@
