@@ -5,19 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.routing import APIRoute
 
 from service import dashboard, problems
 from service.api import catalog, events, health, studies, trials
 from service.api.dependencies import Services
+from service.body_limit import BodyLimit
 from service.conductor import Conductor
 from service.events import EventFeed
+from service.hosts import AllowedHosts
 from service.metrics import RequestMetrics
 from service.settings import ServiceSettings
 from service.store.engine import migrate, open_engine
@@ -32,32 +34,54 @@ class DataDirectoryError(TunewrightError):
     """The data directory is in use or cannot be written."""
 
 
-def create_app(settings: ServiceSettings) -> FastAPI:
-    """The service as an ASGI application; the store is opened and the conductor started when it starts up."""
+def open_services(settings: ServiceSettings) -> Services:
+    """The parts of a service on its store, brought to the newest schema; nothing runs yet."""
+    engine = open_engine(settings.store_url)
+    migrate(engine)
+    repository = Repository(engine)
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    conductor = Conductor(
+        repository,
+        settings.store_url,
+        Cluster(settings.cluster()),
+        settings.leg(),
+        settings.max_running_studies,
+        holder,
+    )
+    return Services(settings, repository, conductor, EventFeed(repository), WorkloadCatalog(settings.import_paths))
+
+
+def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services] = open_services) -> FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        assemble: makes the service's parts when it starts up, after the data directory was locked; the conductor is
+            started then, and stopped when the application shuts down.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        lock = lock_data_directory(settings.data_dir)
-        services = _services(settings)
-        app.state.services = services
-        services.conductor.start()
-        try:
-            yield
-        finally:
-            services.conductor.stop()
-            services.repository.engine.dispose()
-            lock.close()
+        with lock_data_directory(settings.data_dir):
+            services = assemble(settings)
+            app.state.services = services
+            services.conductor.start()
+            try:
+                yield
+            finally:
+                services.conductor.stop()
+                services.repository.engine.dispose()
 
     app = FastAPI(
         title="Tunewright",
         version=__version__,
         summary="A tuning service for machine learning models and live databases",
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
-        responses=problems.answers(422, 503),
+        responses=problems.answers(400, 422, 500, 503),
+        generate_unique_id_function=_operation_id,
     )
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(RequestMetrics)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.hosts)
+    app.add_middleware(AllowedHosts, hosts=settings.hosts)
     problems.install(app)
     for module in (studies, trials, catalog, events, health):
         app.include_router(module.router)
@@ -72,13 +96,15 @@ def lock_data_directory(data_dir: Path) -> IO[str]:
         DataDirectoryError: another service has it, or it cannot be written.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (data_dir / "serve.lock").open("a+")
     except OSError as error:
-        raise DataDirectoryError(f"data_dir {data_dir}: cannot be written: {error.strerror}") from error
+        raise DataDirectoryError(
+            f"data_dir {data_dir}: cannot be written ({error.strerror}); choose another --data-dir"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.seek(0)
         owner = file.read().strip() or "unknown"
         file.close()
@@ -86,23 +112,16 @@ def lock_data_directory(data_dir: Path) -> IO[str]:
             f"data_dir {data_dir}: another service (pid {owner}) is using it; "
             "stop that one, or choose another --data-dir"
         ) from None
+    except OSError as error:
+        file.close()
+        raise DataDirectoryError(
+            f"data_dir {data_dir}: its file system has no locks ({error.strerror}); choose a --data-dir on a local disk"
+        ) from error
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
     return file
 
 
-def _services(settings: ServiceSettings) -> Services:
-    engine = open_engine(settings.store_url)
-    migrate(engine)
-    repository = Repository(engine)
-    holder = f"{socket.gethostname()}:{os.getpid()}"
-    conductor = Conductor(
-        repository,
-        settings.store_url,
-        Cluster(settings.cluster()),
-        settings.leg(),
-        settings.max_running_studies,
-        holder,
-    )
-    return Services(settings, repository, conductor, EventFeed(repository), WorkloadCatalog(settings.import_paths))
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,8 +1,9 @@
 """The conductor: sees that every study that should run has a runner, and that no study hangs.
 
-It looks at the store a few times a second and compares what is wanted with what is. A study without a live lease has no
-runner: it gets one, under a new epoch. A runner that dies is replaced at once; one that dies again and again without
-getting anywhere fails its study, with the reason.
+It looks at the store a few times a second and compares what is wanted with what is. Of several services on one store
+the one that holds the conductor's lease acts. A study without a live lease has no runner: it gets one, under a new
+epoch. A runner that dies is replaced at once; one that dies again and again without getting anywhere fails its study,
+with the reason.
 """
 
 from __future__ import annotations
@@ -18,18 +19,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from optimizers.protocol import Incumbent, JobEnd
 from service.store import leases
+from service.store.engine import writing
 from service.store.journal import SqlJournal
 from service.store.repository import ConductorRow, Repository
 from tunewright.errors import TunewrightError
-from tunewright.study import StudyState, TrialState
-from workers.cluster import Cluster
+from tunewright.study import Resources, StudyState, TrialState
+from workers.cluster import Cluster, ClusterError
 from workers.journal import Batch, Fact, JobEnded, JobStarted, Status, Wanted
 from workers.leg import LegSettings
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
+# Renewing the lease is also how a store that can no longer be written is noticed while nothing else happens.
+RENEW_SECONDS = 2.0
+CONNECT_RETRY_SECONDS = 5.0
 MAX_CRASHES = 5
+LEASE = "conductor"
 
 
 @dataclass
@@ -63,6 +69,8 @@ class Conductor:
         self._holder = holder
         self._running: dict[str, _Running] = {}
         self._crashes: dict[str, _Crashes] = {}
+        self._epoch: int | None = None
+        self._renewed_at = 0.0
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="conductor", daemon=True)
@@ -86,15 +94,17 @@ class Conductor:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    def check(self, needed: Resources) -> None:
+        """Refuse what could never run here; a cluster of its own may still grow, so only a local one is asked.
+
+        Raises:
+            SpecError: names the resource, and what there is of it.
+        """
+        if self._cluster.local and self.problem is None:
+            self._cluster.check(needed)
+
     def _main(self) -> None:
-        try:
-            self._cluster.connect()
-            if self._cluster.local:
-                # Whatever held a lease ran on the Ray that ended with the service before this one.
-                self._void_leases()
-        except Exception as error:
-            log.exception("the conductor cannot start")
-            self.problem = str(error)
+        if not self._connect():
             return
         while not self._stop.is_set():
             try:
@@ -105,10 +115,28 @@ class Conductor:
                 self.problem = str(error)
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
+        self._resign()
         self._cluster.disconnect()
+
+    def _connect(self) -> bool:
+        """Join the cluster, however long that takes; False when the service stops first."""
+        while not self._stop.is_set():
+            try:
+                self._cluster.connect()
+                if self._cluster.local:
+                    # Whatever held a lease ran on the Ray that ended with the service before this one.
+                    self._void_leases()
+                return True
+            except (ClusterError, SQLAlchemyError) as error:
+                log.error("%s; trying again", error)
+                self.problem = str(error)
+            self._stop.wait(CONNECT_RETRY_SECONDS)
+        return False
 
     def tick(self) -> None:
         """Compare what is wanted with what is, once."""
+        if not self._lead():
+            return
         self._collect()
         live = leases.live(self._repository.engine)
         running = len(self._running)
@@ -120,6 +148,27 @@ class Conductor:
             if running < self._max_running and self._may_start(study):
                 self._start(study)
                 running += 1
+
+    def _lead(self) -> bool:
+        """Whether this conductor is the one that acts."""
+        now = time.monotonic()
+        if self._epoch is not None and now - self._renewed_at < RENEW_SECONDS:
+            return True
+        if self._epoch is not None:
+            with writing(self._repository.engine) as connection:
+                if not leases.renew(connection, LEASE, self._epoch):
+                    self._epoch = None
+        if self._epoch is None:
+            self._epoch = leases.acquire(self._repository.engine, LEASE, self._holder)
+        self._renewed_at = now
+        return self._epoch is not None
+
+    def _resign(self) -> None:
+        if self._epoch is not None:
+            try:
+                leases.release(self._repository.engine, LEASE, self._epoch)
+            except SQLAlchemyError as error:
+                log.warning("conductor: %s", error)
 
     def _collect(self) -> None:
         """Take note of runners that have ended."""

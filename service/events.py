@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,15 +35,16 @@ class EventFeed:
         self._news = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
 
-    async def subscribe(self, after: int | None, study: str | None = None) -> AsyncIterator[Event]:
+    async def subscribe(self, after: int | None, study: str | None = None) -> AsyncGenerator[Event]:
         """Events as they happen, oldest first, without end.
 
         Args:
-            after: id of the last event seen; None starts now.
+            after: id of the last event seen; None starts now, and so does an id that the store has not reached.
             study: only this study's.
         """
-        last = await asyncio.to_thread(self._repository.last_event) if after is None else after
-        self._join(last)
+        newest = await asyncio.to_thread(self._repository.last_event)
+        last = newest if after is None else min(after, newest)
+        self._join(newest)
         try:
             while True:
                 news = self._news
@@ -68,11 +69,12 @@ class EventFeed:
         """Whether everything in the ring before `index` has been seen."""
         return index == 0 or self._ring[index - 1].id <= last
 
-    def _join(self, last: int) -> None:
+    def _join(self, newest: int) -> None:
         self._listeners += 1
         if self._follower is None:
+            # From the store's end, wherever the first listener stands: it catches up by itself.
             self._ring.clear()
-            self._newest = last
+            self._newest = newest
             self._follower = asyncio.create_task(self._follow(), name="event-feed")
 
     def _leave(self) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.conductor import Conductor
 from service.store.repository import Repository
 from tunewright.study import StudyState
+
+log = logging.getLogger(__name__)
+
+# Methods and routes become labels; what clients make up must not.
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 registry = CollectorRegistry()
 _requests = Histogram(
@@ -37,23 +44,41 @@ class RequestMetrics:
             return
         began = time.perf_counter()
 
+        answered = False
+
+        def observe(status: int) -> None:
+            nonlocal answered
+            answered = True
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            _requests.labels(method, _route(scope), str(status)).observe(time.perf_counter() - began)
+
         async def timed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _requests.labels(scope["method"], _route(scope), str(message["status"])).observe(
-                    time.perf_counter() - began
-                )
+                observe(message["status"])
             await send(message)
 
-        await self._app(scope, receive, timed)
+        try:
+            await self._app(scope, receive, timed)
+        except Exception:
+            # The answer to it is sent further out, where this does not see it.
+            if not answered:
+                observe(500)
+            raise
 
 
 def render(repository: Repository, conductor: Conductor) -> bytes:
     """All metrics in Prometheus' text format."""
-    counts = repository.study_counts()
-    for state in StudyState:
-        _studies.labels(state.value).set(counts.get(state, 0))
-    _ready.set(1 if conductor.problem is None and conductor.alive else 0)
-    _last_event.set(repository.last_event())
+    ready = conductor.problem is None and conductor.alive
+    try:
+        counts = repository.study_counts()
+        for state in StudyState:
+            _studies.labels(state.value).set(counts.get(state, 0))
+        _last_event.set(repository.last_event())
+    except SQLAlchemyError as error:
+        # Numbers are wanted most when something is wrong, so the others are still told.
+        log.warning("metrics: the store cannot be read: %s", error)
+        ready = False
+    _ready.set(ready)
     return generate_latest(registry)
 
 

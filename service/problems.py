@@ -5,25 +5,31 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import sqlite3
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from optimizers.errors import OptimizerError
+from service.json_body import BadBody
 from service.store.repository import BadCursor, Conflict, NotFound
-from tunewright.errors import SpecError, TunewrightError, WorkloadError
+from tunewright.errors import SpecError, WorkloadError
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+# Messages may quote what was sent, and a workload's import may have printed a lot.
+MAX_MESSAGE = 4_000
+MAX_ERRORS = 100
 
 
 class FieldProblem(BaseModel):
@@ -44,24 +50,25 @@ class Problem(BaseModel):
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems; 422 and 503 are added to all routes."""
-    return {status: {"model": Problem, "content": {MEDIA_TYPE: {}}} for status in statuses}
+    """The `responses` of a route that may answer with these problems; those of every route stand in `app.py`."""
+    return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Turn every exception of the rooms into its problem document."""
+    """Turn every exception of the rooms into its problem document, and say so in the OpenAPI document."""
     app.add_exception_handler(NotFound, _handler(404, "not-found", "No such resource"))
     app.add_exception_handler(Conflict, _handler(409, "conflict", "Not possible in the present state"))
     app.add_exception_handler(BadCursor, _field_handler("cursor"))
     app.add_exception_handler(WorkloadError, _field_handler("workload"))
     app.add_exception_handler(OptimizerError, _field_handler("optimizer"))
     app.add_exception_handler(SpecError, _field_handler("study"))
-    app.add_exception_handler(TunewrightError, _handler(500, "internal", "Something went wrong here"))
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ValidationError, _invalid)
+    app.add_exception_handler(BadBody, _bad_body)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DBAPIError, _store)
+    app.add_exception_handler(PoolTimeout, _store)
     app.add_exception_handler(Exception, _unexpected)
+    _document_media_type(app)
 
 
 def response(status: int, kind: str, title: str, detail: str = "", errors: Sequence[FieldProblem] = ()) -> JSONResponse:
@@ -75,52 +82,102 @@ def response(status: int, kind: str, title: str, detail: str = "", errors: Seque
 def field_problems(error: ValidationError | RequestValidationError) -> list[FieldProblem]:
     """What pydantic found, with dotted field names and without its own prefixes."""
     found = []
-    for item in error.errors():
+    for item in error.errors()[:MAX_ERRORS]:
         location = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
         message = str(item["msg"]).removeprefix("Value error, ")
-        found.append(FieldProblem(field=".".join(location) or "body", message=message))
+        found.append(FieldProblem(field=_short(".".join(location)) or "body", message=_short(message)))
     return found
+
+
+def store_is_full(error: BaseException | None) -> bool:
+    """Whether a driver's error says that there is no room left on the store's disk."""
+    return (
+        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        # PostgreSQL's disk_full
+        or getattr(error, "sqlstate", None) == "53100"
+    )
+
+
+def _document_media_type(app: FastAPI) -> None:
+    """FastAPI lists every model under application/json; problems have a media type of their own."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            for path in generate()["paths"].values():
+                for operation in path.values():
+                    for status, answer in operation["responses"].items():
+                        if status >= "4":
+                            answer["content"] = {MEDIA_TYPE: answer["content"].pop("application/json")}
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _handler(status: int, kind: str, title: str) -> Any:
     def handle(_request: Request, error: Exception) -> JSONResponse:
-        return response(status, kind, title, str(error))
+        return response(status, kind, title, _short(str(error)))
 
     return handle
 
 
 def _field_handler(field: str) -> Any:
     def handle(_request: Request, error: Exception) -> JSONResponse:
-        problem = FieldProblem(field=field, message=str(error))
-        return response(422, "invalid", "The request is not valid", str(error), [problem])
+        return _wrong_field(field, str(error))
 
     return handle
 
 
+def _wrong_field(field: str, message: str) -> JSONResponse:
+    message = _short(message)
+    problem = FieldProblem(field=field, message=message)
+    return response(422, "invalid", "The request is not valid", message, [problem])
+
+
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, (RequestValidationError, ValidationError))
+    assert isinstance(error, RequestValidationError)
     problems = field_problems(error)
     detail = "; ".join(f"{problem.field}: {problem.message}" for problem in problems[:3])
-    return response(422, "invalid", "The request is not valid", detail, problems)
+    return response(422, "invalid", "The request is not valid", _short(detail), problems)
 
 
-def _http(_request: Request, error: Exception) -> JSONResponse:
+def _bad_body(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BadBody)
+    return _wrong_field("body", error.detail)
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    kinds = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "media-type"}
-    answer = response(error.status_code, kinds.get(error.status_code, "http"), error.detail, error.detail)
+    path = request.url.path[:200]
+    allowed = (error.headers or {}).get("Allow", "")
+    kind, detail = {
+        404: ("not-found", f"{path}: there is nothing at this address; /openapi.json lists all that there are"),
+        405: ("method-not-allowed", f"{request.method[:20]} is not possible on {path}; it allows {allowed}"),
+        413: ("too-large", error.detail),
+        415: ("media-type", error.detail),
+    }.get(error.status_code, ("http", error.detail))
+    answer = response(error.status_code, kind, HTTPStatus(error.status_code).phrase, detail)
     answer.headers.update(error.headers or {})
     return answer
 
 
-def _store(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DBAPIError)
-    text = str(error.orig)
-    log.error("store: %s", text)
-    if "disk is full" in text or str(errno.ENOSPC) in text:
+def _store(request: Request, error: Exception) -> JSONResponse:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if store_is_full(cause):
+        log.error("the store's disk is full")
         return response(507, "store-full", "The store's disk is full", "Nothing was changed; free space and try again.")
-    return response(503, "store-unavailable", "The store cannot be reached", "Nothing was changed; try again.")
+    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
+        log.error("store: %s", cause)
+        return response(503, "store-unavailable", "The store cannot be used now", "Nothing was changed; try again.")
+    # A constraint or a statement that does not fit the schema: ours to mend, and trying again does not help.
+    return _unexpected(request, error)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return response(500, "internal", "Something went wrong here", "The service's log has the details.")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

@@ -16,7 +16,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from tunewright.errors import TunewrightError
+from tunewright.errors import SpecError, TunewrightError
+from tunewright.study import Resources
 from workers.journal import Journal
 from workers.leg import LegSettings
 from workers.study_runner import StudyRunner
@@ -131,13 +132,19 @@ class Cluster:
         api: Any = ray
         return api.cluster_resources(), api.available_resources()
 
-    def alive(self) -> bool:
-        """Whether Ray answers."""
-        api: Any = ray
-        try:
-            return ray.is_initialized() and bool(api.nodes())
-        except (RayError, RuntimeError, OSError):
-            return False
+    def check(self, needed: Resources) -> None:
+        """Refuse what this cluster, as large as it is now, can never give to one trial.
+
+        Raises:
+            SpecError: names the resource, and what there is of it.
+        """
+        total, _ = self.resources()
+        for field, name, amount in (("cpus", "CPU", needed.cpus), ("gpus", "GPU", needed.gpus)):
+            if amount > total.get(name, 0.0):
+                raise SpecError(
+                    f"resources.{field}: a trial needs {amount:g}, the cluster has {total.get(name, 0.0):g}; "
+                    "ask for less, or serve a larger cluster with --ray-address"
+                )
 
     def disconnect(self) -> None:
         """Leave the cluster; a local one ends."""

@@ -171,6 +171,8 @@ class StudyLoop:
         self._live: dict[int, _Live] = {}
         self._pending = _Pending()
         self._states: list[TrialState] = []
+        # Kept beside the states: counting them anew for each batch would cost more the longer the study runs.
+        self._counted: Counter[TrialState] = Counter()
         self._late: set[tuple[int, float]] = set()
         self._ending: _Ending | None = None
         self._reason: str | None = None
@@ -375,7 +377,9 @@ class StudyLoop:
         if trial == len(self._states):
             self._states.append(state)
         else:
+            self._counted[self._states[trial]] -= 1
             self._states[trial] = state
+        self._counted[state] += 1
 
     # Time and steering
 
@@ -477,7 +481,7 @@ class StudyLoop:
         )
 
     def _counts(self, state: StudyState) -> dict[TrialState, int]:
-        counts = Counter(self._states)
+        counts = Counter(self._counted)
         if state.final:
             # Nobody will promote them any more.
             counts[TrialState.STOPPED] += counts.pop(TrialState.WAITING, 0)
@@ -487,7 +491,7 @@ class StudyLoop:
         budget = self._spec.budget
         shares = [0.0]
         if budget.trials is not None:
-            begun = sum(1 for state in self._states if state is not TrialState.RUNNING)
+            begun = self._counted.total() - self._counted[TrialState.RUNNING]
             shares.append(begun / budget.trials)
         if budget.seconds is not None:
             shares.append(self._active_seconds / budget.seconds)
@@ -503,7 +507,7 @@ class StudyLoop:
             state = StudyState.PAUSED
         elif self._ending is _Ending.CANCEL:
             state = StudyState.CANCELLED
-        elif self._states and all(trial is TrialState.FAILED for trial in self._states):
+        elif self._states and self._counted[TrialState.FAILED] == len(self._states):
             state, self._reason = StudyState.FAILED, "every trial failed; open one to see why"
         else:
             state = StudyState.COMPLETED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -23,7 +24,8 @@ async def stream_events(
     study: Annotated[str | None, Query(max_length=100, description="Only this study's events")] = None,
     last_event_id: Annotated[int | None, Header(ge=0, le=MAX_EVENT_ID, description="Go on after this event")] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events as they happen. A client that reconnects with Last-Event-ID misses nothing of the recent past."""
+    """Events as they happen. A client that reconnects with Last-Event-ID misses nothing of the newest 50,000 events."""
     yield ServerSentEvent(comment="connected", retry=RETRY_MILLISECONDS)
-    async for event in services.feed.subscribe(last_event_id, study):
-        yield ServerSentEvent(data=event.model_dump(mode="json"), event=event.kind, id=str(event.id))
+    async with aclosing(services.feed.subscribe(last_event_id, study)) as events:
+        async for event in events:
+            yield ServerSentEvent(data=event.model_dump(mode="json"), event=event.kind, id=str(event.id))

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from service import metrics
 from service.api.dependencies import ServicesDep
-from service.problems import answers, response
+from service.problems import response
 
 router = APIRouter(tags=["health"])
 
@@ -25,18 +25,20 @@ def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses=answers(503), response_model=Health)
+@router.get("/readyz", response_model=Health)
 def readyz(services: ServicesDep) -> Health | Response:
-    """The store can be read and written, the cluster is connected, and the conductor works."""
+    """The store can be read, the cluster is connected, and the conductor works."""
+    services.repository.last_event()
     if services.conductor.problem is not None:
         return response(503, "not-ready", "Not ready", services.conductor.problem)
     if not services.conductor.alive:
         return response(503, "not-ready", "Not ready", "The conductor has ended; restart the service.")
-    services.repository.last_event()
     return Health()
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+)
 def get_metrics(services: ServicesDep) -> Response:
     """Prometheus metrics."""
     return Response(metrics.render(services.repository, services.conductor), media_type=CONTENT_TYPE_LATEST)

@@ -7,7 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 
 from service.api.dependencies import Cursor, Limit, ServicesDep
+from service.json_body import JsonRoute
 from service.problems import answers
+from service.store.repository import RequestKey
 from tunewright.errors import SpecError
 from tunewright.study import StudySpec, StudyState, TrialState
 from tunewright.views import Curves, Improvement, Page, Study, StudySummary, Trial
@@ -15,7 +17,7 @@ from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
 from workers.study_runner import make_optimizer
 
-router = APIRouter(prefix="/v1/studies", tags=["studies"])
+router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=JsonRoute)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -23,13 +25,16 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=201, responses=answers(409, 413))
+@router.post("", status_code=201, responses=answers(409, 413, 415, 507))
 def create_study(spec: StudySpec, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> Study:
     """Submit a study. It is completed from its workload, checked, stored, and started as soon as there is room."""
     complete = services.workloads.get(spec.workload).complete(spec)
     # Everything that the optimizer would refuse later is refused now.
     make_optimizer(complete)
-    study = services.repository.create_study(complete, idempotency_key)
+    if complete.resources is not None:
+        services.conductor.check(complete.resources)
+    key = None if idempotency_key is None else RequestKey.of(idempotency_key, spec)
+    study = services.repository.create_study(complete, key)
     services.conductor.nudge()
     return study
 
@@ -48,29 +53,31 @@ def get_study(study_id: str, services: ServicesDep) -> Study:
     return services.repository.study(study_id)
 
 
-@router.post("/{study_id}/pause", status_code=202, responses=answers(404, 409))
+@router.post("/{study_id}/pause", status_code=202, responses=answers(404, 409, 507))
 def pause_study(study_id: str, services: ServicesDep) -> Study:
     """Pause: running trials save their state and stop; nothing new starts until the study is resumed."""
     return _steer(services, study_id, Wanted.PAUSE)
 
 
-@router.post("/{study_id}/resume", status_code=202, responses=answers(404, 409))
+@router.post("/{study_id}/resume", status_code=202, responses=answers(404, 409, 507))
 def resume_study(study_id: str, services: ServicesDep) -> Study:
     """Resume a paused study: trials go on from their last state."""
     return _steer(services, study_id, Wanted.RUN)
 
 
-@router.post("/{study_id}/cancel", status_code=202, responses=answers(404, 409))
+@router.post("/{study_id}/cancel", status_code=202, responses=answers(404, 409, 507))
 def cancel_study(study_id: str, services: ServicesDep) -> Study:
     """Cancel for good: running trials are stopped; everything measured so far stays."""
     return _steer(services, study_id, Wanted.CANCEL)
 
 
-@router.delete("/{study_id}", status_code=204, responses=answers(404, 409))
+@router.delete("/{study_id}", status_code=204, responses=answers(404, 409, 507))
 def delete_study(study_id: str, services: ServicesDep) -> None:
     """Delete a study that is over, with its trials, reports and checkpoints."""
-    services.repository.delete_study(study_id)
+    services.repository.require_over(study_id)
+    # Files first: when that fails the study is still there, and deleting it can be tried again.
     CheckpointStore(services.settings.leg().checkpoint_url).remove(study_id)
+    services.repository.delete_study(study_id)
 
 
 @router.get("/{study_id}/trials", responses=answers(404))

@@ -1,7 +1,17 @@
-"""The pages: templates that draw themselves from the REST API and the event feed."""
+"""The pages: templates that draw themselves from the REST API and the event feed.
+
+A page is a small template with a module of JavaScript that fetches the state, follows `/v1/events` and redraws at
+most once a second. There is no build step: the modules are served as they stand here, under a URL that names their
+content, and Plotly comes from the installed `plotly` package.
+"""
 
 from fastapi import FastAPI
+
+from service.dashboard.pages import router
+from service.dashboard.static_files import STATIC_URL, StaticDirectory
 
 
 def mount(app: FastAPI) -> None:
     """Add the pages to the application."""
+    app.include_router(router)
+    app.mount(STATIC_URL, StaticDirectory(), name="static")

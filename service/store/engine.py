@@ -14,12 +14,19 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
+
+from tunewright.errors import TunewrightError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Writers queue for at most this long behind each other before they give up.
 BUSY_SECONDS = 30
+
+
+class SchemaError(TunewrightError):
+    """The store's schema is not one that this release can use."""
 
 
 def open_engine(url: str) -> Engine:
@@ -56,14 +63,25 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the version that this code needs; does nothing when it is there."""
+    """Bring the schema to the version that this code needs; does nothing when it is there.
+
+    Raises:
+        SchemaError: the store has a version that this code does not know.
+    """
     with writing(engine) as connection:
-        command.upgrade(alembic_config(connection), "head")
+        try:
+            command.upgrade(alembic_config(connection), "head")
+        except CommandError as error:
+            raise SchemaError(
+                f"the store cannot be brought to the schema of this release ({error}); "
+                "it was probably used by a newer one: run that release"
+            ) from error
 
 
 def alembic_config(connection: Connection | None = None) -> AlembicConfig:
     """Alembic's configuration, bound to an open connection."""
     config = AlembicConfig()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    # The configuration would take a percent sign for the start of a variable.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from optimizers.protocol import Job, JobEnd, Report
 from service.store import leases
@@ -14,7 +16,6 @@ from service.store.engine import open_engine, writing
 from service.store.tables import EventRow, ImprovementRow, JobRow, ReportRow, StatusRow, StudyRow, TrialRow
 from tunewright.study import StudySpec, StudyState, TrialState
 from workers.journal import (
-    AttemptStarted,
     Batch,
     Fact,
     Fenced,
@@ -32,10 +33,15 @@ from workers.journal import (
 # The event feed keeps this many rows; who was away for longer reads the tables instead.
 KEPT_EVENTS = 50_000
 PRUNE_EVERY = 1_000
+# What may be better at the next try. A violated constraint never is: it must end the study, not hang it.
+_TRANSIENT = (OperationalError, InterfaceError, PoolTimeout)
 
 
 class SqlJournal:
-    """`workers.journal.Journal` on a store; travels to a runner as its URL, study and epoch."""
+    """`workers.journal.Journal` on a store; travels to a runner as its URL, study and epoch.
+
+    Tracebacks and logs are kept for people and not loaded again; all else of a fact is loaded as it was committed.
+    """
 
     def __init__(self, url: str, study_id: str, epoch: int) -> None:
         self.url = url
@@ -57,7 +63,7 @@ class SqlJournal:
             study = connection.execute(select(StudyRow.__table__).where(StudyRow.id == self.study_id)).one()
             status = connection.execute(select(StatusRow.__table__).where(StatusRow.study_id == self.study_id)).one()
             jobs = connection.execute(
-                select(JobRow.__table__, TrialRow.config, TrialRow.state.label("trial_state"))
+                select(JobRow.__table__, TrialRow.config)
                 .join(TrialRow, and_(TrialRow.study_id == JobRow.study_id, TrialRow.number == JobRow.trial))
                 .where(JobRow.study_id == self.study_id)
             ).all()
@@ -81,14 +87,13 @@ class SqlJournal:
                 if seq is None:
                     return
                 _write_facts(connection, self.study_id, batch, seq)
-                _write_attempts(connection, self.study_id, batch.attempts)
                 if batch.improved:
                     _write_improvement(connection, self.study_id, batch)
                 event_id = _write_events(connection, self.study_id, batch)
                 if event_id % PRUNE_EVERY == 0:
                     connection.execute(delete(EventRow).where(EventRow.id <= event_id - KEPT_EVENTS))
-        except DBAPIError as error:
-            raise JournalUnavailable(f"study {self.study_id}: cannot write to the store: {error.orig}") from error
+        except _TRANSIENT as error:
+            raise JournalUnavailable(f"study {self.study_id}: cannot write to the store: {_cause(error)}") from error
 
     def heartbeat(self) -> Wanted:
         try:
@@ -97,14 +102,14 @@ class SqlJournal:
                     raise Fenced(f"study {self.study_id}: epoch {self.epoch} is over")
                 wanted = connection.execute(select(StudyRow.wanted).where(StudyRow.id == self.study_id)).scalar_one()
                 return Wanted(wanted)
-        except DBAPIError as error:
-            raise JournalUnavailable(f"study {self.study_id}: cannot renew the lease: {error.orig}") from error
+        except _TRANSIENT as error:
+            raise JournalUnavailable(f"study {self.study_id}: cannot renew the lease: {_cause(error)}") from error
 
     def release(self) -> None:
         try:
             leases.release(self._engine, leases.study_lease(self.study_id), self.epoch)
-        except DBAPIError as error:
-            raise JournalUnavailable(f"study {self.study_id}: cannot release the lease: {error.orig}") from error
+        except _TRANSIENT as error:
+            raise JournalUnavailable(f"study {self.study_id}: cannot release the lease: {_cause(error)}") from error
         finally:
             self._engine.dispose()
 
@@ -155,10 +160,15 @@ def _write_facts(connection: Connection, study_id: str, batch: Batch, seq: int) 
     numbered = list(enumerate(batch.facts, start=seq))
     started = [(n, fact.job) for n, fact in numbered if isinstance(fact, JobStarted)]
     reports = [(n, fact) for n, fact in numbered if isinstance(fact, Reported)]
-    ended = [(n, fact) for n, fact in numbered if isinstance(fact, JobEnded)]
     _insert_jobs(connection, study_id, batch.at, started)
     _insert_reports(connection, study_id, batch.at, reports)
-    _end_jobs(connection, study_id, batch.at, ended)
+    _write_attempts(connection, study_id, batch)
+    # One batch may end a trial's job and start its next one, so trials move in the order of the facts.
+    for n, fact in numbered:
+        if isinstance(fact, JobStarted):
+            _resume_trial(connection, study_id, fact.job)
+        elif isinstance(fact, JobEnded):
+            _end_job(connection, study_id, batch.at, n, fact)
 
 
 def _insert_jobs(connection: Connection, study_id: str, at: float, started: list[tuple[int, Job]]) -> None:
@@ -182,12 +192,6 @@ def _insert_jobs(connection: Connection, study_id: str, at: float, started: list
                 for job in new_trials
             ],
         )
-    promoted = [job for _, job in started if job.start > 0]
-    if promoted:
-        connection.execute(
-            _update_trial(state=TrialState.RUNNING, rung=bindparam("new_rung"), ended_at=None),
-            [{"study": study_id, "trial_number": job.trial, "new_rung": job.rung} for job in promoted],
-        )
     connection.execute(
         insert(JobRow),
         [
@@ -199,10 +203,11 @@ def _insert_jobs(connection: Connection, study_id: str, at: float, started: list
                 "end": job.end,
                 "rung": job.rung,
                 "bracket": job.bracket,
-                "why": dict(job.why),
+                "why": _json_numbers(job.why),
                 "state": "running",
                 "seq": seq,
                 "started_at": at,
+                "attempt_at": at,
             }
             for seq, job in started
         ],
@@ -246,25 +251,40 @@ def _insert_reports(connection: Connection, study_id: str, at: float, reports: l
     )
 
 
-def _end_jobs(connection: Connection, study_id: str, at: float, ended: list[tuple[int, JobEnded]]) -> None:
-    for seq, fact in ended:
-        began = connection.execute(
-            update(JobRow)
-            .where(JobRow.study_id == study_id, JobRow.number == fact.job)
-            .values(state=fact.end, end_seq=seq, ended_at=at, problem=fact.problem, traceback=fact.traceback)
-            .returning(JobRow.started_at)
-        ).scalar_one()
+def _resume_trial(connection: Connection, study_id: str, job: Job) -> None:
+    if job.start > 0:
         connection.execute(
             update(TrialRow)
-            .where(TrialRow.study_id == study_id, TrialRow.number == fact.trial)
-            .values(
-                state=fact.trial_state,
-                ended_at=at,
-                seconds=TrialRow.seconds + (at - began),
-                problem=fact.problem,
-                log=fact.log,
-            )
+            .where(TrialRow.study_id == study_id, TrialRow.number == job.trial)
+            .values(state=TrialState.RUNNING, rung=job.rung, ended_at=None)
         )
+
+
+def _end_job(connection: Connection, study_id: str, at: float, seq: int, fact: JobEnded) -> None:
+    began = connection.execute(
+        update(JobRow)
+        .where(JobRow.study_id == study_id, JobRow.number == fact.job)
+        .values(
+            state=fact.end,
+            trial_state=fact.trial_state,
+            end_seq=seq,
+            ended_at=at,
+            problem=fact.problem,
+            traceback=fact.traceback,
+        )
+        .returning(JobRow.attempt_at)
+    ).scalar_one()
+    connection.execute(
+        update(TrialRow)
+        .where(TrialRow.study_id == study_id, TrialRow.number == fact.trial)
+        .values(
+            state=fact.trial_state,
+            ended_at=at,
+            seconds=TrialRow.seconds + (at - began),
+            problem=fact.problem,
+            log=fact.log,
+        )
+    )
 
 
 def _update_trial(**values: Any) -> Any:
@@ -275,12 +295,12 @@ def _update_trial(**values: Any) -> Any:
     )
 
 
-def _write_attempts(connection: Connection, study_id: str, attempts: Iterable[AttemptStarted]) -> None:
-    for attempt in attempts:
+def _write_attempts(connection: Connection, study_id: str, batch: Batch) -> None:
+    for attempt in batch.attempts:
         connection.execute(
             update(JobRow)
             .where(JobRow.study_id == study_id, JobRow.number == attempt.job)
-            .values(attempts=attempt.attempt, worker=attempt.worker)
+            .values(attempts=attempt.attempt, attempt_at=batch.at, worker=attempt.worker)
         )
 
 
@@ -299,7 +319,9 @@ def _write_improvement(connection: Connection, study_id: str, batch: Batch) -> N
 
 def _write_events(connection: Connection, study_id: str, batch: Batch) -> int:
     result = connection.execute(
-        insert(EventRow).values(study_id=study_id, kind="progress", at=batch.at, body=facts_summary(batch))
+        insert(EventRow).values(
+            study_id=study_id, kind="progress", at=batch.at, body=_json_numbers(facts_summary(batch))
+        )
     )
     key = result.inserted_primary_key
     assert key is not None
@@ -323,7 +345,7 @@ def _ordered_facts(jobs: Iterable[Row[Any]], reports: Iterable[Row[Any]]) -> lis
     for job in jobs:
         numbered.append((job.seq, JobStarted(_job(job))))
         if job.end_seq is not None:
-            ended = JobEnded(job.number, job.trial, JobEnd(job.state), TrialState(job.trial_state), problem=job.problem)
+            ended = JobEnded(job.number, job.trial, JobEnd(job.state), TrialState(job.trial_state), job.problem)
             numbered.append((job.end_seq, ended))
     for row in reports:
         report = Report(row.job, row.trial, row.resource, row.metrics)
@@ -343,6 +365,20 @@ def _job(row: Row[Any]) -> Job:
         bracket=row.bracket,
         why=row.why,
     )
+
+
+def _json_numbers(value: Any) -> Any:
+    """The value with null for NaN and infinities, which JSON does not have; those may stand among a job's reasons."""
+    if isinstance(value, Mapping):
+        return {key: _json_numbers(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_numbers(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cause(error: SQLAlchemyError) -> BaseException:
+    """The driver's own error: without the statement and its parameters, which are nobody else's business."""
+    return (error.orig if isinstance(error, DBAPIError) else None) or error
 
 
 def new_status(study_id: str) -> dict[str, Any]:

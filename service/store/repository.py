@@ -8,22 +8,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 
 from service.store.engine import writing
 from service.store.journal import new_status
+from service.store.leases import study_lease
 from service.store.tables import (
+    Base,
     EventRow,
     IdempotencyRow,
     ImprovementRow,
     JobRow,
+    LeaseRow,
     ReportRow,
     StatusRow,
     StudyRow,
@@ -47,6 +51,11 @@ from tunewright.views import (
 from workers.journal import Wanted
 
 IDEMPOTENCY_SECONDS = 24 * 3600
+# Only what has the right form reaches the database, which may choke on the rest.
+_ID = re.compile("[0-9a-v]{16}")
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+_RESOURCE = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
+T = TypeVar("T")
 
 
 class NotFound(TunewrightError):
@@ -59,6 +68,19 @@ class Conflict(TunewrightError):
 
 class BadCursor(TunewrightError, ValueError):
     """The cursor was not made by this list."""
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """What tells a repeated submission from another one: the client's key, and a digest of the study as it was sent."""
+
+    key: str
+    digest: str
+
+    @classmethod
+    def of(cls, key: str, submitted: StudySpec) -> RequestKey:
+        body = json.dumps(submitted.model_dump(mode="json"), sort_keys=True)
+        return cls(key, hashlib.sha256(body.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -79,19 +101,17 @@ class Repository:
 
     # Studies
 
-    def create_study(self, spec: StudySpec, idempotency_key: str | None = None) -> Study:
+    def create_study(self, spec: StudySpec, key: RequestKey | None = None) -> Study:
         """Store a complete study as queued.
 
         Args:
-            idempotency_key: the same key with the same study gives the study created the first time.
+            key: the same key with the same digest gives the study created the first time, for a day.
         Raises:
             Conflict: the key was used for another study.
         """
-        body = spec.model_dump(mode="json")
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         with writing(self.engine) as connection:
-            if idempotency_key is not None:
-                earlier = _by_key(connection, idempotency_key, digest)
+            if key is not None:
+                earlier = _by_key(connection, key)
                 if earlier is not None:
                     return _study(_study_row(connection, earlier))
             study_id = new_id()
@@ -102,31 +122,30 @@ class Repository:
                     name=spec.name,
                     workload=spec.workload,
                     optimizer=spec.optimizer.name,
-                    spec=body,
+                    spec=spec.model_dump(mode="json"),
                     wanted=Wanted.RUN,
                     created_at=now,
                 )
             )
             connection.execute(insert(StatusRow).values(**new_status(study_id)))
-            if idempotency_key is not None:
+            if key is not None:
                 connection.execute(
-                    insert(IdempotencyRow).values(
-                        key=idempotency_key, body_hash=digest, study_id=study_id, created_at=now
-                    )
+                    insert(IdempotencyRow).values(key=key.key, body_hash=key.digest, study_id=study_id, created_at=now)
                 )
             _event(connection, study_id, {"state": StudyState.QUEUED, "reason": None, "name": spec.name})
             return _study(_study_row(connection, study_id))
 
     def studies(self, *, limit: int, cursor: str | None = None, state: StudyState | None = None) -> Page[StudySummary]:
         """Studies, newest first."""
-        statement = _STUDIES.order_by(StudyRow.id.desc()).limit(limit + 1)
+        statement = _SUMMARIES.order_by(StudyRow.id.desc()).limit(limit + 1)
         if cursor is not None:
-            statement = statement.where(StudyRow.id < _decode(cursor, "studies"))
+            statement = statement.where(StudyRow.id < _decode(cursor, "studies", _ID))
         if state is not None:
             statement = statement.where(StatusRow.state == state)
         with self.engine.connect() as connection:
             rows = connection.execute(statement).all()
-        return _page([_summary(row) for row in rows], limit, "studies", lambda s: s.id)
+        items, following = _page([_summary(row) for row in rows], limit, "studies", lambda s: s.id)
+        return Page[StudySummary](items=items, next_cursor=following)
 
     def study(self, study_id: str) -> Study:
         """One study.
@@ -153,18 +172,29 @@ class Repository:
             connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(wanted=wanted))
             return _study(_study_row(connection, study_id))
 
-    def delete_study(self, study_id: str) -> None:
-        """Remove a study and all of its trials.
+    def require_over(self, study_id: str) -> None:
+        """Check that a study may be deleted; once it may, it always may.
 
         Raises:
             NotFound: no such study.
             Conflict: it is not over.
         """
+        with self.engine.connect() as connection:
+            _require_over(_study_row(connection, study_id))
+
+    def delete_study(self, study_id: str) -> None:
+        """Remove a study, all of its trials and its events but for a last one, which says that it was deleted.
+
+        Raises:
+            NotFound, Conflict: as `require_over`.
+        """
         with writing(self.engine) as connection:
-            row = _study_row(connection, study_id)
-            if not StudyState(row.state).final:
-                raise Conflict(f"study {study_id} is {row.state}; cancel it before deleting it")
+            _require_over(_study_row(connection, study_id))
             connection.execute(delete(StudyRow).where(StudyRow.id == study_id))
+            connection.execute(delete(IdempotencyRow).where(IdempotencyRow.study_id == study_id))
+            # They tell configurations and results. Without its lease, a runner that wakes up late is fenced off.
+            connection.execute(delete(EventRow).where(EventRow.study_id == study_id))
+            connection.execute(delete(LeaseRow).where(LeaseRow.name == study_lease(study_id)))
             _event(connection, study_id, {"state": "deleted", "reason": None})
 
     # Trials
@@ -180,19 +210,20 @@ class Repository:
         """
         kind = f"trials:{study_id}"
         statement = (
-            select(TrialRow.__table__)
+            select(*_TRIAL_COLUMNS)
             .where(TrialRow.study_id == study_id)
             .order_by(TrialRow.number.desc())
             .limit(limit + 1)
         )
         if cursor is not None:
-            statement = statement.where(TrialRow.number < int(_decode(cursor, kind)))
+            statement = statement.where(TrialRow.number < int(_decode(cursor, kind, _NUMBER)))
         if state is not None:
             statement = statement.where(TrialRow.state == state)
         with self.engine.connect() as connection:
-            _study_row(connection, study_id)
+            _require_study(connection, study_id)
             rows = connection.execute(statement).all()
-        return _page([_trial(row) for row in rows], limit, kind, lambda t: str(t.number))
+        items, following = _page([_trial(row) for row in rows], limit, kind, lambda t: str(t.number))
+        return Page[Trial](items=items, next_cursor=following)
 
     def trial(self, trial_id: str) -> TrialDetail:
         """One trial with its jobs.
@@ -230,13 +261,14 @@ class Repository:
             .limit(limit + 1)
         )
         if cursor is not None:
-            statement = statement.where(ReportRow.resource > float(_decode(cursor, kind)))
+            statement = statement.where(ReportRow.resource > float(_decode(cursor, kind, _RESOURCE)))
         with self.engine.connect() as connection:
             exists = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.number == number)
             if connection.execute(exists).one_or_none() is None:
                 raise NotFound(f"trial {trial_id} does not exist")
             rows = connection.execute(statement).all()
-        return _page([_measurement(row) for row in rows], limit, kind, lambda m: repr(m.resource))
+        items, following = _page([_measurement(row) for row in rows], limit, kind, lambda m: repr(m.resource))
+        return Page[Measurement](items=items, next_cursor=following)
 
     def curves(self, study_id: str, metric: str, *, trials: int, points: int) -> tuple[list[Curve], int]:
         """Learning curves of the incumbent and of the newest trials, each thinned to at most `points` points.
@@ -284,7 +316,7 @@ class Repository:
             NotFound: no such study.
         """
         with self.engine.connect() as connection:
-            _study_row(connection, study_id)
+            _require_study(connection, study_id)
             rows = connection.execute(
                 select(ImprovementRow.__table__)
                 .where(ImprovementRow.study_id == study_id)
@@ -345,8 +377,8 @@ def split_trial_id(trial_id: str) -> tuple[str, int]:
         NotFound: it has not this form, so there is no such trial.
     """
     study_id, _, number = trial_id.rpartition("-")
-    if not study_id or not number.isascii() or not number.isdigit() or len(number) > 9:
-        raise NotFound(f"trial {trial_id} does not exist; a trial's id is <study>-<number>")
+    if not _ID.fullmatch(study_id) or not _NUMBER.fullmatch(number):
+        raise NotFound(f"trial {trial_id[:100]} does not exist; a trial's id is <study>-<number>")
     return study_id, int(number)
 
 
@@ -358,26 +390,45 @@ def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, 
     return [points[round(i * step)] for i in range(most)]
 
 
-_STUDIES = select(
-    StudyRow.__table__,
-    *[column for column in StatusRow.__table__.columns if column.name not in ("study_id", "batch", "seq")],
-).join(StatusRow, StatusRow.study_id == StudyRow.id)
+def _columns(table: type[Base], *left_out: str) -> list[Any]:
+    return [column for column in table.__table__.columns if column.name not in left_out]
+
+
+# Lists leave out what can be large and is not shown in them: specifications and logs.
+_TRIAL_COLUMNS = _columns(TrialRow, "log")
+_STATUS_COLUMNS = _columns(StatusRow, "study_id", "batch", "seq")
+_OF_ITS_STUDY = StatusRow.study_id == StudyRow.id
+_SUMMARIES = select(*_columns(StudyRow, "spec"), *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_STUDY)
+_STUDIES = select(StudyRow.__table__, *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_STUDY)
 
 
 def _study_row(connection: Connection, study_id: str) -> Row[Any]:
-    row = connection.execute(_STUDIES.where(StudyRow.id == study_id)).one_or_none()
+    row = None
+    if _ID.fullmatch(study_id):
+        row = connection.execute(_STUDIES.where(StudyRow.id == study_id)).one_or_none()
     if row is None:
-        raise NotFound(f"study {study_id} does not exist")
+        raise NotFound(f"study {study_id[:100]} does not exist")
     return row
 
 
-def _by_key(connection: Connection, key: str, digest: str) -> str | None:
+def _require_study(connection: Connection, study_id: str) -> None:
+    found = _ID.fullmatch(study_id) and connection.scalar(select(StudyRow.id).where(StudyRow.id == study_id))
+    if not found:
+        raise NotFound(f"study {study_id[:100]} does not exist")
+
+
+def _require_over(row: Row[Any]) -> None:
+    if not StudyState(row.state).final:
+        raise Conflict(f"study {row.id} is {row.state}; cancel it before deleting it")
+
+
+def _by_key(connection: Connection, key: RequestKey) -> str | None:
     connection.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < time.time() - IDEMPOTENCY_SECONDS))
-    row = connection.execute(select(IdempotencyRow.__table__).where(IdempotencyRow.key == key)).one_or_none()
+    row = connection.execute(select(IdempotencyRow.__table__).where(IdempotencyRow.key == key.key)).one_or_none()
     if row is None:
         return None
-    if row.body_hash != digest:
-        raise Conflict(f'Idempotency-Key "{key}" was used for another study; take a new key')
+    if row.body_hash != key.digest:
+        raise Conflict(f'Idempotency-Key "{key.key}" was used for another study; take a new key')
     return str(row.study_id)
 
 
@@ -385,33 +436,29 @@ def _event(connection: Connection, study_id: str, body: Mapping[str, Any]) -> No
     connection.execute(insert(EventRow).values(study_id=study_id, kind="study", at=time.time(), body=dict(body)))
 
 
-def _page(items: list[Any], limit: int, kind: str, key: Any) -> Page[Any]:
-    more = len(items) > limit
-    kept = items[:limit]
-    return Page(items=kept, next_cursor=_encode(kind, key(kept[-1])) if more else None)
+def _page(items: list[T], limit: int, kind: str, key: Callable[[T], str]) -> tuple[list[T], str | None]:
+    """A page's items, and the cursor of the page after it if `items` has one more."""
+    return items[:limit], _encode(kind, key(items[limit - 1])) if len(items) > limit else None
 
 
 def _encode(kind: str, key: str) -> str:
     return base64.urlsafe_b64encode(f"{kind}|{key}".encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str, kind: str) -> str:
+def _decode(cursor: str, kind: str, form: re.Pattern[str]) -> str:
+    """The key that a cursor names, as `_encode` took it.
+
+    Raises:
+        BadCursor: it was made by another list, or by hand.
+    """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
         text = ""
     prefix = f"{kind}|"
-    if not text.startswith(prefix):
+    if not text.startswith(prefix) or not form.fullmatch(text[len(prefix) :]):
         raise BadCursor("cursor: it does not belong to this list; start again without one")
-    key = text[len(prefix) :]
-    if kind.startswith("trials:") and not (key.isascii() and key.isdigit()):
-        raise BadCursor("cursor: it does not belong to this list; start again without one")
-    if kind.startswith("reports:"):
-        try:
-            float(key)
-        except ValueError:
-            raise BadCursor("cursor: it does not belong to this list; start again without one") from None
-    return key
+    return text[len(prefix) :]
 
 
 def _time(seconds: float) -> datetime:

@@ -54,7 +54,7 @@ class StatusRow(Base):
 
 class TrialRow(Base):
     __tablename__ = "trials"
-    __table_args__ = (Index("ix_trials_state", "study_id", "state"),)
+    __table_args__ = (Index("ix_trials_state", "study_id", "state", "number"),)
 
     study_id: Mapped[str] = _study_key()
     number: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -84,7 +84,10 @@ class JobRow(Base):
     bracket: Mapped[int | None] = mapped_column(Integer)
     why: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(10))
+    # Where the job's end left its trial; the trial itself may have gone on since.
+    trial_state: Mapped[str | None] = mapped_column(String(10))
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    attempt_at: Mapped[float] = mapped_column(Float)
     worker: Mapped[str | None] = mapped_column(String(300))
     seq: Mapped[int] = mapped_column(_Sequence)
     end_seq: Mapped[int | None] = mapped_column(_Sequence)

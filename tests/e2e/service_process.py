@@ -27,8 +27,9 @@ class ServiceProcess:
         url: address; the port stays the same over restarts.
     """
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None, log: Path | None = None) -> None:
         self.data_dir = data_dir
+        self.log = log or data_dir.parent / "service.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=30)
@@ -42,7 +43,7 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Start the service and wait until it is ready."""
-        log = (self.data_dir.parent / "service.log").open("ab")
+        log = self.log.open("ab")
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tunewright.cli", "serve"),
@@ -121,7 +122,7 @@ class ServiceProcess:
 
     def _ready(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, (self.data_dir.parent / "service.log").read_text()
+        assert self._process.poll() is None, self.log.read_text()
         try:
             return self.client.get("/readyz").status_code == 200
         except httpx.TransportError:

@@ -29,10 +29,15 @@ playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
 CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SCRIPT_NAME = "<script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'>"
 
 pytestmark = [
@@ -245,6 +250,8 @@ def test_study_page_draws_both_charts_the_table_and_the_progress(
     expect(page.locator("#progress-left")).to_have_text("about 50 s left")
     expect(page.locator("#figures")).to_contain_text("0.4000")
     expect(page.locator("#best-config")).to_contain_text("eta")
+    page.locator("#best-chart .points path").last.hover(force=True)
+    expect(page.locator("#best-chart .hoverlayer")).to_contain_text("trial 0 at 3 rounds")
 
 
 def test_study_page_follows_the_study_without_reload(running: Service, open_page: Callable[..., Any]) -> None:
@@ -252,7 +259,9 @@ def test_study_page_follows_the_study_without_reload(running: Service, open_page
     study.commit([started(0), *reports(0, [0.9])], progress=0.1)
     page = open_page(running.page_of(study))
     page.evaluate("window.sameDocument = true")
-    wait_for_curve_points(page, 1)
+    wait_for_curve_points(page, 2)
+    page.locator("#curves-chart .points path").hover(force=True)
+    expect(page.locator("#curves-chart .hoverlayer")).to_contain_text("trial 0 at 1 rounds")
 
     study.commit(reports(0, [0.9, 0.7, 0.3])[1:], progress=0.5)
     study.commit([JobEnded(0, 0, JobEnd.COMPLETED, TrialState.COMPLETED), started(1)], progress=0.6)
@@ -263,7 +272,7 @@ def test_study_page_follows_the_study_without_reload(running: Service, open_page
     expect(page.locator("tr[data-trial='0']")).to_contain_text("completed")
     expect(page.locator("tr[data-trial='0']")).to_contain_text("0.3000")
     expect(page.locator("#trials tbody tr[data-trial]").first).to_contain_text("running")
-    page.wait_for_function("document.querySelector('#best-chart').data[0].y.at(-1) === 0.3")
+    page.wait_for_function("() => document.querySelector('#best-chart').data[0].y.at(-1) === 0.3")
 
     study.commit(state=StudyState.COMPLETED, progress=1.0, reason="the target of 0.3 is reached")
 

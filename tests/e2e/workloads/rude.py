@@ -29,9 +29,7 @@ class _Rude(Workload):
     fidelity = Fidelity(name="steps", max=3)
     data_options = {"pid_file": "where to leave the process id"}
 
-    def run(
-        self, config: Config, leg: Leg, *, data: Mapping[str, Any], checkpoint: Checkpoint, report: Report
-    ) -> None:
+    def run(self, config: Config, leg: Leg, *, data: Mapping[str, Any], checkpoint: Checkpoint, report: Report) -> None:
         if "pid_file" in data:
             with open(data["pid_file"], "a") as file:
                 file.write(f"{os.getpid()}\n")

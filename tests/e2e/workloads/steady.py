@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunewright import Checkpoint, Config, Fidelity, Float, Leg, Objective, Report, SearchSpace, Workload
+from tunewright import (
+    Checkpoint,
+    Config,
+    Fidelity,
+    Float,
+    Leg,
+    Objective,
+    Report,
+    SearchSpace,
+    TrialStopped,
+    Workload,
+)
 
 
 class Steady(Workload):
@@ -21,18 +32,23 @@ class Steady(Workload):
     fidelity = Fidelity(name="steps", min=3, max=27)
     data_options = {"trace": "file to which every leg and step is appended", "seconds": "per step"}
 
-    def run(
-        self, config: Config, leg: Leg, *, data: Mapping[str, Any], checkpoint: Checkpoint, report: Report
-    ) -> None:
+    def run(self, config: Config, leg: Leg, *, data: Mapping[str, Any], checkpoint: Checkpoint, report: Report) -> None:
         x = float(config["x"])
         self._trace(data, {"x": x, "leg": [leg.start, leg.end], "from": checkpoint.resource, "pid": os.getpid()})
         for step in leg.steps(checkpoint):
             time.sleep(float(data["seconds"]))
             self._trace(data, {"x": x, "step": step})
-            report(step, {"loss": x + 1.0 / step})
+            try:
+                report(step, {"loss": x + 1.0 / step})
+            except TrialStopped:
+                self._save(checkpoint, step)
+                raise
             if checkpoint.due or step == leg.end:
-                with checkpoint.save(step) as directory:
-                    (directory / "step").write_text(str(step))
+                self._save(checkpoint, step)
+
+    def _save(self, checkpoint: Checkpoint, step: int) -> None:
+        with checkpoint.save(step) as directory:
+            (directory / "step").write_text(str(step))
 
     def _trace(self, data: Mapping[str, Any], line: Mapping[str, Any]) -> None:
         with Path(data["trace"]).open("a") as file:

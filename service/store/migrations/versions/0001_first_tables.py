@@ -74,7 +74,9 @@ def upgrade() -> None:
         sa.Column("bracket", sa.Integer(), nullable=True),
         sa.Column("why", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("trial_state", sa.String(length=10), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("attempt_at", sa.Float(), nullable=False),
         sa.Column("worker", sa.String(length=300), nullable=True),
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("end_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -141,7 +143,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("study_id", "number"),
     )
     with op.batch_alter_table("trials", schema=None) as batch_op:
-        batch_op.create_index("ix_trials_state", ["study_id", "state"], unique=False)
+        batch_op.create_index("ix_trials_state", ["study_id", "state", "number"], unique=False)
 
 
 def downgrade() -> None:

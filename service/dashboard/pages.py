@@ -1,0 +1,97 @@
+"""The pages' routes and their security headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from service.api.dependencies import ServicesDep
+from service.dashboard.static_files import (
+    DIRECTORY,
+    FOREVER,
+    NO_SNIFFING,
+    PLOTLY_URL,
+    STATIC_URL,
+    plotly_js,
+    plotly_js_gzip,
+    plotly_style_ids,
+)
+from service.store.repository import NotFound
+from tunewright import __version__
+
+# No inline script, no inline style, no eval. Plotly would break the second rule in two places, as it loads: it adds a
+# style element with its own rules, which a link with the id `plotly.js-style-global` and the class `no-inline-styles`
+# replaces (plotly.js#7109; the rules are in static/plot.css), and its map library adds another one, unless an element
+# with that one's id exists (see `plotly_style_ids`). Its WebGL traces (scattergl and the like) compile shaders with
+# `new Function`; pages draw with SVG traces only. `blob:` and `data:` images are for pictures that Plotly makes.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+PAGE_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    **NO_SNIFFING,
+}
+
+router = APIRouter(include_in_schema=False)
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.globals.update(static=STATIC_URL, plotly_url=PLOTLY_URL, version=__version__)
+
+
+@router.get("/")
+def studies_page() -> HTMLResponse:
+    """All studies."""
+    return _page("studies.html")
+
+
+@router.get("/studies/{study_id}")
+def study_page(study_id: str, services: ServicesDep) -> HTMLResponse:
+    """One study."""
+    try:
+        study = services.repository.study(study_id)
+    except NotFound:
+        return _page("not_found.html", status=404, study_id=study_id)
+    return _page("study.html", study=study, style_ids=plotly_style_ids())
+
+
+@router.get("/static/vendor/plotly.min.js")
+def plotly(request: Request) -> Response:
+    """Plotly from the installed package."""
+    headers = {**FOREVER, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(plotly_js_gzip(), media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
+    return Response(plotly_js(), media_type="text/javascript", headers=headers)
+
+
+@router.get("/favicon.svg")
+@router.get("/favicon.ico")
+def favicon() -> FileResponse:
+    """The icon, also under the address at which browsers look by themselves."""
+    headers = {"Cache-Control": "public, max-age=86400", **NO_SNIFFING}
+    return FileResponse(DIRECTORY / "favicon.svg", media_type="image/svg+xml", headers=headers)
+
+
+def _page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_templates.get_template(template).render(values), status, PAGE_HEADERS)

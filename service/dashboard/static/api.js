@@ -1,0 +1,23 @@
+// The REST API. Failures are `ApiProblem`s whose message can be shown as it is.
+
+export class ApiProblem extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const getJson = (path) => request("GET", path);
+export const postJson = (path) => request("POST", path);
+
+async function request(method, path) {
+  let response;
+  try {
+    response = await fetch(path, { method, headers: { Accept: "application/json" } });
+  } catch {
+    throw new ApiProblem(0, "The service cannot be reached.");
+  }
+  const body = await response.json().catch(() => null);
+  if (!response.ok) throw new ApiProblem(response.status, body?.detail || body?.title || `The service answered ${response.status}.`);
+  return body;
+}

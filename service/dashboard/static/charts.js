@@ -1,0 +1,268 @@
+// The charts: Plotly, loaded after the page has drawn itself, in the colours of the page's style sheet.
+
+import { byId } from "./dom.js";
+import { amount, duration, measured, setting } from "./format.js";
+
+const MAX_IMPROVEMENTS = 400;
+// From this ratio of largest to smallest value on, a logarithmic axis shows more.
+const LOG_RATIO = 30;
+const LADDER_RATIO = 9;
+const NARROW = 640;
+
+let loading = null;
+
+/** Plotly, once it is there. */
+export function loadPlotly(url) {
+  loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => {
+      loading = null;
+      reject(new Error("the charts' library could not be loaded; reload the page"));
+    };
+    document.head.append(script);
+  });
+  return loading;
+}
+
+/** One chart: a plot, or a sentence that says why there is none. */
+class Chart {
+  constructor(name, plotly) {
+    this.plotly = plotly;
+    this.canvas = byId(`${name}-chart`);
+    this.empty = byId(`${name}-empty`);
+  }
+
+  say(sentence) {
+    this.empty.textContent = sentence;
+    this.empty.hidden = false;
+    this.canvas.hidden = true;
+  }
+
+  plot(traces, axes, summary) {
+    this.empty.hidden = true;
+    this.canvas.hidden = false;
+    this.canvas.setAttribute("aria-label", summary);
+    this.plotly.react(this.canvas, traces, layout(axes, this.canvas.clientWidth), { displayModeBar: false, responsive: true });
+  }
+}
+
+export class BestChart extends Chart {
+  constructor(plotly) {
+    super("best", plotly);
+  }
+
+  draw(state, emptyText) {
+    const { objective } = state;
+    const found = bounded(state.improvements.filter((i) => Number.isFinite(i.best.metrics[objective.metric])));
+    if (found.length === 0) return this.say(emptyText);
+    const end = Math.max(state.activeSeconds, found.at(-1).seconds, 1);
+    const unit = timeUnit(end);
+    const seconds = found.map((i) => i.seconds);
+    const values = found.map((i) => i.best.metrics[objective.metric]);
+    const resource = plain(state.study.spec.fidelity?.name ?? "resource");
+    const hover = found.map(
+      (i, at) => `${measured(values[at])}<br>trial ${i.best.trial} at ${amount(i.best.resource)} ${resource}<br>after ${duration(i.seconds)}, ${i.trials} trials`,
+    );
+    const step = {
+      x: [...seconds, end].map((s) => s / unit.seconds),
+      y: [...values, values.at(-1)],
+      mode: "lines",
+      line: { color: color("--accent"), width: 2, shape: "hv" },
+      hoverinfo: "skip",
+    };
+    const points = {
+      x: seconds.map((s) => s / unit.seconds),
+      y: values,
+      mode: "markers",
+      marker: { color: color("--accent"), size: found.length > 60 ? 4 : 6, line: { color: color("--surface"), width: 1 } },
+      text: hover,
+      hoverinfo: "text",
+    };
+    const axes = {
+      x: { title: `active time (${unit.name})`, range: [0, (end * 1.02) / unit.seconds] },
+      y: { title: label(objective), ...scale(values) },
+    };
+    return this.plot([step, points], axes, `Best ${objective.metric} so far: ${measured(values.at(-1))}, found after ${duration(seconds.at(-1))}.`);
+  }
+}
+
+export class CurvesChart extends Chart {
+  constructor(plotly) {
+    super("curves", plotly);
+  }
+
+  #running(state, number) {
+    return state.curves.get(number)?.state === "running";
+  }
+
+  draw(state, emptyText) {
+    const drawn = [...state.curves].filter(([, curve]) => curve.points.length > 0);
+    if (drawn.length === 0) return this.say(emptyText);
+    const best = new Set(state.study.best.map((entry) => entry.trial));
+    const { objective } = state;
+    const { fidelity } = state.study.spec;
+    const groups = { rest: [], running: [], best: [] };
+    for (const [number, curve] of drawn) {
+      const group = best.has(number) ? "best" : curve.state === "running" ? "running" : "rest";
+      groups[group].push([number, curve.points]);
+    }
+    const traces = [
+      line(groups.rest, { color: color("--curve"), width: 1 }, objective, fidelity),
+      line(groups.running, { color: color("--curve-running"), width: 1.25 }, objective, fidelity),
+      line(groups.best, { color: color("--accent"), width: 2.5 }, objective, fidelity),
+    ];
+    // A curve of one point has no line, so it gets a marker.
+    const single = drawn.filter(([, curve]) => curve.points.length === 1).map(([number, curve]) => [number, curve.points]);
+    if (single.length > 0) {
+      const dots = line(single, { color: color("--curve"), width: 0 }, objective, fidelity);
+      const colors = dots.customdata.map((number) => color(best.has(number) ? "--accent" : this.#running(state, number) ? "--curve-running" : "--curve"));
+      traces.push({ ...dots, mode: "markers", marker: { color: colors, size: 5 } });
+    }
+    const resources = drawn.flatMap(([, curve]) => curve.points.map((point) => point[0]));
+    const values = drawn.flatMap(([, curve]) => curve.points.map((point) => point[1]));
+    const axes = {
+      x: { title: withUnit(fidelity?.name ?? state.curveResource, fidelity?.unit), ...resourceScale(resources) },
+      y: { title: label(objective), ...scale(values) },
+    };
+    return this.plot(traces, axes, `Learning curves of ${drawn.length} trials: ${objective.metric} by ${fidelity?.name}.`);
+  }
+}
+
+/** All curves of a group as one trace with gaps between them: one path in the page instead of hundreds. */
+function line(curves, style, objective, fidelity) {
+  const x = [];
+  const y = [];
+  const trial = [];
+  for (const [number, points] of curves) {
+    for (const [resource, value] of points) {
+      x.push(resource);
+      y.push(value);
+      trial.push(number);
+    }
+    x.push(null);
+    y.push(null);
+    trial.push(null);
+  }
+  return {
+    x,
+    y,
+    customdata: trial,
+    mode: "lines",
+    line: style,
+    connectgaps: false,
+    hovertemplate: `${plain(objective.metric)} %{y:.4g}<br>trial %{customdata} at %{x} ${plain(fidelity?.name ?? "")}<extra></extra>`,
+  };
+}
+
+function bounded(improvements) {
+  if (improvements.length <= MAX_IMPROVEMENTS) return improvements;
+  const step = (improvements.length - 1) / (MAX_IMPROVEMENTS - 1);
+  return Array.from({ length: MAX_IMPROVEMENTS }, (_, i) => improvements[Math.round(i * step)]);
+}
+
+function timeUnit(seconds) {
+  if (seconds >= 2 * 86400) return { name: "days", seconds: 86400 };
+  if (seconds >= 2 * 3600) return { name: "h", seconds: 3600 };
+  if (seconds >= 180) return { name: "min", seconds: 60 };
+  return { name: "s", seconds: 1 };
+}
+
+function extent(values) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
+}
+
+function scale(values) {
+  const [low, high] = extent(values);
+  if (low > 0 && high / low >= LOG_RATIO) return { type: "log", ...logTicks(low, high) };
+  // A flat line sits in the middle of a range that is not absurdly narrow.
+  return { type: "linear", ...(high - low <= Math.abs(high) * 1e-9 && { range: flat(high) }) };
+}
+
+/** Rungs grow by a factor, so already a short ladder reads better on a logarithmic axis. */
+function resourceScale(resources) {
+  const [low, high] = extent(resources);
+  if (low > 0 && high / low >= LADDER_RATIO) {
+    const [first, last] = [Math.log10(low), Math.log10(high)];
+    const margin = (last - first) * 0.03;
+    return { type: "log", range: [first - margin, last + margin], ...logTicks(low, high) };
+  }
+  return { type: "linear", range: [0, high * 1.04] };
+}
+
+/** Ticks at 1, 2, 5, 10, ... with their full numbers; over many decades at powers of ten alone. */
+function logTicks(low, high) {
+  const first = Math.floor(Math.log10(low));
+  const last = Math.ceil(Math.log10(high));
+  const decades = last - first;
+  const steps = decades <= 3 ? [1, 2, 5] : [1];
+  const stride = Math.max(1, Math.ceil(decades / 8));
+  const tickvals = [];
+  for (let power = first; power <= last; power += stride) {
+    for (const step of steps) tickvals.push(Number(`${step}e${power}`));
+  }
+  return { tickmode: "array", tickvals, ticktext: tickvals.map(setting) };
+}
+
+function flat(value) {
+  const margin = Math.abs(value) * 0.05 || 0.5;
+  return [value - margin, value + margin];
+}
+
+function label(objective) {
+  const better = objective.direction === "maximize" ? "higher is better" : "lower is better";
+  return `${withUnit(objective.metric, objective.unit)} · ${better}`;
+}
+
+function withUnit(name, unit) {
+  return unit ? `${plain(name)} (${plain(unit)})` : plain(name);
+}
+
+/**
+ * Plotly reads a little HTML in texts, and %{…} in templates; names are only ever text.
+ *
+ * Of its HTML only <br> is used here: the other tags set style attributes, which the Content-Security-Policy forbids.
+ */
+function plain(text) {
+  return String(text).replace(/[&<>{}]/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function layout({ x, y }, width) {
+  const text = color("--muted");
+  const axis = {
+    gridcolor: color("--grid"),
+    linecolor: color("--border"),
+    zeroline: false,
+    tickfont: { size: 11.5, color: text },
+    automargin: true,
+    // Powers would be drawn with <sup>; see plain().
+    exponentformat: "e",
+    fixedrange: width < NARROW,
+  };
+  const titled = (title) => ({ text: title, font: { size: 12, color: text }, standoff: 8 });
+  return {
+    xaxis: { ...axis, ...x, title: titled(x.title), showline: true },
+    yaxis: { ...axis, ...y, title: titled(y.title) },
+    font: { family: getComputedStyle(document.body).fontFamily, color: color("--text") },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 44, r: 12, t: 8, b: 32 },
+    showlegend: false,
+    hovermode: "closest",
+    dragmode: width < NARROW ? false : "zoom",
+    hoverlabel: { bgcolor: color("--surface"), bordercolor: color("--border-strong"), font: { color: color("--text"), size: 12.5 }, align: "left" },
+    // Keeps a zoom over live updates.
+    uirevision: "keep",
+  };
+}

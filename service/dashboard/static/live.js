@@ -1,0 +1,141 @@
+// Following the event feed, and redrawing no more often than it pays.
+
+const RETRY_MILLISECONDS = 1500;
+const HIDDEN_MILLISECONDS = 30_000;
+const DRAW_MILLISECONDS = 1000;
+
+const LABELS = { connecting: "Connecting", live: "Live", lost: "Connection lost, trying again", idle: "Paused while hidden" };
+
+/**
+ * Follow the events of one study, or of all.
+ *
+ * `load` fetches the page's state. It is called whenever the stream has opened, so nothing is missed between the two;
+ * events that arrive while it runs are handed to `apply` afterwards, and may tell what the state already holds.
+ * A page that has been hidden for a while lets its connection go and takes it up again when it is looked at.
+ */
+export class Feed {
+  #url;
+  #load;
+  #apply;
+  #label;
+  #source = null;
+  #waiting = null;
+  #retry = 0;
+  #hidden = 0;
+
+  constructor({ study, load, apply, label }) {
+    this.#url = study ? `/v1/events?study=${encodeURIComponent(study)}` : "/v1/events";
+    this.#load = load;
+    this.#apply = apply;
+    this.#label = label;
+    document.addEventListener("visibilitychange", () => this.#visibility());
+    this.#open();
+  }
+
+  /** Stop for good. */
+  close() {
+    this.#drop();
+    this.#label.hidden = true;
+    this.#open = () => {};
+  }
+
+  /** Fetch the state again. */
+  async reload() {
+    const source = this.#source;
+    this.#waiting ??= [];
+    try {
+      await this.#load();
+    } catch (problem) {
+      if (source !== this.#source) return;
+      this.#lost();
+      return;
+    }
+    if (source !== this.#source) return;
+    const waiting = this.#waiting ?? [];
+    this.#waiting = null;
+    waiting.forEach((event) => this.#apply(event));
+    this.#show("live");
+  }
+
+  #open = () => {
+    this.#drop();
+    const source = new EventSource(this.#url);
+    this.#source = source;
+    source.addEventListener("open", () => this.reload());
+    source.addEventListener("error", () => this.#error(source));
+    for (const kind of ["study", "progress"]) source.addEventListener(kind, (message) => this.#receive(message));
+  };
+
+  #receive(message) {
+    const event = JSON.parse(message.data);
+    if (this.#waiting) this.#waiting.push(event);
+    else this.#apply(event);
+  }
+
+  #error(source) {
+    if (source !== this.#source) return;
+    this.#show("lost");
+    // The browser connects again by itself after a broken connection, but not after an answer like 503.
+    if (source.readyState === EventSource.CLOSED) this.#lost();
+  }
+
+  #lost() {
+    this.#drop();
+    this.#show("lost");
+    this.#retry = setTimeout(() => this.#open(), RETRY_MILLISECONDS);
+  }
+
+  #drop() {
+    clearTimeout(this.#retry);
+    this.#source?.close();
+    this.#source = null;
+    this.#waiting = null;
+  }
+
+  #visibility() {
+    clearTimeout(this.#hidden);
+    if (document.hidden) {
+      this.#hidden = setTimeout(() => {
+        this.#drop();
+        this.#show("idle");
+      }, HIDDEN_MILLISECONDS);
+    } else if (this.#source === null) {
+      this.#open();
+    }
+  }
+
+  #show(state) {
+    this.#label.dataset.state = state;
+    if (this.#label.textContent !== LABELS[state]) this.#label.textContent = LABELS[state];
+  }
+}
+
+/** Calls `draw` soon after `request`, at most once a second, and never while the page is hidden. */
+export class Redraw {
+  #draw;
+  #timer = 0;
+  #last = -Infinity;
+  #wanted = false;
+
+  constructor(draw) {
+    this.#draw = draw;
+    document.addEventListener("visibilitychange", () => this.#wanted && this.request());
+  }
+
+  request() {
+    this.#wanted = true;
+    if (this.#timer || document.hidden) return;
+    const wait = Math.max(0, this.#last + DRAW_MILLISECONDS - performance.now());
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      if (document.hidden) return;
+      this.now();
+    }, wait);
+  }
+
+  now() {
+    this.#wanted = false;
+    this.#last = performance.now();
+    this.#draw();
+  }
+}

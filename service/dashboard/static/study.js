@@ -1,0 +1,234 @@
+// The page of one study.
+
+import { getJson, postJson } from "./api.js";
+import { BestChart, CurvesChart, loadPlotly } from "./charts.js";
+import { byId, element, notice, setBadge, setBar, setText } from "./dom.js";
+import { amount, count, duration, estimate, measured, moment, percent } from "./format.js";
+import { Feed, Redraw } from "./live.js";
+import { isFinal, StudyState } from "./study_state.js";
+import { configuration, TrialTable } from "./trial_table.js";
+
+const IMPROVEMENTS_MILLISECONDS = 1000;
+const TRIAL_STATES = ["running", "waiting", "completed", "stopped", "failed", "cancelled"];
+
+const root = byId("study");
+const api = `/v1/studies/${encodeURIComponent(root.dataset.study)}`;
+const state = new StudyState();
+const table = new TrialTable(state);
+const changed = new Set();
+const redraw = new Redraw(draw);
+let charts = null;
+let chartsProblem = null;
+let improvementsTimer = 0;
+
+const feed = new Feed({ study: root.dataset.study, load, apply, label: byId("connection") });
+loadPlotly(root.dataset.plotly).then(
+  (plotly) => {
+    charts = { best: new BestChart(plotly), curves: new CurvesChart(plotly) };
+    redraw.request();
+  },
+  (problem) => {
+    chartsProblem = problem.message;
+    redraw.request();
+  },
+);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw.request());
+// While a study runs its clock goes on, also between events.
+setInterval(() => state.study?.state === "running" && redraw.request(), 1000);
+steering();
+
+async function load() {
+  try {
+    state.setStudy(await getJson(api));
+    const [improvements, curves] = await Promise.all([
+      getJson(`${api}/improvements`),
+      state.study.spec.fidelity ? getJson(`${api}/curves`) : { curves: [], total: 0, resource: "" },
+      table.reload(),
+    ]);
+    state.improvements = improvements;
+    state.setCurves(curves);
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    deleted();
+    return;
+  }
+  redraw.now();
+}
+
+function apply(event) {
+  if (event.kind === "study") {
+    if (event.body.state === "deleted") deleted();
+    else feed.reload();
+    return;
+  }
+  const effect = state.apply(event);
+  effect.changed.forEach((number) => changed.add(number));
+  if (effect.improved) {
+    state.study.best.forEach((entry) => changed.add(entry.trial));
+    fetchImprovements();
+  }
+  redraw.request();
+}
+
+/** The incumbent changed: the list of improvements is short and knows the active time exactly. */
+function fetchImprovements() {
+  if (improvementsTimer) return;
+  improvementsTimer = setTimeout(async () => {
+    improvementsTimer = 0;
+    try {
+      [state.improvements] = await Promise.all([getJson(`${api}/improvements`)]);
+      redraw.request();
+    } catch {
+      // The connection is gone, which the feed shows; everything is fetched again once it is back.
+    }
+  }, IMPROVEMENTS_MILLISECONDS);
+}
+
+function deleted() {
+  feed.close();
+  notice(byId("problem"), "This study was deleted. What is shown is the last that was known of it.");
+  for (const id of ["pause", "resume", "cancel"]) byId(id).hidden = true;
+  setText(byId("announce"), "The study was deleted");
+  if (state.study === null) return;
+  state.study.state = "cancelled";
+  redraw.now();
+}
+
+function draw() {
+  if (state.study === null) return;
+  drawHead();
+  drawProgress();
+  drawFigures();
+  drawBest();
+  table.update(changed);
+  changed.clear();
+  drawCharts();
+}
+
+function drawHead() {
+  const { study } = state;
+  if (byId("state").textContent !== study.state) setText(byId("announce"), `Study is ${study.state}`);
+  setBadge(byId("state"), study.state);
+  const when = study.ended_at ? `ended ${moment(study.ended_at)}` : study.started_at ? `started ${moment(study.started_at)}` : `submitted ${moment(study.created_at)}`;
+  setText(byId("when"), when);
+  const wanted = { pause: "Pausing: running trials save their state and stop.", cancel: "Cancelling: running trials are being stopped." }[study.wanted];
+  const settled = isFinal(study) || (study.wanted === "pause" && study.state === "paused");
+  const reason = !settled && wanted ? wanted : study.reason ? sentence(study.reason) : null;
+  notice(byId("reason"), reason);
+  byId("reason").classList.toggle("notice-bad", study.state === "failed");
+  const open = !isFinal(study) && study.wanted !== "cancel";
+  byId("pause").hidden = !open || study.wanted === "pause";
+  byId("resume").hidden = !open || study.wanted !== "pause";
+  byId("cancel").hidden = !open;
+}
+
+function drawProgress() {
+  const { study } = state;
+  const share = study.state === "completed" ? 1 : study.progress;
+  setText(byId("progress-value"), percent(share));
+  setText(byId("progress-left"), timeLeft(study));
+  setBar(byId("progress"), share, `${percent(share)}, ${timeLeft(study)}`, study.state);
+  const counts = TRIAL_STATES.filter((name) => study.counts[name]);
+  const list = byId("counts");
+  const text = counts.map((name) => `${name} ${study.counts[name]}`).join();
+  if (list.dataset.text === text) return;
+  list.dataset.text = text;
+  list.replaceChildren(...counts.map((name) => element("li", { data: { state: name }, text: `${count(study.counts[name])} ${name}` })));
+}
+
+function timeLeft(study) {
+  if (study.state === "queued") return "waiting for a free place";
+  if (study.state === "paused") return "paused";
+  if (isFinal(study)) return `${study.state} after ${duration(study.active_seconds)}`;
+  return study.seconds_left === null ? "time left not known yet" : `about ${estimate(study.seconds_left)} left`;
+}
+
+function drawFigures() {
+  const { study, objective } = state;
+  const { budget } = study.spec;
+  const best = study.best[0];
+  const unit = objective.unit ? ` ${objective.unit}` : "";
+  const figures = [
+    [`Best ${objective.metric}`, best ? measured(best.metrics[objective.metric]) + unit : "–", best ? `trial ${best.trial}` : isFinal(study) ? "no value" : "no value yet"],
+    ["Trials", count(state.started), budget.trials ? `of ${count(budget.trials)}` : "no limit"],
+    ["Running now", count(study.counts.running ?? 0), `of ${count(study.spec.parallel)} in parallel`],
+    ["Failed", count(study.counts.failed ?? 0), state.started ? `${share(study.counts.failed ?? 0, state.started)} of trials` : ""],
+    ["Active time", duration(state.activeSeconds), budget.seconds ? `of ${duration(budget.seconds)}` : "pauses not counted"],
+  ];
+  const list = byId("figures");
+  if (!list.childElementCount) {
+    list.append(...figures.map(() => element("div", {}, element("dt"), element("dd", { class: "figure" }), element("dd", { class: "note" }))));
+  }
+  figures.forEach((texts, i) => [...list.children[i].children].forEach((node, j) => setText(node, texts[j])));
+  list.children[3].dataset.bad = Boolean(study.counts.failed);
+}
+
+function share(part, whole) {
+  return `${Math.round((100 * part) / whole)} %`;
+}
+
+function drawBest() {
+  const best = state.study.best[0];
+  const card = byId("best-config");
+  card.hidden = !best;
+  if (!best) return;
+  const { fidelity } = state.study.spec;
+  setText(byId("config-hint"), `trial ${best.trial}, ${amount(best.resource)} ${fidelity?.name ?? ""}`);
+  const text = JSON.stringify(best.config);
+  if (card.dataset.text === text) return;
+  card.dataset.text = text;
+  card.querySelector("dl").replaceChildren(...configuration(best.config));
+}
+
+function drawCharts() {
+  const shown = state.curves.size;
+  setText(byId("best-hint"), state.objective.metric);
+  setText(byId("curves-hint"), shown < state.curveTotal ? `${count(shown)} of ${count(state.curveTotal)} trials` : "");
+  if (chartsProblem) {
+    for (const id of ["best-empty", "curves-empty"]) setText(byId(id), sentence(chartsProblem));
+    return;
+  }
+  if (charts === null) return;
+  const empty = emptyText();
+  charts.best.draw(state, empty);
+  charts.curves.draw(state, empty);
+}
+
+function emptyText() {
+  const { study } = state;
+  const failed = study.counts.failed ?? 0;
+  if (failed > 0 && failed === state.started) return `No reports: ${failed === 1 ? "the only trial" : `all ${count(failed)} trials`} failed. Open one below to see why.`;
+  if (isFinal(study)) return "No reports: the study ended before a trial had measured anything.";
+  if (state.started === 0) return "No reports yet: the first trial has not started.";
+  return "No reports yet: the first one comes when a trial has measured something.";
+}
+
+function sentence(text) {
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
+}
+
+function steering() {
+  const dialog = byId("confirm-cancel");
+  byId("pause").addEventListener("click", () => steer("pause"));
+  byId("resume").addEventListener("click", () => steer("resume"));
+  byId("cancel").addEventListener("click", () => dialog.showModal());
+  byId("confirm-no").addEventListener("click", () => dialog.close());
+  byId("confirm-yes").addEventListener("click", () => {
+    dialog.close();
+    steer("cancel");
+  });
+}
+
+async function steer(verb) {
+  const buttons = ["pause", "resume", "cancel"].map(byId);
+  buttons.forEach((button) => (button.disabled = true));
+  try {
+    state.setStudy(await postJson(`${api}/${verb}`));
+    notice(byId("problem"), null);
+    redraw.now();
+  } catch (problem) {
+    notice(byId("problem"), problem.message);
+  }
+  buttons.forEach((button) => (button.disabled = false));
+}
