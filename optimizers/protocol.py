@@ -161,6 +161,7 @@ class Optimizer(ABC):
         self.trials: list[Trial] = []
         self.jobs: list[Job] = []
         self.running: dict[int, Job] = {}
+        self._incumbents = _Incumbents(self.trials, problem.objectives)
 
     def next_job(self) -> Job | None:
         """The next job to start, or None while there is nothing to start until a running job ends."""
@@ -189,6 +190,7 @@ class Optimizer(ABC):
         if report.resource in trial.reports:
             return Verdict.CONTINUE
         trial.reports[report.resource] = dict(report.metrics)
+        self._incumbents.on_report(trial, report.resource)
         return self._on_report(trial, report)
 
     def finish(self, job_id: int, end: JobEnd) -> None:
@@ -205,6 +207,7 @@ class Optimizer(ABC):
         trial.end = end
         if end is JobEnd.COMPLETED:
             trial.completed = job.end
+        self._incumbents.on_finish(trial)
         self._on_finish(job, trial, end)
 
     def best(self) -> list[Incumbent]:
@@ -213,7 +216,7 @@ class Optimizer(ABC):
         Only measurements at the largest resource to which a job has completed are compared, so that a lucky early
         report never beats a whole training. Among them those that keep all constraints come first.
         """
-        return best_trials(self.trials, self.problem.objectives)
+        return self._incumbents.best()
 
     def rng(self, *stream: int) -> np.random.Generator:
         """A random generator that depends on the seed and on `stream` alone: one decision, one stream."""
@@ -270,22 +273,67 @@ def violation(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> 
     return sum(max(0.0, o.sign * (metrics[o.metric] - o.bound)) for o in objectives if o.bound is not None)
 
 
-def best_trials(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Incumbent]:
-    """Incumbent or Pareto set of a list of trials; see `Optimizer.best`."""
-    sound = [trial for trial in trials if trial.reports and not trial.failed]
-    if not sound:
-        return []
-    top = max(trial.completed for trial in sound) or max(trial.resource for trial in sound)
-    measured = [Incumbent(trial.id, trial.config, top, trial.reports[top]) for trial in sound if top in trial.reports]
+class _Incumbents:
+    """The incumbent or the Pareto set, kept up as facts come in: asking for it costs the same after many trials.
+
+    It is the best of what was measured at one level, the largest resource to which a job has completed. A measurement
+    there is weighed against the best so far. All trials are looked at again only when the level moves, when one that
+    was measured there fails, and until the first job completes.
+    """
+
+    def __init__(self, trials: Sequence[Trial], objectives: Sequence[Objective]) -> None:
+        self._trials = trials
+        self._objectives = objectives
+        self._level = 0.0
+        self._best: list[Incumbent] = []
+        self._new: list[Incumbent] = []
+        self._stale = False
+
+    def best(self) -> list[Incumbent]:
+        if self._stale:
+            self._look_at_all()
+        elif self._new:
+            self._best = _front([*self._best, *self._new], self._objectives)
+        self._new = []
+        return list(self._best)
+
+    def on_report(self, trial: Trial, resource: float) -> None:
+        if not self._level or trial.completed > self._level:
+            self._stale = True
+        elif resource == self._level and not trial.failed:
+            self._new.append(Incumbent(trial.id, trial.config, resource, trial.reports[resource]))
+
+    def on_finish(self, trial: Trial) -> None:
+        counted = not self._level or self._level == trial.completed or self._level in trial.reports
+        if trial.completed > self._level or (trial.failed and counted):
+            self._stale = True
+
+    def _look_at_all(self) -> None:
+        sound = [trial for trial in self._trials if trial.reports and not trial.failed]
+        self._level = max((trial.completed for trial in sound), default=0.0)
+        top = self._level or max((trial.resource for trial in sound), default=0.0)
+        measured = [Incumbent(t.id, t.config, top, t.reports[top]) for t in sound if top in t.reports]
+        self._best = _front(measured, self._objectives)
+        self._stale = False
+
+
+def _front(measured: Sequence[Incumbent], objectives: Sequence[Objective]) -> list[Incumbent]:
+    """The best, or the Pareto set, best first; those that miss the constraints more than another are left out."""
     if not measured:
         return []
-    least = min(violation(i.metrics, objectives) for i in measured)
-    allowed = [i for i in measured if violation(i.metrics, objectives) <= least]
-    values = {i.trial: losses(i.metrics, objectives) for i in allowed}
-    if len(next(iter(values.values()))) == 1:
-        return [min(allowed, key=lambda i: (values[i.trial], i.trial))]
-    front = [i for i in allowed if not any(_dominates(values[j.trial], values[i.trial]) for j in allowed)]
-    return sorted(front, key=lambda i: (values[i.trial], i.trial))
+    missed = [violation(incumbent.metrics, objectives) for incumbent in measured]
+    least = min(missed)
+    allowed = [incumbent for incumbent, miss in zip(measured, missed, strict=True) if miss <= least]
+    values = {incumbent.trial: losses(incumbent.metrics, objectives) for incumbent in allowed}
+    ranked = sorted(allowed, key=lambda incumbent: (values[incumbent.trial], incumbent.trial))
+    if len(values[ranked[0].trial]) == 1:
+        return ranked[:1]
+    front: list[Incumbent] = []
+    for incumbent in ranked:
+        # Whoever dominates comes earlier in this order.
+        if not any(_dominates(values[other.trial], values[incumbent.trial]) for other in front):
+            front.append(incumbent)
+    return front
 
 
 def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:

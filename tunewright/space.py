@@ -41,8 +41,10 @@ Config: TypeAlias = dict[str, Value]
 
 MAX_PARAMETERS = 1_000
 MAX_CHOICES = 10_000
-# Integers beyond 2**53 are not exact as JSON numbers in JavaScript or as float64 coordinates.
-MAX_INT = 2**53
+# Up to here every integer of a range has a float64 coordinate of its own, and is exact as a number in JavaScript.
+MAX_INT = 2**50
+# On a log scale the upper integers of a range lie closer together in the unit cube.
+MAX_LOG_INT = 2**44
 
 
 class _Parameter(BaseModel):
@@ -125,10 +127,16 @@ class _Numeric(_Parameter):
             raise self._fail(f"low ({low}) must be below high ({high})")
         if self.log and low <= 0:
             raise self._fail(f"a log scale needs low > 0, not {low}; raise low or drop log")
+        if not math.isfinite(high / low if self.log else high - low):
+            raise self._fail(f"[{low}, {high}] is wider than a float can measure; narrow it")
         if step is not None and not 0 < step <= high - low:
             raise self._fail(f"step ({step}) must be positive and at most high - low ({high - low})")
         if step is not None and self.log:
             raise self._fail("step and log exclude each other; drop one")
+        if step is not None and (high - low) / step > MAX_INT:
+            raise self._fail(f"step ({step}) divides the range into more than {MAX_INT} values; widen it or drop it")
+        if step is not None and step < 8 * math.ulp(max(abs(low), abs(high))):
+            raise self._fail(f"step ({step}) is finer than floats between {low} and {high}; widen it or drop it")
         self._check_default(self.default)
         return self
 
@@ -176,7 +184,8 @@ class Float(_Numeric):
         if self.step is None:
             return True
         cell = (float(value) - self.low) / self.step
-        return abs(cell - round(cell)) < 1e-6
+        # Far from 0 the spacing of floats is a larger part of a small step.
+        return abs(cell - round(cell)) < 1e-6 + 2 * math.ulp(max(abs(self.low), abs(self.high))) / self.step
 
     def encode(self, value: Any) -> float:
         if self.step is None:
@@ -187,8 +196,10 @@ class Float(_Numeric):
         u = min(max(float(u), 0.0), 1.0)
         if self.step is None:
             return min(max(self._unscale(u, self.low, self.high), self.low), self.high)
-        # Twelve digits drop the dust of binary multiples: 0.1 + 2 * 0.1 is 0.3.
-        return min(float(f"{self.low + _bin(u, self._cells()) * self.step:.12g}"), self.high)
+        value = self.low + _bin(u, self._cells()) * self.step
+        # Twelve digits drop the dust of binary multiples: 0.1 + 2 * 0.1 is 0.3. A fine grid far from 0 needs them all.
+        short = float(f"{value:.12g}")
+        return min(max(short if abs(short - value) < 1e-7 * self.step else value, self.low), self.high)
 
     def default_value(self) -> float:
         return self.decode(0.5) if self.default is None else self.default
@@ -211,6 +222,12 @@ class Int(_Numeric):
 
     def __init__(self, name: str | None = None, low: int | None = None, high: int | None = None, **fields: Any) -> None:
         super().__init__(**_given(name=name, low=low, high=high), **fields)
+
+    @model_validator(mode="after")
+    def _check_log_range(self) -> Int:
+        if self.log and self.high > MAX_LOG_INT:
+            raise self._fail(f"high ({self.high}) must be at most {MAX_LOG_INT} on a log scale; use a larger unit")
+        return self
 
     @property
     def size(self) -> float:
@@ -252,9 +269,12 @@ class _Choice(_Parameter):
         for choice in self.choices:
             if isinstance(choice, float) and not math.isfinite(choice):
                 raise self._fail(f"choice {choice!r} is not finite; name it with a string")
-        for i, choice in enumerate(self.choices):
-            if any(_same(choice, other) for other in self.choices[:i]):
+        seen: set[tuple[bool, Value]] = set()
+        for choice in self.choices:
+            # The same equality as `_same`, without comparing every pair.
+            if (isinstance(choice, bool), choice) in seen:
                 raise self._fail(f"choice {choice!r} stands twice; remove one")
+            seen.add((isinstance(choice, bool), choice))
         self._check_default(self.default)
         return self
 
@@ -325,7 +345,10 @@ class SearchSpace(RootModel[list[Parameter]]):
     def _mapping_is_a_list(cls, data: Any) -> Any:
         # `lr: {type: float, ...}` reads better in YAML than a list of parameters with names.
         if isinstance(data, Mapping):
-            return [{"name": k, **v} if isinstance(v, Mapping) else v for k, v in data.items()]
+            for name, fields in data.items():
+                if not isinstance(fields, Mapping):
+                    raise SpaceError(f'parameter "{name}": expected its fields (type, low, high, ...), not {fields!r}')
+            return [{"name": name, **fields} for name, fields in data.items()]
         return data
 
     def __init__(self, *parameters: Any, **fields: Any) -> None:
@@ -333,6 +356,8 @@ class SearchSpace(RootModel[list[Parameter]]):
             super().__init__(**fields)
         elif len(parameters) == 1 and isinstance(parameters[0], (list, tuple)):
             super().__init__(list(parameters[0]))
+        elif len(parameters) == 1 and isinstance(parameters[0], Mapping) and "type" not in parameters[0]:
+            super().__init__(parameters[0])
         else:
             super().__init__(list(parameters))
 

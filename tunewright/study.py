@@ -6,6 +6,7 @@ The same models are the Python API, the YAML file and the JSON body of `POST /v1
 from __future__ import annotations
 
 import math
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,19 @@ from tunewright.space import SearchSpace
 
 MAX_PARALLEL = 1_000
 MAX_TRIALS = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as a number, as YAML 1.2 and JSON do; PyYAML by itself reads a string."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Its counterpart: quotes the string "1e-3"."""
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 class _Frozen(BaseModel):
@@ -177,9 +191,11 @@ class StudySpec(_Frozen):
             SpecError: not readable as YAML, or not a mapping.
             pydantic.ValidationError: a field is wrong; names it.
         """
-        text = source.read_text() if isinstance(source, Path) else source
         try:
-            data = yaml.safe_load(text)
+            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+            data = yaml.load(text, _Loader)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"study: cannot read {source}: {error}") from error
         except yaml.YAMLError as error:
             raise SpecError(f"study: not valid YAML: {error}") from error
         if not isinstance(data, dict):
@@ -188,7 +204,7 @@ class StudySpec(_Frozen):
 
     def to_yaml(self) -> str:
         """YAML text from which `from_yaml` reads an equal study."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+        return yaml.dump(self.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False)
 
 
 class StudyState(StrEnum):

@@ -1,0 +1,88 @@
+"""Scores of candidates: how much is a point worth trying?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+# Below this `1 - mills` cancels too, and the leading term 1 / z**2 is exact to six digits.
+_ASYMPTOTIC = -1e3
+# Its square is still a float.
+_LARGEST = 1e150
+
+
+def log_expected_improvement(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], best: float, xi: float = 0.0
+) -> NDArray[np.float64]:
+    """Logarithm of the expected improvement below `best - xi` (Ament et al., LogEI, NeurIPS 2023, section 4.1).
+
+    Far from the incumbent the improvement itself underflows to 0 and candidates become equal; its logarithm does not.
+
+    Args:
+        mean: (n,) predicted losses.
+        variance: (n,) of the predictions, at least 0.
+        best: loss of the incumbent.
+        xi: improvement to ask for on top, in units of the loss.
+    Returns:
+        (n,) finite numbers, or -inf where there is neither variance nor an improvement.
+    """
+    deviation = np.sqrt(np.maximum(variance, 0.0))
+    gain = best - xi - mean
+    certain = deviation < 1e-12 * np.maximum(1.0, np.abs(gain))
+    with np.errstate(divide="ignore"):
+        sure = np.log(np.maximum(gain, 0.0))
+    z = gain / np.where(certain, 1.0, deviation)
+    return np.where(certain, sure, log_h(np.where(certain, 0.0, z)) + np.log(np.where(certain, 1.0, deviation)))
+
+
+def expected_improvement(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], best: float, xi: float = 0.0
+) -> NDArray[np.float64]:
+    """E[max(best - xi - Y, 0)] for normal Y; see `log_expected_improvement`."""
+    return np.exp(log_expected_improvement(mean, variance, best, xi))
+
+
+def log_h(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(phi(z) + z Phi(z)), of which the direct form cancels to nothing for negative z (LogEI, equation 9)."""
+    from scipy.special import erfcx, ndtr
+
+    near = np.maximum(z, -1.0)
+    direct = np.log(np.exp(-0.5 * near**2 - _LOG_SQRT_2PI) + near * ndtr(near))
+    # phi(z) + z Phi(z) = phi(z) (1 - |z| sqrt(pi / 2) erfcx(|z| / sqrt(2))), and 1 - ... tends to 1 / z**2.
+    far = np.clip(z, -_LARGEST, -1.0)
+    mills = math.sqrt(math.pi / 2) * -far * erfcx(-far / math.sqrt(2))
+    rest = np.where(far < _ASYMPTOTIC, -2 * np.log(-far), np.log1p(-np.where(far < _ASYMPTOTIC, 0.0, mills)))
+    return np.where(z > -1.0, direct, -0.5 * far**2 - _LOG_SQRT_2PI + rest)
+
+
+def log_probability_below(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], bound: float
+) -> NDArray[np.float64]:
+    """log P(Y <= bound) for normal Y: how likely a constraint holds (Gardner et al., ICML 2014, section 3.2).
+
+    Returns:
+        (n,) numbers of at most 0.
+    """
+    from scipy.special import log_ndtr
+
+    deviation = np.maximum(np.sqrt(np.maximum(variance, 0.0)), 1e-12)
+    return np.asarray(log_ndtr((bound - mean) / deviation))
+
+
+def chebyshev(losses: NDArray[np.float64], weights: NDArray[np.float64], rho: float = 0.05) -> NDArray[np.float64]:
+    """Several losses as one: the augmented Chebyshev sum (Knowles, ParEGO, IEEE TEC 2006, equation 2).
+
+    Args:
+        losses: (n, m); each column is scaled to [0, 1] over the n points first.
+        weights: (m,) at least 0, with sum 1.
+        rho: share of the plain sum, which tells weakly dominated points apart.
+    Returns:
+        (n,) scalar losses.
+    """
+    low, high = losses.min(axis=0), losses.max(axis=0)
+    scaled = (losses - low) / np.where(high > low, high - low, 1.0)
+    weighted = scaled * weights
+    return np.asarray(weighted.max(axis=1) + rho * weighted.sum(axis=1))

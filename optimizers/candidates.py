@@ -1,0 +1,111 @@
+"""Candidates for the acquisition function: uniform draws, and small changes of the best configurations.
+
+All in the unit cube, thousands at a time, on mixed and conditional spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunewright.space import Categorical, Int, Parameter, SearchSpace
+
+# Spread of a changed coordinate, from exploring the neighbourhood to polishing.
+_SCALES = (0.2, 0.05, 0.01)
+
+
+def canonical(space: SearchSpace, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`space.encode(space.decode(row))` for many rows at once, to rounding.
+
+    Discrete coordinates move to the middle of their bins, inactive ones to their defaults'.
+
+    Args:
+        u: (n, dimension) float64, clipped to the unit cube.
+    Returns:
+        (n, dimension) float64 in the unit cube.
+    """
+    points = np.clip(u, 0.0, 1.0)
+    columns = {name: column for column, name in enumerate(space.names)}
+    active: dict[str, NDArray[np.bool_]] = {}
+    for column, parameter in enumerate(space.parameters):
+        on = np.ones(len(points), dtype=bool)
+        for parent, values in parameter.when.items():
+            where = points[:, columns[parent]]
+            allowed = [space[parent].encode(value) for value in values]
+            on &= active[parent] & (np.abs(where[:, None] - allowed) < 1e-12).any(axis=1)
+        active[parameter.name] = on
+        points[:, column] = np.where(
+            on, _snap(parameter, points[:, column]), parameter.encode(parameter.default_value())
+        )
+    return points
+
+
+def _snap(parameter: Parameter, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(parameter.size):
+        return u
+    if isinstance(parameter, Int) and parameter.log:
+        low, high = parameter.low - 0.5, parameter.high + 0.5
+        values = np.clip(np.floor(low * (high / low) ** u + 0.5), parameter.low, parameter.high)
+        return np.asarray(np.log(values / low) / np.log(high / low))
+    size = parameter.size
+    return (np.minimum(np.floor(u * size), size - 1) + 0.5) / size
+
+
+def around(
+    space: SearchSpace, centres: NDArray[np.float64], count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Small changes of given points: each changes one coordinate, or a random few.
+
+    A categorical coordinate jumps to any choice; an ordered one takes a normal step of one of three sizes, of at
+    least one bin, and is reflected at the border.
+
+    Args:
+        centres: (k, dimension) points, used in turn.
+    Returns:
+        (count, dimension) float64 in the unit cube, not yet canonical.
+    """
+    dimension = space.dimension
+    base = centres[np.arange(count) % len(centres)]
+    # On average two coordinates change, and always one.
+    changed = rng.random((count, dimension)) < min(1.0, 1.0 / dimension)
+    changed[np.arange(count), rng.integers(dimension, size=count)] = True
+    scale = rng.choice(_SCALES, size=(count, 1))
+    step = rng.normal(size=(count, dimension)) * scale
+    bins = np.array([1.0 / parameter.size if np.isfinite(parameter.size) else 0.0 for parameter in space.parameters])
+    step = np.copysign(np.maximum(np.abs(step), bins), step)
+    moved = 1.0 - np.abs(1.0 - np.abs(base + step) % 2.0)
+    anywhere = rng.random((count, dimension))
+    unordered = np.array([isinstance(parameter, Categorical) for parameter in space.parameters])
+    return np.where(changed, np.where(unordered, anywhere, moved), base)
+
+
+def candidates(
+    space: SearchSpace, best: NDArray[np.float64], count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Half changes of the best points and half uniform draws, in canonical form.
+
+    The former stand first: a forest scores whole boxes alike, and a stable sort then prefers the known good ends.
+
+    Args:
+        best: (k, dimension) points to look around; with none of them, all candidates are uniform.
+    Returns:
+        (count, dimension) float64 in the unit cube.
+    """
+    local = count // 2 if len(best) else 0
+    uniform = rng.random((count - local, space.dimension))
+    return canonical(space, np.concatenate([around(space, best, local, rng), uniform]) if local else uniform)
+
+
+def fresh(ranked: NDArray[np.float64], tried: NDArray[np.float64], tolerance: float = 1e-3) -> Iterator[int]:
+    """Positions of those candidates that are no near-duplicates of tried points, in the order given.
+
+    Args:
+        ranked: (n, d) candidates, best first.
+        tried: (m, d) points.
+        tolerance: a candidate is a near-duplicate when no coordinate differs by as much.
+    """
+    for position, point in enumerate(ranked):
+        if not (np.abs(tried - point) < tolerance).all(axis=1).any():
+            yield position

@@ -1,0 +1,147 @@
+"""Where configurations come from while nothing is known: a design over the unit cube, then uniform draws.
+
+A configuration is started once. In a space that can be used up, the last one left is found exactly, and
+after it there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace, Value, config_key
+
+Design: TypeAlias = Literal["sobol", "halton", "lhs", "random"]
+
+# scikit-optimize's table of direction numbers ends here.
+MAX_SOBOL_DIMENSION = 40
+# Draws before the exact search for what is left: in all but nearly used-up spaces one of them is new.
+_DRAWS = 32
+
+
+def design_points(design: Design, size: int, dimension: int, seed: int) -> NDArray[np.float64]:
+    """The points of a design, shifted or shuffled by the seed; the same arguments give the same points.
+
+    Sobol' and Halton sequences get a Cranley-Patterson shift: without one, every study would start alike and
+    Halton's at a corner. Above 40 dimensions, where Sobol's tables end, a Latin hypercube takes its place.
+
+    Returns:
+        (size, dimension) float64 in [0, 1); not to be written to.
+    """
+    return _design_points(design, size, dimension, seed)
+
+
+@lru_cache(maxsize=16)
+def _design_points(design: Design, size: int, dimension: int, seed: int) -> NDArray[np.float64]:
+    rng = np.random.default_rng([seed, 0xD5])
+    if design == "random":
+        return rng.random((size, dimension))
+    # scikit-optimize takes over a second to import.
+    from skopt.sampler import Halton, Lhs, Sobol
+
+    cube = [(0.0, 1.0)] * dimension
+    state = int(rng.integers(2**31))
+    if design == "sobol" and dimension <= MAX_SOBOL_DIMENSION:
+        # Whole powers of two are what Sobol' points are balanced for.
+        points = Sobol(randomize=False).generate(cube, 1 << max(size - 1, 0).bit_length(), random_state=state)
+    elif design == "halton":
+        points = Halton().generate(cube, size, random_state=state)
+    else:
+        return np.array(Lhs(criterion="maximin", iterations=20).generate(cube, size, random_state=state)) % 1.0
+    shifted: NDArray[np.float64] = (np.array(points[:size]) + rng.random(dimension)) % 1.0
+    return shifted
+
+
+class Starts:
+    """New configurations of one study: its declared defaults first, then a design, then uniform draws.
+
+    Keeps what has been tried; `propose` changes nothing.
+    """
+
+    def __init__(self, space: SearchSpace, design: Design, size: int, seed: int) -> None:
+        self._space = space
+        self._design: Design = design
+        self._size = size
+        self._seed = seed
+        self._default_first = any(parameter.default is not None for parameter in space.parameters)
+        self._used_up = False
+        self.tried: set[str] = set()
+
+    def record(self, config: Config) -> None:
+        """A configuration was started."""
+        self.tried.add(config_key(config))
+
+    def propose(self, index: int, rng: np.random.Generator) -> Config | None:
+        """The study's `index`-th configuration, or None when every one has been tried.
+
+        Should the design's point be taken already, `rng` draws another.
+        """
+        if index == 0 and self._default_first:
+            return self._space.default()
+        place = index - self._default_first
+        if place < self._size:
+            points = design_points(self._design, self._size, self._space.dimension, self._seed)
+            config = self._space.decode(points[place])
+            if config_key(config) not in self.tried:
+                return config
+        return self.draw(rng)
+
+    def draw(self, rng: np.random.Generator) -> Config | None:
+        """A uniform draw that has not been tried, or None when there is none left."""
+        if self._used_up:
+            return None
+        for _ in range(_DRAWS):
+            config = self._space.decode(rng.random(self._space.dimension))
+            if config_key(config) not in self.tried:
+                return config
+        left = untried(self._space, self.tried, rng)
+        # Tried configurations only grow in number, so this stays true once it is.
+        self._used_up = left is None
+        return left
+
+
+def untried(space: SearchSpace, tried: Set[str], rng: np.random.Generator) -> Config | None:
+    """A configuration whose key is not in `tried`, or None when there is none; visits at most len(tried) + 1."""
+    return next((config for config in _configurations(space, rng) if config_key(config) not in tried), None)
+
+
+def _configurations(space: SearchSpace, rng: np.random.Generator) -> Iterator[Config]:
+    """Every configuration once, depth first from a random place; a continuous parameter shows one random value."""
+    parameters = space.parameters
+
+    def branches(config: Config, depth: int) -> Iterator[Config]:
+        parameter = parameters[depth]
+        if not parameter.active(config):
+            yield config
+            return
+        for value in _values(parameter, rng):
+            yield {**config, parameter.name: value}
+
+    path = [branches({}, 0)]
+    while path:
+        config = next(path[-1], None)
+        if config is None:
+            path.pop()
+        elif len(path) == len(parameters):
+            yield config
+        else:
+            path.append(branches(config, len(path)))
+
+
+def _values(parameter: Float | Int | Categorical | Ordinal, rng: np.random.Generator) -> Iterator[Value]:
+    if not np.isfinite(parameter.size):
+        yield parameter.decode(rng.random())
+        return
+    size = int(parameter.size)
+    offset = int(rng.integers(size))
+    for i in range(size):
+        place = (offset + i) % size
+        # Bins of a logarithmic integer are unequal: count instead.
+        if isinstance(parameter, Int):
+            yield parameter.low + place * (parameter.step or 1)
+        else:
+            yield parameter.decode((place + 0.5) / size)

@@ -1,0 +1,121 @@
+"""Both surrogates behind their protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from optimizers import surrogates
+from optimizers.surrogates import Surrogate, SurrogateName, categorical_columns
+from tunewright.space import Categorical, Float, Ordinal, SearchSpace
+
+NAMES: list[SurrogateName] = ["forest", "gp"]
+
+
+def points(count: int, seed: int = 0) -> NDArray[np.float64]:
+    """(count, 3): two ordered columns and one of three choices."""
+    x = np.random.default_rng(seed).random((count, 3))
+    x[:, 2] = (np.floor(x[:, 2] * 3) + 0.5) / 3
+    return x
+
+
+def outcome(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    effect = np.array([0.0, 50.0, 10.0])[(x[:, 2] * 3).astype(int)]
+    return np.asarray(1000 + 100 * (x[:, 0] - 0.4) ** 2 + 20 * x[:, 1] + effect)
+
+
+def fitted(name: SurrogateName, x: NDArray[np.float64], y: NDArray[np.float64], seed: int = 0) -> Surrogate:
+    model = surrogates.create(name, {2: 3})
+    model.fit(x, y, np.random.default_rng(seed))
+    return model
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_follow_the_function_in_its_own_units(name: SurrogateName) -> None:
+    x, unseen = points(60), points(200, seed=1)
+
+    mean, variance = fitted(name, x, outcome(x)).predict(unseen)
+
+    residual = mean - outcome(unseen)
+    assert mean.shape == variance.shape == (200,)
+    assert residual.std() < 0.35 * outcome(unseen).std()
+    assert (np.abs(residual) < 4 * np.sqrt(variance) + 1).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_data_and_seed_give_the_same_bits_on_any_number_of_threads(name: SurrogateName) -> None:
+    x = points(40)
+    before = torch.get_num_threads()
+    answers = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        answers.append(fitted(name, x, outcome(x)).predict(points(300, seed=1)))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+
+    assert (answers[0][0] == answers[1][0]).all()
+    assert (answers[0][1] == answers[1][1]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_global_random_states_are_neither_read_nor_changed(name: SurrogateName) -> None:
+    x = points(20)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = fitted(name, x, outcome(x)).predict(x)[0]
+
+    assert (torch.get_rng_state() == state).all()
+
+    torch.manual_seed(2)
+    assert (fitted(name, x, outcome(x)).predict(x)[0] == first).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("y", [[3.0], [3.0, 3.0, 3.0], [1e150, -1e150, 0.0], [1e-300, 2e-300, 3e-300], [1.0, 2.0, 1.0]])
+def test_few_equal_repeated_or_extreme_outcomes_are_no_error(name: SurrogateName, y: list[float]) -> None:
+    x = np.vstack([points(1)] * len(y))
+
+    mean, variance = fitted(name, x, np.array(y)).predict(points(10, seed=1))
+
+    assert np.isfinite(mean).all()
+    assert (variance >= 0).all()
+    assert min(y) - 1e-6 * abs(min(y)) <= np.median(mean) <= max(y) + 1e-6 * abs(max(y))
+
+
+def test_process_knows_less_away_from_its_points() -> None:
+    x = points(30)
+
+    model = fitted("gp", x, outcome(x))
+
+    assert np.median(model.predict(x)[1]) < 0.5 * np.median(model.predict(points(200, seed=1))[1])
+
+
+def test_process_sees_at_most_its_number_of_points_and_always_the_best() -> None:
+    from optimizers.surrogates.gp import GaussianProcess
+
+    x = points(50)
+    y = outcome(x)
+    model = GaussianProcess({2: 3}, max_points=10)
+    model.fit(x, y, np.random.default_rng(0))
+
+    mean, _ = model.predict(x[np.argsort(y)[:5]])
+
+    assert np.abs(mean - np.sort(y)[:5]).max() < 0.2 * y.std()
+
+
+def test_process_over_categories_alone() -> None:
+    model = surrogates.create("gp", {0: 2})
+    x = np.array([[0.25], [0.75], [0.25], [0.75]])
+
+    model.fit(x, np.array([0.0, 1.0, 0.1, 1.1]), np.random.default_rng(0))
+
+    mean, _ = model.predict(np.array([[0.25], [0.75]]))
+    assert mean[0] < mean[1]
+
+
+def test_only_unordered_parameters_are_categorical_columns() -> None:
+    space = SearchSpace(Float("x", 0, 1), Categorical("c", ["a", "b", "c"]), Ordinal("o", ["s", "m"]))
+
+    assert categorical_columns(space) == {1: 3}

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from optimizers.acquisition import chebyshev, expected_improvement, log_expected_improvement, log_probability_below
+
+
+@pytest.mark.parametrize("mean", [-2.0, 0.0, 0.3, 4.0])
+@pytest.mark.parametrize("deviation", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("xi", [0.0, 0.5])
+def test_expected_improvement_is_its_integral(mean: float, deviation: float, xi: float) -> None:
+    best = 0.2
+    low = mean - 40 * deviation
+    expected, _ = quad(
+        lambda y: (best - xi - y) * norm.pdf(y, mean, deviation),
+        low,
+        best - xi,
+        points=[p for p in (mean, mean - 6 * deviation) if low < p < best - xi] or None,
+        epsabs=0,
+        limit=500,
+    )
+
+    found = expected_improvement(np.array([mean]), np.array([deviation**2]), best, xi)
+
+    assert found[0] == pytest.approx(expected, rel=1e-7, abs=1e-300)
+
+
+def test_logarithm_stays_exact_where_the_improvement_underflows() -> None:
+    # Golden figures of log(phi(z) + z Phi(z)) to fifty digits.
+    z = np.array([-1.0, -2.0, -10.0, -50.0, -200.0])
+    golden = [-2.48512103, -4.76878352, -55.5531220, -1258.74418, -20011.5156]
+
+    found = log_expected_improvement(-z, np.ones(5), 0.0)
+
+    assert found == pytest.approx(golden, rel=1e-8)
+
+
+def test_logarithm_falls_steadily_over_the_whole_range() -> None:
+    mean = np.r_[np.linspace(-5, 5, 1001), np.geomspace(5.01, 1e12, 2000)]
+
+    found = log_expected_improvement(mean, np.ones(len(mean)), 0.0)
+
+    assert np.isfinite(found).all()
+    assert (np.diff(found) < 0).all()
+
+
+def test_certain_points_improve_by_their_gain_or_not_at_all() -> None:
+    found = expected_improvement(np.array([1.0, 3.0]), np.zeros(2), 2.0)
+
+    assert found.tolist() == [1.0, 0.0]
+
+
+def test_probability_below_is_the_normal_distribution() -> None:
+    found = log_probability_below(np.array([0.0, 1.0, 1.0]), np.array([1.0, 4.0, 0.0]), 0.5)
+
+    assert np.exp(found[:2]) == pytest.approx(norm.cdf([0.5, -0.25]))
+    assert found[2] < -1e6
+    assert math.exp(log_probability_below(np.zeros(1), np.zeros(1), 0.5)[0]) == 1.0
+
+
+def test_chebyshev_takes_the_worst_weighted_loss_and_a_little_of_all() -> None:
+    losses = np.array([[0.0, 30.0], [1.0, 10.0], [0.5, 10.0]])
+
+    found = chebyshev(losses, np.array([0.5, 0.5]))
+
+    assert found == pytest.approx([0.5 + 0.05 * 0.5, 0.5 + 0.05 * 0.5, 0.25 + 0.05 * 0.25])
+
+
+def test_chebyshev_of_equal_losses_is_zero() -> None:
+    assert chebyshev(np.ones((3, 2)), np.array([0.3, 0.7])).tolist() == [0.0] * 3

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from optimizers.initial import Design, Starts, design_points, untried
+from tunewright.space import Categorical, Float, Int, SearchSpace, config_key
+
+DESIGNS: list[Design] = ["sobol", "halton", "lhs", "random"]
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("dimension", [1, 3, 50])
+@pytest.mark.parametrize("size", [1, 5, 16])
+def test_design_lies_in_the_cube_and_follows_from_its_seed(design: Design, dimension: int, size: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        points = design_points(design, size, dimension, 1)
+
+    assert points.shape == (size, dimension)
+    assert ((points >= 0) & (points < 1)).all()
+    assert (points == design_points(design, size, dimension, 1)).all()
+    assert (points != design_points(design, size, dimension, 2)).any()
+
+
+@pytest.mark.parametrize("design", ["sobol", "halton", "lhs"])
+def test_quasi_random_points_cover_every_eighth_of_each_axis(design: Design) -> None:
+    points = design_points(design, 32, 4, 5)
+
+    for column in points.T:
+        assert len(np.unique((column * 8).astype(int))) == 8
+
+
+def test_point_taken_already_is_replaced_by_another() -> None:
+    space = SearchSpace(Categorical("a", ["x", "y", "z"]))
+    starts = Starts(space, "sobol", 8, seed=0)
+    seen = []
+
+    while (config := starts.propose(len(seen), np.random.default_rng(len(seen)))) is not None:
+        seen.append(config["a"])
+        starts.record(config)
+
+    assert sorted(map(str, seen)) == ["x", "y", "z"]
+
+
+def test_the_last_untried_configuration_is_found_exactly() -> None:
+    space = SearchSpace(
+        Categorical("on", [False, True]),
+        Int("a", 1, 300, log=True, when={"on": True}),
+        Float("b", 0.0, 0.4, step=0.1, when={"on": True}),
+    )
+    tried: set[str] = set()
+
+    while (config := untried(space, tried, np.random.default_rng(len(tried)))) is not None and len(tried) < 200:
+        assert space.validate_config(config) == config
+        tried.add(config_key(config))
+    assert len(tried) == 200
+
+    small = SearchSpace(Categorical("on", [False, True]), Int("a", 1, 7, log=True, when={"on": True}))
+    tried = set()
+    while (config := untried(small, tried, np.random.default_rng(0))) is not None:
+        tried.add(config_key(config))
+    assert len(tried) == 8
+
+
+def test_rare_continuous_branch_is_found_when_all_else_is_used_up() -> None:
+    space = SearchSpace(Categorical("a", list(range(500))), Float("x", 0.0, 1.0, when={"a": 7}))
+    tried = {config_key({"a": i}) for i in range(500)}
+    starts = Starts(space, "random", 0, seed=0)
+    starts.tried |= tried
+
+    configs = [starts.draw(np.random.default_rng(seed)) for seed in range(5)]
+
+    assert all(config is not None and config["a"] == 7 for config in configs)
+
+
+def test_space_of_many_parameters_is_no_deep_recursion() -> None:
+    space = SearchSpace([Categorical(f"p{i}", ["x"]) for i in range(1000)])
+
+    config = untried(space, set(), np.random.default_rng(0))
+
+    assert config == space.default()
+    assert untried(space, {config_key(space.default())}, np.random.default_rng(0)) is None
