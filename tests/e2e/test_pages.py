@@ -27,6 +27,7 @@ from workers.journal import Batch, Fact, JobEnded, JobStarted, Reported, Status
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
+expect.set_options(timeout=15_000)
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -192,23 +193,25 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """One browsing context for all tests, so that it has Plotly in its cache."""
     with playwright.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
+        yield browser.new_context()
         browser.close()
 
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens pages; at the end none of them may have written an error (a CSP violation is one) to its console."""
-    with ExitStack() as contexts:
+    with ExitStack() as pages:
         errors: list[str] = []
 
         def open_page(url: str, width: int = 1400, scheme: str = "light", tolerate: str = "^$") -> Any:
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            contexts.callback(context.close)
-            page = context.new_page()
-            page.set_default_timeout(10_000)
+            page = browser.new_page()
+            pages.callback(page.close)
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=scheme)
+            page.set_default_timeout(15_000)
 
             def note(text: str) -> None:
                 if not re.search(tolerate, text):
@@ -259,7 +262,7 @@ def test_study_page_follows_the_study_without_reload(running: Service, open_page
     study.commit([started(0), *reports(0, [0.9])], progress=0.1)
     page = open_page(running.page_of(study))
     page.evaluate("window.sameDocument = true")
-    wait_for_curve_points(page, 2)
+    wait_for_curve_points(page, 1)
     page.locator("#curves-chart .points path").hover(force=True)
     expect(page.locator("#curves-chart .hoverlayer")).to_contain_text("trial 0 at 1 rounds")
 

@@ -8,6 +8,7 @@ const MAX_IMPROVEMENTS = 400;
 const LOG_RATIO = 30;
 const LADDER_RATIO = 9;
 const NARROW = 640;
+const COLORS = { rest: "--curve", running: "--curve-running", best: "--accent" };
 
 let loading = null;
 
@@ -93,32 +94,28 @@ export class CurvesChart extends Chart {
     super("curves", plotly);
   }
 
-  #running(state, number) {
-    return state.curves.get(number)?.state === "running";
-  }
-
   draw(state, emptyText) {
     const drawn = [...state.curves].filter(([, curve]) => curve.points.length > 0);
     if (drawn.length === 0) return this.say(emptyText);
     const best = new Set(state.study.best.map((entry) => entry.trial));
     const { objective } = state;
     const { fidelity } = state.study.spec;
+    const groupOf = (number, curve) => (best.has(number) ? "best" : curve.state === "running" ? "running" : "rest");
     const groups = { rest: [], running: [], best: [] };
+    // A curve of one point has no line, so it gets a marker.
+    const dots = [];
     for (const [number, curve] of drawn) {
-      const group = best.has(number) ? "best" : curve.state === "running" ? "running" : "rest";
-      groups[group].push([number, curve.points]);
+      if (curve.points.length === 1) dots.push([number, curve.points, groupOf(number, curve)]);
+      else groups[groupOf(number, curve)].push([number, curve.points]);
     }
     const traces = [
-      line(groups.rest, { color: color("--curve"), width: 1 }, objective, fidelity),
-      line(groups.running, { color: color("--curve-running"), width: 1.25 }, objective, fidelity),
-      line(groups.best, { color: color("--accent"), width: 2.5 }, objective, fidelity),
+      line(groups.rest, { color: color(COLORS.rest), width: 1 }, objective, fidelity),
+      line(groups.running, { color: color(COLORS.running), width: 1.25 }, objective, fidelity),
+      line(groups.best, { color: color(COLORS.best), width: 2.5 }, objective, fidelity),
     ];
-    // A curve of one point has no line, so it gets a marker.
-    const single = drawn.filter(([, curve]) => curve.points.length === 1).map(([number, curve]) => [number, curve.points]);
-    if (single.length > 0) {
-      const dots = line(single, { color: color("--curve"), width: 0 }, objective, fidelity);
-      const colors = dots.customdata.map((number) => color(best.has(number) ? "--accent" : this.#running(state, number) ? "--curve-running" : "--curve"));
-      traces.push({ ...dots, mode: "markers", marker: { color: colors, size: 5 } });
+    if (dots.length > 0) {
+      const colors = dots.map(([, , group]) => color(COLORS[group]));
+      traces.push({ ...line(dots, { color: "", width: 0 }, objective, fidelity), mode: "markers", marker: { color: colors.flatMap((c) => [c, c]), size: 5 } });
     }
     const resources = drawn.flatMap(([, curve]) => curve.points.map((point) => point[0]));
     const values = drawn.flatMap(([, curve]) => curve.points.map((point) => point[1]));

@@ -3,6 +3,8 @@
 const RETRY_MILLISECONDS = 1500;
 const HIDDEN_MILLISECONDS = 30_000;
 const DRAW_MILLISECONDS = 1000;
+// A slow browser draws less often: no more than one part in this many of its time goes into drawing.
+const DRAW_SHARE = 15;
 
 const LABELS = { connecting: "Connecting", live: "Live", lost: "Connection lost, trying again", idle: "Paused while hidden" };
 
@@ -110,11 +112,11 @@ export class Feed {
   }
 }
 
-/** Calls `draw` soon after `request`, at most once a second, and never while the page is hidden. */
+/** Calls `draw` soon after `request`, at most once a second (less often when it takes long), never on a hidden page. */
 export class Redraw {
   #draw;
   #timer = 0;
-  #last = -Infinity;
+  #next = 0;
   #wanted = false;
 
   constructor(draw) {
@@ -125,7 +127,7 @@ export class Redraw {
   request() {
     this.#wanted = true;
     if (this.#timer || document.hidden) return;
-    const wait = Math.max(0, this.#last + DRAW_MILLISECONDS - performance.now());
+    const wait = Math.max(0, this.#next - performance.now());
     this.#timer = setTimeout(() => {
       this.#timer = 0;
       if (document.hidden) return;
@@ -135,7 +137,9 @@ export class Redraw {
 
   now() {
     this.#wanted = false;
-    this.#last = performance.now();
+    const began = performance.now();
     this.#draw();
+    const ended = performance.now();
+    this.#next = began + Math.max(DRAW_MILLISECONDS, DRAW_SHARE * (ended - began));
   }
 }

@@ -9,6 +9,8 @@ import { isFinal, StudyState } from "./study_state.js";
 import { configuration, TrialTable } from "./trial_table.js";
 
 const IMPROVEMENTS_MILLISECONDS = 1000;
+// The line of the best value grows with the clock; this often is often enough.
+const BEST_MILLISECONDS = 5000;
 const TRIAL_STATES = ["running", "waiting", "completed", "stopped", "failed", "cancelled"];
 
 const root = byId("study");
@@ -16,23 +18,15 @@ const api = `/v1/studies/${encodeURIComponent(root.dataset.study)}`;
 const state = new StudyState();
 const table = new TrialTable(state);
 const changed = new Set();
+const stale = { best: true, curves: true };
 const redraw = new Redraw(draw);
 let charts = null;
 let chartsProblem = null;
 let improvementsTimer = 0;
+let bestDrawnAt = 0;
 
 const feed = new Feed({ study: root.dataset.study, load, apply, label: byId("connection") });
-loadPlotly(root.dataset.plotly).then(
-  (plotly) => {
-    charts = { best: new BestChart(plotly), curves: new CurvesChart(plotly) };
-    redraw.request();
-  },
-  (problem) => {
-    chartsProblem = problem.message;
-    redraw.request();
-  },
-);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw.request());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawCharts);
 // While a study runs its clock goes on, also between events.
 setInterval(() => state.study?.state === "running" && redraw.request(), 1000);
 steering();
@@ -45,14 +39,29 @@ async function load() {
       state.study.spec.fidelity ? getJson(`${api}/curves`) : { curves: [], total: 0, resource: "" },
       table.reload(),
     ]);
-    state.improvements = improvements;
+    state.setImprovements(improvements);
     state.setCurves(curves);
+    stale.best = stale.curves = true;
   } catch (problem) {
     if (problem.status !== 404) throw problem;
     deleted();
     return;
   }
   redraw.now();
+  startCharts();
+}
+
+/** Plotly is large: it is loaded once the rest of the page stands. */
+async function startCharts() {
+  if (charts !== null) return;
+  try {
+    const plotly = await loadPlotly(root.dataset.plotly);
+    charts ??= { best: new BestChart(plotly), curves: new CurvesChart(plotly) };
+    chartsProblem = null;
+  } catch (problem) {
+    chartsProblem = problem.message;
+  }
+  redrawCharts();
 }
 
 function apply(event) {
@@ -63,10 +72,9 @@ function apply(event) {
   }
   const effect = state.apply(event);
   effect.changed.forEach((number) => changed.add(number));
-  if (effect.improved) {
-    state.study.best.forEach((entry) => changed.add(entry.trial));
-    fetchImprovements();
-  }
+  if (effect.changed.size > 0 || event.body.reports.length > 0) stale.curves = true;
+  if (state.improvements.length === 0) stale.best = true;
+  if (effect.improved) fetchImprovements();
   redraw.request();
 }
 
@@ -76,7 +84,8 @@ function fetchImprovements() {
   improvementsTimer = setTimeout(async () => {
     improvementsTimer = 0;
     try {
-      [state.improvements] = await Promise.all([getJson(`${api}/improvements`)]);
+      state.setImprovements(await getJson(`${api}/improvements`));
+      stale.best = true;
       redraw.request();
     } catch {
       // The connection is gone, which the feed shows; everything is fetched again once it is back.
@@ -89,9 +98,6 @@ function deleted() {
   notice(byId("problem"), "This study was deleted. What is shown is the last that was known of it.");
   for (const id of ["pause", "resume", "cancel"]) byId(id).hidden = true;
   setText(byId("announce"), "The study was deleted");
-  if (state.study === null) return;
-  state.study.state = "cancelled";
-  redraw.now();
 }
 
 function draw() {
@@ -190,8 +196,18 @@ function drawCharts() {
   }
   if (charts === null) return;
   const empty = emptyText();
-  charts.best.draw(state, empty);
-  charts.curves.draw(state, empty);
+  const now = performance.now();
+  if (stale.best || now - bestDrawnAt > BEST_MILLISECONDS) {
+    charts.best.draw(state, empty);
+    bestDrawnAt = now;
+  }
+  if (stale.curves) charts.curves.draw(state, empty);
+  stale.best = stale.curves = false;
+}
+
+function redrawCharts() {
+  stale.best = stale.curves = true;
+  redraw.request();
 }
 
 function emptyText() {

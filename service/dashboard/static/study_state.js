@@ -40,6 +40,13 @@ export class StudyState {
     this.fetchedAt = performance.now();
   }
 
+  setImprovements(improvements) {
+    this.improvements = improvements;
+    // The study's own clock was read when it was last written, which may be seconds ago.
+    const behind = (improvements.at(-1)?.seconds ?? 0) - this.activeSeconds;
+    if (this.study.state === "running" && behind > 0) this.study.active_seconds += behind;
+  }
+
   setCurves({ curves, total, resource }) {
     this.curves = new Map(curves.map((curve) => [curve.trial, { state: curve.state, points: curve.points }]));
     this.curveTotal = total;
@@ -48,7 +55,11 @@ export class StudyState {
 
   /** Take trials of a page of the list; they are newer than what is known. */
   addTrials(trials) {
-    for (const trial of trials) this.trials.set(trial.number, trial);
+    for (const trial of trials) {
+      // Until its first leg has ended, a trial has run since it started.
+      const legStarted = trial.state === "running" && trial.seconds === 0 ? Date.parse(trial.started_at) : undefined;
+      this.trials.set(trial.number, { ...trial, legStarted });
+    }
   }
 
   /**
@@ -64,6 +75,7 @@ export class StudyState {
     for (const [trial, resource, metrics] of reports) if (this.#report(trial, resource, metrics)) changed.add(trial);
     for (const end of ended) if (this.#end(end, event.at, at)) changed.add(end.trial);
     const improved = JSON.stringify(best) !== JSON.stringify(this.study.best);
+    if (improved) [...this.study.best, ...best].forEach((entry) => changed.add(entry.trial));
     Object.assign(this.study, { counts, progress, seconds_left, best });
     this.#forgetCurves();
     return { changed, improved };

@@ -17,7 +17,7 @@ export class TrialTable {
   #rows = new Map();
   #cursor = null;
   #paged = false;
-  #arrivals = 0;
+  #arrivals = new Set();
   #columns = [];
 
   constructor(state) {
@@ -38,7 +38,7 @@ export class TrialTable {
     page.items.forEach((trial) => this.#append(trial));
     this.#cursor = page.next_cursor;
     this.#paged = false;
-    this.#arrivals = 0;
+    this.#arrivals.clear();
     open.forEach((number) => this.#rows.has(number) && this.#toggle(this.#rows.get(number)));
     this.#table.setAttribute("aria-busy", "false");
     this.#foot();
@@ -52,14 +52,13 @@ export class TrialTable {
       const row = this.#rows.get(number);
       if (row) {
         this.#fill(row, trial);
-        // A leg that began before the page was opened: its seconds are known to the server alone.
         if (trial.ended_at && !row.detail.hidden) this.#loadDetail(row);
       } else {
-        this.#arrivals += 1;
+        this.#arrivals.add(number);
         if (!this.#paged) this.#prepend(trial);
       }
     }
-    if (!this.#paged && this.#arrivals > MAX_ARRIVALS) this.reload().catch(() => {});
+    if (!this.#paged && this.#arrivals.size > MAX_ARRIVALS) this.reload().catch(() => {});
     this.#foot();
   }
 
@@ -162,8 +161,8 @@ export class TrialTable {
     this.#more.hidden = this.#cursor === null;
     this.#empty.hidden = this.#rows.size > 0;
     this.#table.hidden = this.#rows.size === 0;
-    this.#newer.hidden = !(this.#paged && this.#arrivals > 0);
-    setText(this.#newer, `Show ${count(this.#arrivals)} newer`);
+    this.#newer.hidden = !(this.#paged && this.#arrivals.size > 0);
+    setText(this.#newer, `Show ${count(this.#arrivals.size)} newer`);
   }
 
   #toggle(row) {

@@ -1,0 +1,159 @@
+"""The pages' HTML, headers and files, without a cluster behind them."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from service import dashboard
+from service.dashboard.static_files import DIRECTORY
+from service.store.engine import migrate, open_engine
+from service.store.repository import Repository
+from tunewright.study import StudySpec
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    engine = open_engine(f"sqlite:///{tmp_path / 'store.db'}")
+    migrate(engine)
+    yield Repository(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def client(repository: Repository) -> TestClient:
+    app = FastAPI()
+    app.state.services = SimpleNamespace(repository=repository)
+    dashboard.mount(app)
+    return TestClient(app)
+
+
+def submit(repository: Repository, name: str) -> str:
+    spec = {
+        "name": name,
+        "workload": "xgboost",
+        "space": {"eta": {"type": "float", "low": 0.01, "high": 1.0}},
+        "objectives": [{"metric": "loss"}],
+        "fidelity": {"name": "rounds", "max": 9},
+        "budget": {"trials": 3},
+    }
+    return repository.create_study(StudySpec.model_validate(spec)).id
+
+
+def links(html: str) -> list[str]:
+    return re.findall(r'(?:src|href|data-plotly)="(/(?:static|favicon)[^"]*)"', html)
+
+
+def test_study_page_names_the_study_before_any_script_runs(client: TestClient, repository: Repository) -> None:
+    study = submit(repository, "digits")
+
+    page = client.get(f"/studies/{study}")
+
+    assert page.status_code == 200
+    assert "<title>digits · Tunewright</title>" in page.text
+    assert 'data-state="queued">queued<' in page.text
+    assert f'data-study="{study}"' in page.text
+
+
+def test_names_are_escaped(client: TestClient, repository: Repository) -> None:
+    study = submit(repository, '</title><script>alert("x")</script>')
+
+    page = client.get(f"/studies/{study}").text
+
+    assert '<script>alert("x")' not in page
+    assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;" in page
+
+
+@pytest.mark.parametrize("study", ["unknown", "%3Cscript%3Ealert(1)"])
+def test_unknown_study_is_a_page_of_its_own_with_status_404(client: TestClient, study: str) -> None:
+    page = client.get(f"/studies/{study}")
+
+    assert page.status_code == 404
+    assert page.headers["content-type"].startswith("text/html")
+    assert "There is no such study" in page.text
+    assert "<script>alert" not in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/studies/{study}", "/studies/unknown"])
+def test_pages_allow_no_inline_code_no_framing_and_no_other_origin(
+    client: TestClient, repository: Repository, path: str
+) -> None:
+    page = client.get(path.format(study=submit(repository, "digits")))
+
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["referrer-policy"] == "no-referrer"
+    assert "style=" not in page.text
+    assert not re.search(r"<script(?![^>]*\ssrc=)", page.text)
+    assert not re.search(r"\son[a-z]+=", page.text)
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/studies/{study}"])
+def test_everything_that_a_page_loads_exists_and_may_be_cached(
+    client: TestClient, repository: Repository, path: str
+) -> None:
+    page = client.get(path.format(study=submit(repository, "digits")))
+
+    found = links(page.text)
+    assert found
+    for link in found:
+        file = client.get(link)
+        assert file.status_code == 200, link
+        assert "max-age=" in file.headers["cache-control"]
+        assert file.headers["x-content-type-options"] == "nosniff"
+
+
+def test_modules_import_only_modules_that_exist() -> None:
+    for module in DIRECTORY.glob("*.js"):
+        for imported in re.findall(r'from "([^"]+)"', module.read_text()):
+            assert imported.startswith("./"), f"{module.name} imports {imported}"
+            assert (DIRECTORY / imported).is_file(), f"{module.name} imports {imported}"
+
+
+def test_plotly_comes_from_its_package_under_its_version(client: TestClient, repository: Repository) -> None:
+    page = client.get(f"/studies/{submit(repository, 'digits')}").text
+    link = next(link for link in links(page) if "plotly.min.js" in link)
+
+    with client.stream("GET", link, headers={"Accept-Encoding": "gzip"}) as packed:
+        body = gzip.decompress(b"".join(packed.iter_raw()))
+    plain = client.get(link, headers={"Accept-Encoding": "identity"})
+
+    assert re.search(r"\?v=\d+\.\d+", link)
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "immutable" in packed.headers["cache-control"]
+    assert plain.content == body
+    assert b"plotly.js v" in body[:200]
+
+
+def test_page_stands_in_for_every_style_element_that_plotly_would_add(
+    client: TestClient, repository: Repository
+) -> None:
+    study = submit(repository, "digits")
+    page = client.get(f"/studies/{study}").text
+    plotly = client.get("/static/vendor/plotly.min.js").text
+
+    guards = re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly)
+    assert guards
+    assert all(f'id="{guard}"' in page for guard in guards)
+    assert 'id="plotly.js-style-global" class="no-inline-styles"' in page
+    assert ".no-inline-styles" in plotly
+    assert '"plotly.js-style-"' in plotly
+
+
+def test_static_directory_serves_nothing_outside_of_itself(client: TestClient) -> None:
+    assert client.get(f"{dashboard.STATIC_URL}/../__init__.py").status_code == 404
+    assert client.get(f"{dashboard.STATIC_URL}/%2e%2e/__init__.py").status_code == 404
