@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayError
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from optimizers.protocol import Incumbent, JobEnd
 from service.store import leases
@@ -112,7 +112,7 @@ class Conductor:
                 self.problem = None
             except (SQLAlchemyError, RayError, TunewrightError) as error:
                 log.warning("conductor: %s", error)
-                self.problem = str(error)
+                self.problem = _in_words(error)
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
         self._resign()
@@ -129,7 +129,7 @@ class Conductor:
                 return True
             except (ClusterError, SQLAlchemyError) as error:
                 log.error("%s; trying again", error)
-                self.problem = str(error)
+                self.problem = _in_words(error)
             self._stop.wait(CONNECT_RETRY_SECONDS)
         return False
 
@@ -186,7 +186,9 @@ class Conductor:
                 self._note_crash(study_id, problem)
 
     def _note_crash(self, study_id: str, problem: str) -> None:
-        batch = SqlJournal(self._store_url, study_id, 0).load().batch
+        batch = next((study.batch for study in self._repository.unfinished() if study.id == study_id), None)
+        if batch is None:
+            return
         before = self._crashes.get(study_id)
         stuck = before is not None and batch <= before.batch + 1
         count = before.count + 1 if before is not None and stuck else 1
@@ -243,6 +245,13 @@ class Conductor:
             epoch = leases.acquire(self._repository.engine, name, self._holder, seize=True)
             assert epoch is not None
             leases.release(self._repository.engine, name, epoch)
+
+
+def _in_words(error: Exception) -> str:
+    """What an operator should read; a statement's text and values stay in the log."""
+    if isinstance(error, DBAPIError):
+        return f"the store cannot be used: {error.orig}"
+    return str(error)
 
 
 def _cancel_open_jobs(facts: Any) -> list[Fact]:

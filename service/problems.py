@@ -99,18 +99,17 @@ def store_is_full(error: BaseException | None) -> bool:
 
 
 def _document_media_type(app: FastAPI) -> None:
-    """FastAPI lists every model under application/json; problems have a media type of their own."""
+    """FastAPI lists problems under the media type of the route's good answers; they have one of their own."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            for path in generate()["paths"].values():
-                for operation in path.values():
-                    for status, answer in operation["responses"].items():
-                        if status >= "4":
-                            answer["content"] = {MEDIA_TYPE: answer["content"].pop("application/json")}
-        assert app.openapi_schema is not None
-        return app.openapi_schema
+        document = generate()
+        for path in document["paths"].values():
+            for operation in path.values():
+                for status, answer in operation["responses"].items():
+                    if status >= "4":
+                        answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 

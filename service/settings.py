@@ -53,6 +53,13 @@ class ServiceSettings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().resolve()
 
+    @field_validator("data_dir")
+    @classmethod
+    def _fits_a_url(cls, path: Path) -> Path:
+        if "?" in str(path):
+            raise ValueError(f"{path}: a question mark cannot stand in the store's URL; choose another directory")
+        return path
+
     @property
     def store_url(self) -> str:
         """SQLAlchemy URL of the store."""

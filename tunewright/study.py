@@ -9,10 +9,10 @@ import math
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tunewright.errors import SpecError
 from tunewright.space import SearchSpace
@@ -146,6 +146,15 @@ class TrialLimits(_Frozen):
     checkpoint_seconds: float = Field(default=10, ge=0, allow_inf_nan=False)
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable() or not name.strip():
+        raise SpecError("name: holds control characters or nothing but blanks; give one that people can read")
+    return name
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+
+
 class StudySpec(_Frozen):
     """A study as submitted.
 
@@ -159,7 +168,7 @@ class StudySpec(_Frozen):
         seed: makes the study's decisions repeatable.
     """
 
-    name: str = Field(min_length=1, max_length=200)
+    name: _Name
     workload: str = Field(min_length=1, max_length=300)
     space: SearchSpace | None = None
     objectives: list[Objective] = Field(default_factory=list, max_length=20)

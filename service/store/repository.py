@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, literal_column, select, update
 
 from service.store.engine import writing
 from service.store.journal import new_status
@@ -280,7 +280,8 @@ class Repository:
         """
         with self.engine.connect() as connection:
             best = [entry["trial"] for entry in _study_row(connection, study_id).best]
-            reported = (TrialRow.study_id == study_id, TrialRow.resource > 0)
+            # Spelt out, not bound: only then does SQLite use the index on such trials.
+            reported = (TrialRow.study_id == study_id, TrialRow.resource > literal_column("0"))
             total = connection.execute(select(func.count()).select_from(TrialRow).where(*reported)).scalar_one()
             newest = connection.execute(
                 select(TrialRow.number).where(*reported).order_by(TrialRow.number.desc()).limit(trials)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # SQLite only counts up by itself in a column of exactly this type.
@@ -54,7 +54,17 @@ class StatusRow(Base):
 
 class TrialRow(Base):
     __tablename__ = "trials"
-    __table_args__ = (Index("ix_trials_state", "study_id", "state", "number"),)
+    __table_args__ = (
+        Index("ix_trials_state", "study_id", "state", "number"),
+        # Counting trials with a curve must not read their logs.
+        Index(
+            "ix_trials_reported",
+            "study_id",
+            "number",
+            sqlite_where=text("resource > 0"),
+            postgresql_where=text("resource > 0"),
+        ),
+    )
 
     study_id: Mapped[str] = _study_key()
     number: Mapped[int] = mapped_column(Integer, primary_key=True)

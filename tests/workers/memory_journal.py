@@ -1,97 +1,87 @@
-"""The journal's contract in memory: for tests of what writes to one."""
+"""The journal's contract in memory, for tests of what writes to one."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tunewright.study import StudySpec, StudyState
-from workers.journal import Batch, Fact, Fenced, JobEnded, JobStarted, Status, StudyRecord, Wanted
+from workers.journal import (
+    Batch,
+    Fact,
+    Fenced,
+    JobEnded,
+    JobStarted,
+    JournalUnavailable,
+    Status,
+    StudyRecord,
+    Wanted,
+)
 
 
-@dataclass
-class MemoryStudy:
-    """Everything that is written of one study.
+class MemoryJournal:
+    """`workers.journal.Journal` of one study; whatever is written stays to look at.
 
     Attributes:
-        before_commit: called before a batch is written; raises what the store should raise.
+        batches: everything committed.
+        wanted: what people want of the study.
+        fenced: another runner has the study.
+        outages: writes that will fail before the store is back.
     """
 
-    spec: StudySpec
-    epoch: int = 0
-    wanted: Wanted = Wanted.RUN
-    batches: list[Batch] = field(default_factory=list)
-    before_commit: Callable[[Batch], None] = lambda batch: None
+    def __init__(self, spec: StudySpec) -> None:
+        self.spec = spec
+        self.batches: list[Batch] = []
+        self.wanted = Wanted.RUN
+        self.fenced = False
+        self.outages = 0
 
     @property
     def facts(self) -> list[Fact]:
         return [fact for batch in self.batches for fact in batch.facts]
 
-    @property
-    def status(self) -> Status:
-        return self.batches[-1].status if self.batches else Status(StudyState.QUEUED, 0.0)
-
-
-class MemoryStore:
-    """Studies by id."""
-
-    def __init__(self) -> None:
-        self.studies: dict[str, MemoryStudy] = {}
-        self._ids = itertools.count()
-
-    def create(self, spec: StudySpec) -> str:
-        study = f"study{next(self._ids)}"
-        self.studies[study] = MemoryStudy(spec)
-        return study
-
-    def journal(self, study: str) -> MemoryJournal:
-        """The study's journal under a new epoch."""
-        self.studies[study].epoch += 1
-        return MemoryJournal(self, study, self.studies[study].epoch)
-
-
-class MemoryJournal:
-    """`workers.journal.Journal` on a `MemoryStore`."""
-
-    def __init__(self, store: MemoryStore, study_id: str, epoch: int) -> None:
-        self.study_id = study_id
-        self.epoch = epoch
-        self._study = store.studies[study_id]
+    def taken_over(self) -> MemoryJournal:
+        """The same study's journal in the hands of its next runner."""
+        self.fenced = True
+        following = MemoryJournal(self.spec)
+        following.batches, following.wanted = self.batches, self.wanted
+        return following
 
     def load(self) -> StudyRecord:
-        study = self._study
-        facts = [replace(f, traceback=None, log="") if isinstance(f, JobEnded) else f for f in study.facts]
-        attempts = {fact.job.id: 0 for fact in facts if isinstance(fact, JobStarted)}
-        attempts |= {attempt.job: attempt.attempt for batch in study.batches for attempt in batch.attempts}
+        facts = [replace(f, traceback=None, log="") if isinstance(f, JobEnded) else f for f in self.facts]
         over = {fact.job for fact in facts if isinstance(fact, JobEnded)}
+        attempts = {fact.job.id: 0 for fact in facts if isinstance(fact, JobStarted)}
+        attempts |= {attempt.job: attempt.attempt for batch in self.batches for attempt in batch.attempts}
+        status = self.batches[-1].status if self.batches else Status(StudyState.QUEUED, 0.0)
         return StudyRecord(
-            study=self.study_id,
-            spec=study.spec,
-            state=study.status.state,
-            wanted=study.wanted,
-            active_seconds=study.status.active_seconds,
-            batch=len(study.batches),
+            study="study",
+            spec=self.spec,
+            state=status.state,
+            wanted=self.wanted,
+            active_seconds=status.active_seconds,
+            batch=len(self.batches),
             facts=facts,
             attempts={job: count for job, count in attempts.items() if job not in over},
         )
 
     def commit(self, batch: Batch) -> None:
-        self._hold()
-        self._study.before_commit(batch)
-        if batch.number == len(self._study.batches):
+        self._write()
+        if batch.number == len(self.batches):
             return
-        if batch.number != len(self._study.batches) + 1:
-            raise Fenced(f"study {self.study_id}: batch {batch.number} does not follow {len(self._study.batches)}")
-        self._study.batches.append(batch)
+        if batch.number != len(self.batches) + 1:
+            raise Fenced(f"batch {batch.number} does not follow {len(self.batches)}")
+        # The facts as they are now: the loop may go on filling its lists.
+        self.batches.append(replace(batch, facts=tuple(batch.facts), attempts=tuple(batch.attempts)))
 
     def heartbeat(self) -> Wanted:
-        self._hold()
-        return self._study.wanted
+        self._write()
+        return self.wanted
 
     def release(self) -> None:
         pass
 
-    def _hold(self) -> None:
-        if self.epoch != self._study.epoch:
-            raise Fenced(f"study {self.study_id}: epoch {self.epoch} is over")
+    def _write(self) -> None:
+        if self.fenced:
+            raise Fenced("this epoch is over")
+        if self.outages > 0:
+            self.outages -= 1
+            raise JournalUnavailable("the store is down")

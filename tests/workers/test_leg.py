@@ -256,9 +256,7 @@ def test_a_lost_study_ends_the_child(tmp_path: Path, settings: LegSettings) -> N
 
     with_result: list[LegResult] = []
     thread = threading.Thread(
-        target=lambda: with_result.append(
-            run_rude("Hangs", settings, Broken(), data={"pid_file": str(pid_file)})
-        )
+        target=lambda: with_result.append(run_rude("Hangs", settings, Broken(), data={"pid_file": str(pid_file)}))
     )
     thread.start()
     thread.join(timeout=30)

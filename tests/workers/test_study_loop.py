@@ -120,7 +120,9 @@ def test_a_report_is_journaled_before_it_is_acknowledged() -> None:
     def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
         for step in range(1, 10):
             legs.report(order, float(step))
-            written = {f.report.resource for f in journal.facts if isinstance(f, Reported) and f.report.job == order.job.id}
+            written = {
+                f.report.resource for f in journal.facts if isinstance(f, Reported) and f.report.job == order.job.id
+            }
             if float(step) not in written:
                 missing.append(step)
         return LegResult(Outcome.COMPLETED)

@@ -144,10 +144,18 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("trials", schema=None) as batch_op:
         batch_op.create_index("ix_trials_state", ["study_id", "state", "number"], unique=False)
+        batch_op.create_index(
+            "ix_trials_reported",
+            ["study_id", "number"],
+            unique=False,
+            sqlite_where=sa.text("resource > 0"),
+            postgresql_where=sa.text("resource > 0"),
+        )
 
 
 def downgrade() -> None:
     with op.batch_alter_table("trials", schema=None) as batch_op:
+        batch_op.drop_index("ix_trials_reported")
         batch_op.drop_index("ix_trials_state")
 
     op.drop_table("trials")

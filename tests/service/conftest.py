@@ -1,0 +1,226 @@
+"""The service on a real SQLite file, without Ray: its conductor stands still, so that tests say what runners did."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from optimizers.protocol import Incumbent, Job, JobEnd, Report
+from service.api.dependencies import Services
+from service.app import create_app
+from service.events import EventFeed
+from service.settings import ServiceSettings
+from service.store import leases
+from service.store.engine import migrate, open_engine
+from service.store.journal import SqlJournal
+from service.store.repository import Repository
+from tunewright.errors import WorkloadError
+from tunewright.space import Categorical, Float, Int, SearchSpace
+from tunewright.study import Budget, Fidelity, Objective, Resources, StudySpec, StudyState, TrialState
+from tunewright.views import Study, Workloads
+from tunewright.workload import WorkloadInfo
+from workers.journal import Batch, Fact, JobEnded, JobStarted, Reported, Status
+
+WORKLOAD = WorkloadInfo(
+    name="bowl",
+    reference="bowl",
+    description="A bowl.",
+    space=SearchSpace(Float("x", 0.0, 1.0), Int("n", 1, 9), Categorical("flag", [True, False, 1.5, "a"])),
+    objectives=[Objective(metric="loss"), Objective(metric="size", bound=10.0)],
+    fidelity=Fidelity(name="steps", max=9),
+    resources=Resources(),
+    data_options={"rows": "how many rows to use"},
+)
+
+
+class StillConductor:
+    """Stands where the conductor stands and does nothing but count."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.alive = False
+        self.nudges = 0
+
+    def start(self) -> None:
+        self.alive = True
+
+    def stop(self) -> None:
+        self.alive = False
+
+    def nudge(self) -> None:
+        self.nudges += 1
+
+    def check(self, needed: Resources) -> None:
+        pass
+
+
+class OneWorkload:
+    """A catalogue of one workload, without a child process."""
+
+    def all(self) -> Workloads:
+        return Workloads(items=[WORKLOAD])
+
+    def get(self, reference: str) -> WorkloadInfo:
+        if reference != "bowl":
+            raise WorkloadError(f'workload "{reference}": unknown; known: bowl')
+        return WORKLOAD
+
+
+@dataclass
+class Service:
+    """A running application and its parts."""
+
+    app: FastAPI
+    client: TestClient
+    settings: ServiceSettings
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
+
+    @property
+    def repository(self) -> Repository:
+        return self.services.repository
+
+    def create(self, **fields: Any) -> dict[str, Any]:
+        """Submit a study over REST."""
+        answer = self.client.post("/v1/studies", json=study_json(**fields))
+        assert answer.status_code == 201, answer.text
+        study: dict[str, Any] = answer.json()
+        return study
+
+    def runner(self, study_id: str) -> Runner:
+        return Runner.of(self.repository, self.settings.store_url, study_id)
+
+
+@dataclass
+class Runner:
+    """Writes into a study's journal what its runner would."""
+
+    journal: SqlJournal
+    batch: int = 0
+    at: float = 1_000.0
+    counts: dict[TrialState, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, repository: Repository, url: str, study_id: str) -> Runner:
+        epoch = leases.acquire(repository.engine, leases.study_lease(study_id), "test", seize=True)
+        assert epoch is not None
+        journal = SqlJournal(url, study_id, epoch)
+        return cls(journal, journal.load().batch)
+
+    def commit(self, *facts: Fact, state: StudyState = StudyState.RUNNING, **fields: Any) -> Batch:
+        """One batch, one second after the one before."""
+        self.batch += 1
+        self.at += 1.0
+        improved = fields.pop("improved", False)
+        attempts = fields.pop("attempts", [])
+        status = Status(state, active_seconds=self.at - 1_000.0, **{"counts": self.counts, **fields})
+        batch = Batch(self.batch, self.at, facts, attempts, status, improved)
+        self.journal.commit(batch)
+        return batch
+
+    def finish(self, state: StudyState = StudyState.COMPLETED) -> None:
+        self.commit(state=state)
+        self.journal.release()
+
+
+def study_json(**fields: Any) -> dict[str, Any]:
+    """The body of a submission; `fields` replace parts of it, None leaves one out."""
+    body = {"name": "a study", "workload": "bowl", "budget": {"trials": 4}, **fields}
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def complete_spec(**fields: Any) -> StudySpec:
+    return WORKLOAD.complete(StudySpec(name="a study", workload="bowl", budget=Budget(trials=4), **fields))
+
+
+def start(job: int, trial: int, *, begin: float = 0.0, end: float = 3.0, **fields: Any) -> JobStarted:
+    config = fields.pop("config", {"x": 0.1, "n": 2, "flag": True})
+    return JobStarted(Job(job, trial, config, begin, end, **fields))
+
+
+def report(job: int, trial: int, resource: float, loss: float = 0.5, *, late: bool = False) -> Reported:
+    return Reported(Report(job, trial, resource, {"loss": loss, "size": 1.0}), attempt=1, late=late)
+
+
+def ended(job: int, trial: int, state: TrialState, end: JobEnd = JobEnd.COMPLETED, **fields: Any) -> JobEnded:
+    return JobEnded(job, trial, end, state, **fields)
+
+
+def incumbent(trial: int, loss: float) -> Incumbent:
+    return Incumbent(trial, {"x": 0.1, "n": 2, "flag": True}, 3.0, {"loss": loss, "size": 1.0})
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables and no rows, to copy: quicker than a migration for each test."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_store: Path) -> ServiceSettings:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    shutil.copy(empty_store, data_dir / "tunewright.db")
+    return ServiceSettings(data_dir=data_dir, max_body_bytes=100_000, import_paths=[tmp_path])
+
+
+@pytest.fixture
+def assemble() -> Callable[[ServiceSettings], Services]:
+    def services(settings: ServiceSettings) -> Services:
+        engine = open_engine(settings.store_url)
+        migrate(engine)
+        repository = Repository(engine)
+        conductor: Any = StillConductor()
+        catalog: Any = OneWorkload()
+        return Services(settings, repository, conductor, EventFeed(repository), catalog)
+
+    return services
+
+
+@pytest.fixture
+def service(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services]) -> Iterator[Service]:
+    app = create_app(settings, assemble)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        yield Service(app, client, settings)
+
+
+@pytest.fixture
+def client(service: Service) -> TestClient:
+    return service.client
+
+
+@pytest.fixture
+def store_url(tmp_path: Path, empty_store: Path) -> str:
+    shutil.copy(empty_store, tmp_path / "store.db")
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def repository(store_url: str) -> Iterator[Repository]:
+    engine = open_engine(store_url)
+    yield Repository(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def study(repository: Repository) -> Study:
+    return repository.create_study(complete_spec())
+
+
+@pytest.fixture
+def runner(repository: Repository, store_url: str, study: Study) -> Runner:
+    return Runner.of(repository, store_url, study.id)

@@ -1,0 +1,118 @@
+"""Liveness, readiness, numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import OperationalError
+
+from tests.service.conftest import Service
+from tunewright.study import StudyState
+
+
+def samples(service: Service) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    answer = service.client.get("/metrics")
+    assert answer.status_code == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def requests(service: Service, method: str, route: str, status: str) -> float:
+    labels = frozenset({("method", method), ("route", route), ("status", status)})
+    return samples(service).get(("tunewright_request_seconds_count", labels), 0.0)
+
+
+def break_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise OperationalError("SELECT secret", {}, Exception("gone"))
+
+    monkeypatch.setattr(type(service.repository), "last_event", fail)
+    monkeypatch.setattr(type(service.repository), "study_counts", fail)
+
+
+def test_it_is_alive_and_ready(service: Service) -> None:
+    answers = [service.client.get(path) for path in ("/healthz", "/readyz")]
+
+    assert [answer.json() for answer in answers] == [{"status": "ok"}] * 2
+
+
+def test_it_is_not_ready_while_the_conductor_has_a_problem(service: Service) -> None:
+    service.services.conductor.problem = "the cluster is starting"
+
+    answer = service.client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "the cluster is starting"
+    assert service.client.get("/healthz").status_code == 200
+
+
+def test_it_is_not_ready_after_the_conductor_has_ended(service: Service) -> None:
+    service.services.conductor.stop()
+
+    answer = service.client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "restart" in answer.json()["detail"]
+
+
+def test_it_is_not_ready_without_its_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_store(service, monkeypatch)
+
+    answer = service.client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "store" in answer.json()["title"]
+    assert "SELECT" not in answer.text
+
+
+def test_metrics_count_studies_by_state(service: Service) -> None:
+    ids = [service.create(name=str(n))["id"] for n in range(3)]
+    service.runner(ids[0]).finish(StudyState.FAILED)
+
+    found = samples(service)
+
+    assert found["tunewright_studies", frozenset({("state", "queued")})] == 2
+    assert found["tunewright_studies", frozenset({("state", "failed")})] == 1
+    assert found["tunewright_ready", frozenset()] == 1
+
+
+def test_metrics_are_told_without_the_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_store(service, monkeypatch)
+
+    assert samples(service)["tunewright_ready", frozenset()] == 0
+
+
+def test_requests_are_counted_by_route_and_not_by_id(service: Service) -> None:
+    before = requests(service, "GET", "/v1/studies/{study_id}", "404")
+
+    for study in ("a", "b"):
+        service.client.get(f"/v1/studies/{study}")
+
+    assert requests(service, "GET", "/v1/studies/{study_id}", "404") == before + 2
+
+
+def test_made_up_methods_and_paths_share_one_label(service: Service) -> None:
+    before = requests(service, "other", "unknown", "404")
+
+    for name in ("BREW", "STEEP"):
+        service.client.request(name, f"/{name}")
+
+    assert requests(service, "other", "unknown", "404") == before + 2
+
+
+def test_unexpected_errors_are_counted(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError
+
+    before = requests(service, "GET", "/v1/studies", "500")
+    monkeypatch.setattr(type(service.repository), "studies", fail)
+
+    service.client.get("/v1/studies")
+
+    assert requests(service, "GET", "/v1/studies", "500") == before + 1
