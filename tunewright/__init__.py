@@ -5,6 +5,10 @@ command line talk to a running service over REST. This package imports no other 
 heavier than NumPy, so that a training project can depend on it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from tunewright.errors import (
     ApiError,
     ConnectionFailed,
@@ -29,13 +33,18 @@ from tunewright.study import (
 )
 from tunewright.workload import Checkpoint, Leg, Report, Workload
 
+if TYPE_CHECKING:
+    from tunewright.client import AsyncClient, Client
+
 __version__ = "0.1.0"
 
 __all__ = [
     "ApiError",
+    "AsyncClient",
     "Budget",
     "Categorical",
     "Checkpoint",
+    "Client",
     "Config",
     "ConnectionFailed",
     "Fidelity",
@@ -61,3 +70,12 @@ __all__ = [
     "WorkloadError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Trials import this package in a process of their own, which should not wait for an HTTP library.
+    if name in ("AsyncClient", "Client"):
+        from tunewright import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,8 @@ from tunewright.space import SearchSpace
 
 MAX_PARALLEL = 1_000
 MAX_TRIALS = 1_000_000
+# Quotes and backslashes would have to be escaped in the JSON paths of every database.
+METRIC_NAME = r'^[^"\\\x00-\x1f]+$'
 
 
 class _Loader(yaml.SafeLoader):
@@ -48,7 +50,7 @@ class Objective(_Frozen):
         unit: for axes and tables, such as "s" or "%".
     """
 
-    metric: str = Field(min_length=1, max_length=100)
+    metric: str = Field(min_length=1, max_length=100, pattern=METRIC_NAME)
     direction: Literal["minimize", "maximize"] = "minimize"
     bound: float | None = Field(default=None, allow_inf_nan=False)
     unit: str = ""

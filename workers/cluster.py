@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 NAMESPACE = "tunewright"
 # Trials pass no large objects through Ray, so its shared memory can stay small.
 OBJECT_STORE_BYTES = 100 * 2**20
+PROBE_SECONDS = 5.0
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -83,6 +85,7 @@ class Cluster:
             )
         else:
             options["address"] = self._settings.address
+            _probe(self._settings.address)
         try:
             ray.init(**options)
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -162,6 +165,18 @@ class Cluster:
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def _probe(address: str | None) -> None:
+    """Fail soon and in words where Ray itself would go on trying for many minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdigit():
+        # "auto" and ray:// addresses are Ray's own to resolve.
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(f"cannot reach Ray at {address}: {error}; is the head node running?") from error
 
 
 def _name(study: str) -> str:

@@ -11,7 +11,7 @@ from service.json_body import JsonRoute
 from service.problems import answers
 from service.store.repository import RequestKey
 from tunewright.errors import SpecError
-from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.study import METRIC_NAME, StudySpec, StudyState, TrialState
 from tunewright.views import Curves, Improvement, Page, Study, StudySummary, Trial
 from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
@@ -92,7 +92,9 @@ def list_trials(
 def get_curves(
     study_id: str,
     services: ServicesDep,
-    metric: Annotated[str | None, Query(max_length=100, description="Defaults to the first objective")] = None,
+    metric: Annotated[
+        str | None, Query(max_length=100, pattern=METRIC_NAME, description="Defaults to the first objective")
+    ] = None,
     trials: Annotated[int, Query(ge=1, le=1000, description="Curves to send at most")] = 200,
     points: Annotated[int, Query(ge=2, le=1000, description="Points per curve at most")] = 100,
 ) -> Curves:

@@ -295,16 +295,17 @@ class Repository:
                 ).all()
             )
             rows = connection.execute(
-                select(ReportRow.trial, ReportRow.resource, ReportRow.metrics)
+                select(ReportRow.trial, ReportRow.resource, ReportRow.metrics[metric].as_float())
                 .where(ReportRow.study_id == study_id, ReportRow.trial.in_(shown))
                 .order_by(ReportRow.trial, ReportRow.resource)
             ).all()
         found: dict[int, list[tuple[float, float]]] = {number: [] for number in shown}
-        for number, resource, metrics in rows:
-            if metric in metrics:
-                found[number].append((resource, metrics[metric]))
+        for number, resource, value in rows:
+            if value is not None:
+                found[number].append((resource, value))
+        # Built without validation, which would take most of the time and look at numbers that come from the store.
         curves = [
-            Curve(trial=number, state=TrialState(states[number]), points=thin(curve, points))
+            Curve.model_construct(trial=number, state=TrialState(states[number]), points=thin(curve, points))
             for number, curve in found.items()
             if curve
         ]

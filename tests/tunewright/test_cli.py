@@ -1,0 +1,437 @@
+"""The command line: against a live service, and as processes of their own for what starts and ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.app import lock_data_directory
+from tests.service.conftest import Runner, ended, incumbent, report, start
+from tests.tunewright.live_service import LiveService
+from tunewright.cli import app
+from tunewright.cli.serve import READY
+from tunewright.study import StudyState, TrialState
+from tunewright.views import Study
+
+pytestmark = pytest.mark.timeout(120)
+
+STUDY = "name: mine\nworkload: bowl\nbudget: {trials: 4}\n"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    service = LiveService(tmp_path_factory.mktemp("service") / "data")
+    service.start()
+    yield service
+    service.close()
+
+
+@pytest.fixture(autouse=True)
+def address(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEWRIGHT_URL", service.url)
+
+
+@pytest.fixture
+def measured(service: LiveService) -> tuple[Study, Runner]:
+    """A study with a trial that went well and one that failed."""
+    study = service.create()
+    runner = service.runner(study)
+    runner.counts = {TrialState.COMPLETED: 1, TrialState.FAILED: 1}
+    runner.commit(
+        start(0, 0),
+        start(1, 1),
+        report(0, 0, 3.0, 0.25),
+        ended(0, 0, TrialState.COMPLETED),
+        ended(
+            1, 1, TrialState.FAILED, problem="ValueError: \x1b[31mbad\tluck", traceback="Traceback ...", log="said so"
+        ),
+        best=[incumbent(0, 0.25)],
+    )
+    return study, runner
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=stdin)
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    """Tab-separated output, by column."""
+    assert result.exit_code == 0, result.output
+    names, *lines = (line.split("\t") for line in result.stdout.splitlines())
+    return [dict(zip(names, line, strict=True)) for line in lines]
+
+
+def values(result: Result) -> dict[str, str]:
+    assert result.exit_code == 0, result.output
+    return dict(line.split("\t") for line in result.stdout.splitlines() if "\t" in line)
+
+
+# Studies
+
+
+def test_submit_prints_the_id_alone(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY)
+
+    submitted = run("submit", str(file)).stdout.strip()
+
+    assert rows(run("studies", "--limit", "1"))[0]["study"] == submitted
+
+
+def test_submit_reads_standard_input_and_prints_json() -> None:
+    study = json.loads(run("submit", "-", "--json", stdin=STUDY).stdout)
+
+    assert (study["name"], study["state"]) == ("mine", "queued")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nworkload: bowl\nbudget: {}", "budget: give trials or seconds, else the study would never end"),
+        ("name: x\nworkload: bowl\nbudget: {trials: 0}", "budget.trials: input should be greater than or equal to 1"),
+        ("name: x\nbudget: {trials: 1}", "workload: field required"),
+        ("name: [x", "not valid YAML"),
+        ("- 1", "expected a mapping with name, workload and budget, not list"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_per_field(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+
+    result = run("submit", str(file))
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"{file}: {message}" in result.stderr
+    assert "pydantic" not in result.stderr
+
+
+def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    assert f"{file}: No such file" in run("submit", str(file)).stderr
+
+    file.write_bytes(b"\xff\xfe\x00")
+    assert "no text in UTF-8" in run("submit", str(file)).stderr
+
+
+def test_a_study_that_the_service_refuses_is_one_line() -> None:
+    result = run("submit", "-", stdin=STUDY.replace("bowl", "nowhere"))
+
+    assert result.exit_code == 1
+    assert result.stderr == 'Error: workload "nowhere": unknown; known: bowl\n'
+
+
+def test_studies_are_listed(measured: tuple[Study, Runner]) -> None:
+    study, _ = measured
+
+    (found,) = [row for row in rows(run("studies", "--state", "running")) if row["study"] == study.id]
+
+    assert (found["name"], found["trials"], found["best"]) == ("a study", "2", "loss=0.25")
+    assert study.id in [found["id"] for found in json.loads(run("studies", "--json").stdout)]
+
+
+def test_watch_ends_with_the_study(measured: tuple[Study, Runner]) -> None:
+    study, runner = measured
+    runner.commit(state=StudyState.COMPLETED, progress=1.0, best=[incumbent(0, 0.25)])
+
+    result = run("watch", study.id)
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].split("\t")[:2] == ["completed", "1.000"]
+    assert json.loads(run("watch", "last", "--json").stdout)["id"] == study.id
+
+
+def test_watching_a_study_that_failed_exits_1(service: LiveService) -> None:
+    study = service.create()
+    service.runner(study).commit(state=StudyState.FAILED, reason="no luck")
+
+    assert run("watch", study.id).exit_code == 1
+
+
+def test_a_study_is_steered_and_deleted(service: LiveService) -> None:
+    study = service.create()
+    assert "is pausing" in run("pause", study.id).stdout
+    assert "goes on" in run("resume", "last").stdout
+    assert "is being cancelled" in run("cancel", study.id).stdout
+
+    refused = run("delete", study.id)
+    service.runner(study).finish(StudyState.CANCELLED)
+
+    assert refused.exit_code == 1
+    assert "cancel it before deleting it" in refused.stderr
+    assert "is deleted" in run("delete", study.id).stdout
+    assert run("watch", study.id).exit_code == 2
+
+
+# Trials
+
+
+def test_trials_are_listed_without_what_could_steer_a_terminal(measured: tuple[Study, Runner]) -> None:
+    study, _ = measured
+
+    (failed,) = rows(run("trials", study.id, "--state", "failed"))
+
+    assert (failed["trial"], failed["problem"]) == (f"{study.id}-1", "ValueError: [31mbad luck")
+    assert len(json.loads(run("trials", "--json").stdout)) == 2
+
+
+def test_a_trial_is_shown_with_its_traceback_and_log(measured: tuple[Study, Runner]) -> None:
+    study, _ = measured
+
+    result = run("trial", "last-1")
+
+    assert values(result)["trial"] == f"{study.id}-1"
+    assert values(result)["config.x"] == "0.1"
+    assert values(result)["job.1"].startswith("0 to 3, completed")
+    assert "Traceback ..." in result.stdout
+    assert "said so" in result.stdout
+    assert json.loads(run("trial", f"{study.id}-1", "--json").stdout)["log"] == "said so"
+
+
+def test_the_best_is_shown(measured: tuple[Study, Runner]) -> None:
+    assert values(run("best"))["loss"] == "0.25"
+    assert json.loads(run("best", "--json").stdout)[0]["trial"] == 0
+
+
+def test_no_best_yet(service: LiveService) -> None:
+    service.create()
+
+    result = run("best", "last")
+
+    assert result.exit_code == 1
+    assert "has no result yet" in result.stderr
+
+
+def test_an_id_may_be_cut_short_while_it_is_unique(service: LiveService) -> None:
+    first, second = service.create(), service.create()
+    common = first.id[: next(n for n, pair in enumerate(zip(first.id, second.id, strict=True)) if len(set(pair)) > 1)]
+
+    ambiguous = run("pause", common)
+    assert ambiguous.exit_code == 2
+    assert first.id in ambiguous.stderr
+    assert second.id in ambiguous.stderr
+    assert first.id in run("pause", first.id[: len(common) + 1]).stdout
+    assert "see: tunewright studies" in run("pause", "zzz").stderr
+    assert "<study>-<number>" in run("trial", "last").stderr
+
+
+def test_the_catalogue_is_listed() -> None:
+    assert rows(run("workloads"))[0]["workload"] == "bowl"
+    assert "asha" in [row["optimizer"] for row in rows(run("optimizers"))]
+    assert json.loads(run("workloads", "--json").stdout)["items"][0]["name"] == "bowl"
+    assert json.loads(run("optimizers", "--json").stdout)
+
+
+def test_nobody_at_the_address_is_one_line() -> None:
+    result = run("studies", "--url", "http://127.0.0.1:1")
+
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "tunewright serve" in result.stderr
+
+
+# Processes
+
+
+def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tunewright.cli", "serve", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def refusal(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_serve_refuses_a_host_that_others_can_reach(tmp_path: Path) -> None:
+    assert "no access tokens" in refusal(serve("--host", "0.0.0.0", "--data-dir", str(tmp_path)))
+
+
+def test_serve_refuses_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        line = refusal(serve("--port", port, "--data-dir", str(tmp_path)))
+
+    assert f"port {port} on 127.0.0.1 cannot be used (Address already in use)" in line
+
+
+def test_serve_refuses_a_data_directory_in_use(tmp_path: Path) -> None:
+    with lock_data_directory(tmp_path):
+        line = refusal(serve("--port", "0", "--data-dir", str(tmp_path)))
+
+    assert f"another service (pid {os.getpid()}) is using it" in line
+
+
+def test_serve_names_a_wrong_setting(tmp_path: Path) -> None:
+    line = refusal(serve("--data-dir", str(tmp_path), TUNEWRIGHT_PORT="many"))
+
+    assert line.startswith("Error: port: input should be a valid integer")
+
+
+def test_serve_without_the_servers_packages_says_what_to_install() -> None:
+    blocked = "import sys; sys.modules['service'] = None; from tunewright.cli import main; main()"
+
+    result = subprocess.run([sys.executable, "-c", blocked, "serve"], capture_output=True, text=True, timeout=60)
+
+    assert "pip install 'tunewright[server]'" in refusal(result)
+
+
+def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    result = serve("--port", "0", "--data-dir", str(tmp_path), "--database-url", "sqlite:////nowhere/at/all.db")
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: the service cannot start: ")
+    assert "Traceback" not in result.stderr
+
+
+def in_a_session(leader: int) -> list[psutil.Process]:
+    """Processes of a session that still run."""
+    found = []
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getsid(process.pid) == leader and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_tells_its_address_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "tunewright.cli", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    environment = {**os.environ, "TUNEWRIGHT_RAY_TEMP_DIR": f"/tmp/tw-cli-{os.getpid()}"}
+    with (tmp_path / "log").open("w") as log, ExitStack() as stack:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, start_new_session=True
+        )
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix(READY).strip()
+        listed = run("studies", "--url", url)
+
+        process.send_signal(number)
+
+        assert process.wait(timeout=60) == 0
+        process.stdout.close()
+    assert listed.exit_code == 0, listed.output
+    _, left = psutil.wait_procs(in_a_session(process.pid), timeout=15)
+    assert left == []
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+class Demo:
+    """`tunewright demo` as a process, in a temporary directory of its own."""
+
+    def __init__(self, root: Path, *arguments: str) -> None:
+        # Ray's sockets need a short path, so only the data lie under `root`.
+        self.data_dir = root / "data"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tunewright.cli", "demo", "--data-dir", str(self.data_dir), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "TUNEWRIGHT_RAY_TEMP_DIR": f"/tmp/tw-demo-{os.getpid()}"},
+        )
+        self.service: psutil.Process | None = None
+
+    def read_until(self, part: str) -> str:
+        """Output up to a line with `part`; notes the service's process on the way."""
+        read = ""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            read += line
+            if self.service is None and "dashboard" in line:
+                (self.service,) = psutil.Process(self.process.pid).children()
+            if part in line:
+                return read
+        raise AssertionError(f"no {part!r} in:\n{read}")
+
+    def left(self) -> list[Any]:
+        assert self.service is not None
+        return psutil.wait_procs(in_a_session(self.service.pid), timeout=15)[1]
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Any]:
+    with ExitStack() as stack:
+
+        def begin(*arguments: str) -> Demo:
+            demo = Demo(tmp_path, *arguments)
+            stack.callback(demo.process.communicate)
+            stack.callback(demo.process.terminate)
+            return demo
+
+        yield begin
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_demo_tunes_shows_the_best_and_ends(demo: Any) -> None:
+    running = demo("--once")
+
+    told = running.read_until("Best configuration") + running.process.stdout.read()
+
+    assert running.process.wait(timeout=60) == 0, told
+    assert re.search(r"^dashboard\thttp://127.0.0.1:\d+/studies/\w+$", told, re.MULTILINE)
+    assert re.search(r"^loss\t5\d\.\d+$", told, re.MULTILINE)
+    assert re.search(r"^config.max_depth\t\d+$", told, re.MULTILINE)
+    assert running.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_demo_ended_in_the_middle_leaves_nothing_behind(demo: Any, number: signal.Signals, code: int) -> None:
+    running = demo()
+    running.read_until("running\t")
+
+    running.process.send_signal(number)
+
+    assert running.process.wait(timeout=90) == code
+    assert running.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_demo_says_when_its_service_dies(demo: Any) -> None:
+    running = demo()
+    running.read_until("running\t")
+
+    running.service.kill()
+    told = running.process.stdout.read()
+
+    assert running.process.wait(timeout=90) == 1
+    assert "Error: the service ended with exit code -9" in told
+    assert running.left() == []
+
+
+def test_demo_says_why_its_service_does_not_start(demo: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with lock_data_directory(tmp_path / "data"):
+        running = demo("--once")
+        told = running.process.stdout.read()
+
+    assert running.process.wait(timeout=60) == 1
+    assert "another service" in told

@@ -1,0 +1,235 @@
+"""Every call of the REST API, once: what is sent, and how the answer is read.
+
+The sync and the async client send these and know nothing else of the API.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from tunewright.errors import ApiError, SpecError
+from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.views import (
+    Curves,
+    Improvement,
+    Measurement,
+    OptimizerInfo,
+    Page,
+    Study,
+    StudySummary,
+    Trial,
+    TrialDetail,
+    Workloads,
+)
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+PAGE_ITEMS = 200
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One call.
+
+    Attributes:
+        answer: type of a successful answer's JSON; None when there is none.
+        repeatable: a second arrival of the same call changes nothing, so it may be sent again after a lost answer.
+    """
+
+    method: str
+    path: str
+    answer: TypeAdapter[T] | None
+    params: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    repeatable: bool = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `httpx.Client.request`."""
+        headers = dict(self.headers)
+        if self.body is not None:
+            headers["Content-Type"] = "application/json"
+        return {
+            "method": self.method,
+            "url": self.path,
+            "params": dict(self.params),
+            "headers": headers,
+            "content": self.body,
+        }
+
+    def read(self, response: httpx.Response) -> T:
+        """What the answer says.
+
+        Raises:
+            ApiError: the service answered with a problem, or it is not a Tunewright service.
+        """
+        if not response.is_success:
+            raise problem(response)
+        if self.answer is None:
+            return None  # type: ignore[return-value]
+        try:
+            return self.answer.validate_json(response.content)
+        except ValidationError as error:
+            raise ApiError(
+                response.status_code, "unexpected answer", f"{response.url} is not a Tunewright service of this version"
+            ) from error
+
+
+_NOTHING: TypeAdapter[None] | None = None
+_STUDY = TypeAdapter(Study)
+_STUDIES = TypeAdapter(Page[StudySummary])
+_TRIAL = TypeAdapter(TrialDetail)
+_TRIALS = TypeAdapter(Page[Trial])
+_REPORTS = TypeAdapter(Page[Measurement])
+_CURVES = TypeAdapter(Curves)
+_IMPROVEMENTS = TypeAdapter(list[Improvement])
+_WORKLOADS = TypeAdapter(Workloads)
+_OPTIMIZERS = TypeAdapter(list[OptimizerInfo])
+
+
+def submit(spec: StudySpec, idempotency_key: str) -> Call[Study]:
+    # Defaults stay out, so that a service which does not know the newest fields still takes the study.
+    body = spec.model_dump_json(exclude_defaults=True)
+    return Call("POST", "/v1/studies", _STUDY, headers={"Idempotency-Key": idempotency_key}, body=body)
+
+
+def studies(state: StudyState | None, cursor: str | None) -> Call[Page[StudySummary]]:
+    return Call("GET", "/v1/studies", _STUDIES, params=_page(state, cursor))
+
+
+def study(study_id: str) -> Call[Study]:
+    return Call("GET", _path("studies", study_id), _STUDY)
+
+
+def steer(study_id: str, verb: str) -> Call[Study]:
+    """`verb`: pause, resume or cancel."""
+    # A repeated cancel may meet a study that is over by then, and would be refused.
+    return Call("POST", _path("studies", study_id, verb), _STUDY, repeatable=False)
+
+
+def delete(study_id: str) -> Call[None]:
+    return Call("DELETE", _path("studies", study_id), _NOTHING, repeatable=False)
+
+
+def trials(study_id: str, state: TrialState | None, cursor: str | None) -> Call[Page[Trial]]:
+    return Call("GET", _path("studies", study_id, "trials"), _TRIALS, params=_page(state, cursor))
+
+
+def trial(trial_id: str) -> Call[TrialDetail]:
+    return Call("GET", _path("trials", trial_id), _TRIAL)
+
+
+def reports(trial_id: str, cursor: str | None) -> Call[Page[Measurement]]:
+    return Call("GET", _path("trials", trial_id, "reports"), _REPORTS, params=_page(None, cursor))
+
+
+def curves(study_id: str, metric: str | None, trials: int, points: int) -> Call[Curves]:
+    params: dict[str, str | int] = {"trials": trials, "points": points}
+    if metric is not None:
+        params["metric"] = metric
+    return Call("GET", _path("studies", study_id, "curves"), _CURVES, params=params)
+
+
+def improvements(study_id: str) -> Call[list[Improvement]]:
+    return Call("GET", _path("studies", study_id, "improvements"), _IMPROVEMENTS)
+
+
+def workloads() -> Call[Workloads]:
+    return Call("GET", "/v1/workloads", _WORKLOADS)
+
+
+def optimizers() -> Call[list[OptimizerInfo]]:
+    return Call("GET", "/v1/optimizers", _OPTIMIZERS)
+
+
+def ready() -> Call[None]:
+    # "Not ready" is an answer here, not a failure to try again.
+    return Call("GET", "/readyz", _NOTHING, repeatable=False)
+
+
+def events(study_id: str | None, after: int | None) -> dict[str, Any]:
+    """Keyword arguments of `httpx_sse.connect_sse`."""
+    return {
+        "method": "GET",
+        "url": "/v1/events",
+        "params": {} if study_id is None else {"study": study_id},
+        "headers": {} if after is None else {"Last-Event-ID": str(after)},
+    }
+
+
+def problem(response: httpx.Response) -> ApiError:
+    """The error that an answer (read to its end) stands for."""
+    fallback = ApiError(
+        response.status_code,
+        f"HTTP {response.status_code} {response.reason_phrase}".rstrip(),
+        f"{response.url} did not answer as a Tunewright service does",
+    )
+    try:
+        document = response.json()
+    except ValueError:
+        return fallback
+    if not isinstance(document, dict) or "title" not in document:
+        return fallback
+    errors = [error for error in document.get("errors") or [] if isinstance(error, dict)]
+    return ApiError(response.status_code, str(document["title"]), str(document.get("detail") or ""), errors)
+
+
+def service_url(url: str | None) -> str:
+    """The address to call: `url`, else TUNEWRIGHT_URL, else the default of `tunewright serve`.
+
+    Raises:
+        SpecError: it is no http address.
+    """
+    found = (url or os.environ.get("TUNEWRIGHT_URL") or DEFAULT_URL).rstrip("/")
+    try:
+        parts = urlsplit(found)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SpecError(f'url "{found}": give it as http://HOST:PORT')
+    return found
+
+
+def through_proxy(url: str) -> bool:
+    """Whether the environment's proxies apply: not to a service on this machine."""
+    return urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1")
+
+
+def read_spec(spec: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
+    """A study in any of the forms in which people have it.
+
+    Args:
+        spec: a str is YAML text; a Path is a YAML file.
+    Raises:
+        SpecError, pydantic.ValidationError: it is wrong; names the field.
+        OSError: the file cannot be read.
+    """
+    if isinstance(spec, StudySpec):
+        return spec
+    if isinstance(spec, (str, Path)):
+        return StudySpec.from_yaml(spec)
+    return StudySpec.model_validate(dict(spec))
+
+
+def _path(*parts: str) -> str:
+    collection, identifier, *rest = parts
+    return "/".join(["/v1", collection, quote(identifier, safe=""), *rest])
+
+
+def _page(state: str | None, cursor: str | None) -> dict[str, str | int]:
+    params: dict[str, str | int] = {"limit": PAGE_ITEMS}
+    if state is not None:
+        params["state"] = state
+    if cursor is not None:
+        params["cursor"] = cursor
+    return params

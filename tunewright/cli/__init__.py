@@ -1,0 +1,60 @@
+"""The command line: one module per group of commands, `show` for how things look, `problems` for how failures do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tunewright import __version__
+from tunewright.cli import catalog, studies, trials
+from tunewright.cli.demo import demo
+from tunewright.cli.problems import CommandLine
+from tunewright.cli.serve import serve
+
+app = typer.Typer(
+    cls=CommandLine,
+    help="Tune machine learning models and live databases.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (
+    demo,
+    serve,
+    studies.submit,
+    studies.studies,
+    studies.watch,
+    trials.trials,
+    trials.trial,
+    trials.best,
+    studies.pause,
+    studies.resume,
+    studies.cancel,
+    studies.delete,
+    catalog.workloads,
+    catalog.optimizers,
+):
+    app.command()(_command)
+
+
+def main() -> None:
+    """The console script `tunewright`."""
+    app(prog_name="tunewright")

@@ -1,0 +1,18 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="TUNEWRIGHT_URL", help="Address of the service.", show_default="http://127.0.0.1:8080"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StudyId = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study's id, the beginning of one, or `last` for the newest.")
+]

@@ -1,0 +1,157 @@
+"""`tunewright serve`: the only module that imports the server application, and only when the command runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from tunewright.cli.problems import Refused, field_lines
+from tunewright.errors import TunewrightError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+# Standard output of `serve` is one line: this, and the address.
+READY = "Tunewright is ready: "
+# An event stream never ends by itself; it is cut off after this many seconds.
+GRACE_SECONDS = 1
+WATCH_SECONDS = 0.1
+
+_NOT_FOR_NETWORKS = (
+    'host "{host}": Tunewright has no access tokens yet in this version, so it listens on this machine only; '
+    "leave --host out, and put an authenticating proxy in front of it"
+)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.", show_default="8080")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Home of the store and of checkpoints.", show_default="~/.tunewright")
+    ] = None,
+    ray_address: Annotated[str | None, typer.Option(help="A running Ray cluster to use.")] = None,
+    ray_cpus: Annotated[int | None, typer.Option(min=1, help="Processors for trials.", show_default="all")] = None,
+    ray_temp_dir: Annotated[Path | None, typer.Option(help="Ray's sockets and logs; a short path.")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the store.", show_default="SQLite in the data directory")
+    ] = None,
+    checkpoint_url: Annotated[
+        str | None, typer.Option(help="fsspec URL of checkpoints.", show_default="in the data directory")
+    ] = None,
+    import_path: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where workloads named module:attribute are found; repeatable.", show_default="."),
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the service. Options override the environment (TUNEWRIGHT_PORT and so on)."""
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "ray_address": ray_address,
+        "ray_cpus": ray_cpus,
+        "ray_temp_dir": ray_temp_dir,
+        "database_url": database_url,
+        "checkpoint_url": checkpoint_url,
+        "import_paths": import_path,
+    }
+    _set_up_logging(log_level)
+    try:
+        from service.app import DataDirectoryError, create_app, lock_data_directory
+        from service.settings import LOOPBACK, ServiceSettings
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("tunewright"):
+            raise
+        raise Refused(
+            f"the server's packages are not installed ({error.name} is missing): pip install 'tunewright[server]'"
+        ) from None
+    try:
+        settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise Refused("\n".join(field_lines(error))) from None
+    if settings.host not in LOOPBACK:
+        raise Refused(_NOT_FOR_NETWORKS.format(host=settings.host))
+    try:
+        lock_data_directory(settings.data_dir).close()
+        with _listen(settings.host, settings.port) as listener:
+            asyncio.run(_run(create_app(settings), listener))
+    except DataDirectoryError as error:
+        raise Refused(str(error)) from None
+
+
+def _set_up_logging(level: str) -> None:
+    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise Refused(f'log-level "{level}": give debug, info, warning or error')
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("alembic", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise Refused(
+            f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}); "
+            "choose another with --port, or let --port 0 take a free one"
+        ) from None
+
+
+async def _run(app: FastAPI, listener: socket.socket) -> None:
+    import uvicorn
+
+    server = uvicorn.Server(
+        uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+    )
+
+    def end(_signal: int, _frame: Any) -> None:
+        server.should_exit = True
+
+    # uvicorn has its own handlers while it serves, and calls these ones afterwards.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    async with AsyncExitStack() as stack:
+        await _start_up(app, stack)
+        announcer = asyncio.create_task(_announce(app, server, listener))
+        await server.serve(sockets=[listener])
+        announcer.cancel()
+        await asyncio.gather(announcer, return_exceptions=True)
+    if announcer.done() and not announcer.cancelled():
+        announcer.result()
+
+
+async def _start_up(app: FastAPI, stack: AsyncExitStack) -> None:
+    try:
+        await stack.enter_async_context(app.router.lifespan_context(app))
+    except TunewrightError:
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).debug("start-up failed", exc_info=error)
+        first = (str(error).splitlines() or [""])[0]
+        raise TunewrightError(f"the service cannot start: {type(error).__name__}: {first}") from error
+
+
+async def _announce(app: FastAPI, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Print the address once the service can work; end the server when it never will."""
+    conductor = app.state.services.conductor
+    while conductor.problem is not None:
+        if not conductor.alive:
+            server.should_exit = True
+            raise TunewrightError(f"the service cannot start: {conductor.problem}")
+        await asyncio.sleep(WATCH_SECONDS)
+    host, port = listener.getsockname()[:2]
+    print(f"{READY}http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)

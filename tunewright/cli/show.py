@@ -1,0 +1,125 @@
+"""How studies, trials and their values look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from tunewright.cli import output
+from tunewright.study import TrialState
+from tunewright.views import Best, Study, StudySummary, Trial, TrialDetail
+
+
+def studies(found: Iterable[StudySummary]) -> None:
+    columns = ("Study", "Name", "Workload", "Optimizer", "State", "Progress", "Trials", "Best", "Created")
+    rows = (
+        (
+            study.id,
+            study.name,
+            study.workload,
+            study.optimizer,
+            study.state,
+            f"{study.progress:.0%}",
+            str(study.trials),
+            metrics(study.best[0].metrics, most=1) if study.best else "-",
+            moment(study.created_at),
+        )
+        for study in found
+    )
+    output.table(columns, rows, right=("Progress", "Trials"))
+
+
+def trials(found: Iterable[Trial]) -> None:
+    columns = ("Trial", "State", "Resource", "Metrics", "Seconds", "Problem")
+    rows = (
+        (
+            trial.id,
+            trial.state,
+            number(trial.resource),
+            metrics(trial.metrics) or "-",
+            f"{trial.seconds:.1f}",
+            trial.problem or "-",
+        )
+        for trial in found
+    )
+    output.table(columns, rows, right=("Resource", "Seconds"))
+
+
+def trial(found: TrialDetail) -> None:
+    output.fields(
+        [
+            ("trial", found.id),
+            ("state", found.state),
+            ("resource", number(found.resource)),
+            *((name, number(value)) for name, value in found.metrics.items()),
+            ("seconds", f"{found.seconds:.1f}"),
+            *([("problem", found.problem)] if found.problem else []),
+            *((f"config.{name}", value_text(value)) for name, value in found.config.items()),
+        ]
+    )
+    for job in found.jobs:
+        on = f", on {job.worker}" if job.worker else ""
+        told = f"{number(job.start)} to {number(job.end)}, {job.state}, attempts: {job.attempts}{on}"
+        output.fields([(f"job.{job.number}", told)])
+    for job in found.jobs:
+        output.block(f"Traceback of job {job.number}", job.traceback or "")
+    output.block("Log", found.log)
+
+
+def best(study: Study) -> None:
+    """The incumbent, or the whole Pareto set."""
+    for incumbent in study.best:
+        output.fields(
+            [
+                ("trial", f"{study.id}-{incumbent.trial}"),
+                (study.spec.fidelity.name if study.spec.fidelity else "resource", number(incumbent.resource)),
+                *((name, number(value)) for name, value in incumbent.metrics.items()),
+                *((f"config.{name}", value_text(value)) for name, value in incumbent.config.items()),
+            ]
+        )
+
+
+def standing(study: StudySummary) -> str:
+    """The best so far in a few words."""
+    if not study.best:
+        return "no result yet"
+    return f"best {objective_text(study, study.best[0])} (trial {study.best[0].trial})"
+
+
+def objective_text(study: StudySummary, incumbent: Best) -> str:
+    """The metrics that are optimised, as far as the view tells them."""
+    if isinstance(study, Study) and study.spec.objectives:
+        names = [objective.metric for objective in study.spec.objectives]
+        return metrics({name: incumbent.metrics[name] for name in names if name in incumbent.metrics})
+    return metrics(incumbent.metrics, most=1)
+
+
+def counts(found: Mapping[TrialState, int]) -> str:
+    """Number of trials in each state, in the order of a trial's life."""
+    return ", ".join(f"{found[state]} {state}" for state in TrialState if found.get(state)) or "no trials yet"
+
+
+def metrics(found: Mapping[str, float], most: int | None = None) -> str:
+    return " ".join(f"{name}={number(value)}" for name, value in list(found.items())[:most])
+
+
+def number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def value_text(value: object) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A span of time in its two largest units."""
+    whole = round(seconds)
+    for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // below} {small}"
+    return f"{whole} s"
+
+
+def moment(at: datetime) -> str:
+    """Local time for people, ISO 8601 for programs."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if output.for_people() else at.isoformat()

@@ -1,0 +1,123 @@
+"""Commands about studies: submit, list, follow, steer, delete."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from tunewright.cli import output, show
+from tunewright.cli.identify import study_id
+from tunewright.cli.options import Json, StudyId, Url
+from tunewright.cli.problems import Refused, in_file
+from tunewright.cli.progress import follow
+from tunewright.client import Client
+from tunewright.errors import SpecError
+from tunewright.study import StudySpec, StudyState
+from tunewright.views import Study
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="A study in YAML; - reads it from standard input.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it is over.")] = False,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Submit a study."""
+    spec = _read(file)
+    with Client(url) as client:
+        study = client.submit(spec)
+        if json and not watch:
+            output.as_json(study)
+        elif output.for_people():
+            output.heading(f"Submitted {study.name}: {study.id}")
+            output.fields([("page", f"{client.url}/studies/{study.id}")])
+        elif not json:
+            output.line(study.id)
+        if watch:
+            _follow(client, study.id, json)
+
+
+def studies(
+    state: Annotated[StudyState | None, typer.Option(help="Only those in this state.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; all of them otherwise.")] = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """List studies, newest first."""
+    with Client(url) as client:
+        found = list(islice(client.studies(state), limit))
+    if json:
+        output.as_json(found)
+    else:
+        show.studies(found)
+
+
+def watch(study: StudyId = "last", json: Json = False, url: Url = None) -> None:
+    """Follow a study until it is over; exits 1 when it fails or is cancelled."""
+    with Client(url) as client:
+        _follow(client, study_id(client, study), json)
+
+
+def pause(study: StudyId, url: Url = None) -> None:
+    """Pause a study: running trials save their state and stop."""
+    with Client(url) as client:
+        _steered(client.pause(study_id(client, study)), "is pausing")
+
+
+def resume(study: StudyId, url: Url = None) -> None:
+    """Resume a paused study."""
+    with Client(url) as client:
+        _steered(client.resume(study_id(client, study)), "goes on")
+
+
+def cancel(study: StudyId, url: Url = None) -> None:
+    """Cancel a study for good; what was measured stays."""
+    with Client(url) as client:
+        _steered(client.cancel(study_id(client, study)), "is being cancelled")
+
+
+def delete(
+    study: StudyId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+) -> None:
+    """Delete a study that is over, with everything measured in it."""
+    with Client(url) as client:
+        found = client.study(study_id(client, study))
+        if not yes and sys.stdin.isatty():
+            typer.confirm(f"Delete {output.plain(found.name)} ({found.id}) and its {found.trials} trials?", abort=True)
+        client.delete(found.id)
+        output.line(f"study {found.id} is deleted")
+
+
+def _read(file: Path) -> StudySpec:
+    name = "standard input" if str(file) == "-" else str(file)
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{name}: is no text in UTF-8") from None
+    try:
+        return StudySpec.from_yaml(text)
+    except (ValidationError, SpecError) as error:
+        raise in_file(name, error) from None
+
+
+def _follow(client: Client, study_id: str, json: bool) -> None:
+    study = client.wait(study_id) if json else follow(client, study_id)
+    if json:
+        output.as_json(study)
+    elif output.for_people():
+        show.best(study)
+    if study.state is not StudyState.COMPLETED:
+        raise typer.Exit(1)
+
+
+def _steered(study: Study, what: str) -> None:
+    output.line(f"study {study.id} {what}")
