@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -63,6 +64,9 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with lock_data_directory(settings.data_dir):
             services = assemble(settings)
+            # What was imported stays for good; looking at it again in every full collection would stall requests.
+            gc.collect()
+            gc.freeze()
             app.state.services = services
             services.conductor.start()
             try:

@@ -34,7 +34,7 @@ def open_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(
-        url, poolclass=QueuePool, pool_size=10, max_overflow=40, connect_args={"timeout": BUSY_SECONDS}
+        url, poolclass=QueuePool, pool_size=20, max_overflow=30, connect_args={"timeout": BUSY_SECONDS}
     )
 
     @event.listens_for(engine, "connect")

@@ -267,7 +267,7 @@ def test_the_stream_begins_at_once_and_says_when_to_come_back(settings: ServiceS
             assert stream.start["status"] == 200
             assert headers[b"content-type"].startswith(b"text/event-stream")
             assert b"no-cache" in headers[b"cache-control"]
-            assert (await stream.block()).splitlines() == [": connected", "retry: 1000"]
+            assert set((await stream.block()).splitlines()) == {": connected", "id: 0", "retry: 1000"}
 
     in_app(settings, assemble, test)
 

@@ -87,7 +87,7 @@ def serve(
     try:
         lock_data_directory(settings.data_dir).close()
         with _listen(settings.host, settings.port) as listener:
-            asyncio.run(_run(create_app(settings), listener))
+            _run(create_app(settings), listener)
     except DataDirectoryError as error:
         raise Refused(str(error)) from None
 
@@ -111,12 +111,17 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-async def _run(app: FastAPI, listener: socket.socket) -> None:
+def _run(app: FastAPI, listener: socket.socket) -> None:
     import uvicorn
 
-    server = uvicorn.Server(
-        uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+    config = uvicorn.Config(
+        app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
     )
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(app, uvicorn.Server(config), listener))
+
+
+async def _serve(app: FastAPI, server: uvicorn.Server, listener: socket.socket) -> None:
 
     def end(_signal: int, _frame: Any) -> None:
         server.should_exit = True
