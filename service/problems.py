@@ -21,7 +21,8 @@ from starlette.exceptions import HTTPException
 
 from optimizers.errors import OptimizerError
 from service.json_body import BadBody
-from service.store.repository import BadCursor, Conflict, NotFound
+from service.store.cursors import BadCursor
+from service.store.repository import Conflict, NotFound
 from tunewright.errors import SpecError, WorkloadError
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tunewright.errors import TunewrightError
 from workers.checkpoints import CheckpointStore
-from workers.study_loop import STOP_GRACE_SECONDS, LegOrder, LegResult, Outcome, Reply
+from workers.orders import STOP_GRACE_SECONDS, LegOrder, LegResult, Link, Outcome, Reply
 from workers.trial_process import ProcessEnded, TrialProcess
 
 POLL_SECONDS = 0.1
@@ -37,14 +37,6 @@ class LegSettings:
 
     checkpoint_url: str
     import_paths: tuple[str, ...] = ()
-
-
-class Link(Protocol):
-    """A leg's way to its study; waits until what it carries is durable."""
-
-    def report(
-        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
-    ) -> Reply: ...
 
 
 class LegLimitError(TunewrightError):

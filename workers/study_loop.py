@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -36,64 +36,15 @@ from workers.journal import (
     StudyRecord,
     Wanted,
 )
+from workers.orders import STOP_GRACE_SECONDS, Launcher, LegOrder, LegResult, Outcome, Reply
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 1.0
-# A stopped leg gets this long to save its state before its worker is killed.
-STOP_GRACE_SECONDS = 30.0
 # Without anything else to write, the time spent is written this often.
 STATUS_SECONDS = 10.0
 RETRY_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class LegOrder:
-    """Everything a worker needs to run one attempt of a job."""
-
-    study: str
-    job: Job
-    attempt: int
-    seed: int
-    spec: StudySpec
-
-
-class Outcome(StrEnum):
-    """How an attempt ended. `lost`: the worker or the trial's process was killed from outside."""
-
-    COMPLETED = "completed"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    LOST = "lost"
-
-
-@dataclass(frozen=True)
-class LegResult:
-    """An attempt's end; `log` is the end of what the trial printed."""
-
-    outcome: Outcome
-    problem: str | None = None
-    traceback: str | None = None
-    log: str = ""
-
-
-class Reply(StrEnum):
-    """Answer to a leg's reports: go on, save and stop, or drop everything (the leg is not wanted any more)."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-    ABANDON = "abandon"
-
-
-class Launcher(Protocol):
-    """Starts legs somewhere else; both methods return at once."""
-
-    def start(self, order: LegOrder) -> None:
-        """Start an attempt; its end comes back through `StudyLoop.ended`."""
-
-    def kill(self, job: int, attempt: int) -> None:
-        """End an attempt by force; its end comes back as lost or stopped."""
 
 
 @dataclass(frozen=True)

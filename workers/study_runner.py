@@ -21,7 +21,8 @@ from workers import leg
 from workers.checkpoints import CheckpointStore
 from workers.journal import Journal
 from workers.leg import LegSettings
-from workers.study_loop import LegOrder, LegResult, Outcome, Reply, StudyLoop
+from workers.orders import LegOrder, LegResult, Outcome, Reply
+from workers.study_loop import StudyLoop
 
 
 class StudyRunner:

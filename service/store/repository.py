@@ -13,11 +13,11 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, literal_column, select, update
 
+from service.store import cursors, rows
 from service.store.engine import writing
 from service.store.journal import new_status
 from service.store.leases import study_lease
@@ -40,7 +40,6 @@ from tunewright.views import (
     Curve,
     Event,
     Improvement,
-    Job,
     Measurement,
     Page,
     Study,
@@ -64,10 +63,6 @@ class NotFound(TunewrightError):
 
 class Conflict(TunewrightError):
     """The request does not fit the present state; the message says which state and what to do."""
-
-
-class BadCursor(TunewrightError, ValueError):
-    """The cursor was not made by this list."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ class Repository:
             if key is not None:
                 earlier = _by_key(connection, key)
                 if earlier is not None:
-                    return _study(_study_row(connection, earlier))
+                    return rows.study(_study_row(connection, earlier))
             study_id = new_id()
             now = time.time()
             connection.execute(
@@ -133,18 +128,18 @@ class Repository:
                     insert(IdempotencyRow).values(key=key.key, body_hash=key.digest, study_id=study_id, created_at=now)
                 )
             _event(connection, study_id, {"state": StudyState.QUEUED, "reason": None, "name": spec.name})
-            return _study(_study_row(connection, study_id))
+            return rows.study(_study_row(connection, study_id))
 
     def studies(self, *, limit: int, cursor: str | None = None, state: StudyState | None = None) -> Page[StudySummary]:
         """Studies, newest first."""
         statement = _SUMMARIES.order_by(StudyRow.id.desc()).limit(limit + 1)
         if cursor is not None:
-            statement = statement.where(StudyRow.id < _decode(cursor, "studies", _ID))
+            statement = statement.where(StudyRow.id < cursors.decode(cursor, "studies", _ID))
         if state is not None:
             statement = statement.where(StatusRow.state == state)
         with self.engine.connect() as connection:
-            rows = connection.execute(statement).all()
-        items, following = _page([_summary(row) for row in rows], limit, "studies", lambda s: s.id)
+            records = connection.execute(statement).all()
+        items, following = _page([rows.summary(row) for row in records], limit, "studies", lambda s: s.id)
         return Page[StudySummary](items=items, next_cursor=following)
 
     def study(self, study_id: str) -> Study:
@@ -154,7 +149,7 @@ class Repository:
             NotFound: no such study.
         """
         with self.engine.connect() as connection:
-            return _study(_study_row(connection, study_id))
+            return rows.study(_study_row(connection, study_id))
 
     def steer(self, study_id: str, wanted: Wanted) -> Study:
         """Note what is wanted of a study; the conductor and its runner act on it.
@@ -170,7 +165,7 @@ class Repository:
             if row.wanted == Wanted.CANCEL and wanted is not Wanted.CANCEL:
                 raise Conflict(f"study {study_id} is being cancelled; submit it again instead")
             connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(wanted=wanted))
-            return _study(_study_row(connection, study_id))
+            return rows.study(_study_row(connection, study_id))
 
     def require_over(self, study_id: str) -> None:
         """Check that a study may be deleted; once it may, it always may.
@@ -216,13 +211,13 @@ class Repository:
             .limit(limit + 1)
         )
         if cursor is not None:
-            statement = statement.where(TrialRow.number < int(_decode(cursor, kind, _NUMBER)))
+            statement = statement.where(TrialRow.number < int(cursors.decode(cursor, kind, _NUMBER)))
         if state is not None:
             statement = statement.where(TrialRow.state == state)
         with self.engine.connect() as connection:
             _require_study(connection, study_id)
-            rows = connection.execute(statement).all()
-        items, following = _page([_trial(row) for row in rows], limit, kind, lambda t: str(t.number))
+            records = connection.execute(statement).all()
+        items, following = _page([rows.trial(row) for row in records], limit, kind, lambda t: str(t.number))
         return Page[Trial](items=items, next_cursor=following)
 
     def trial(self, trial_id: str) -> TrialDetail:
@@ -243,7 +238,7 @@ class Repository:
                 .where(JobRow.study_id == study_id, JobRow.trial == number)
                 .order_by(JobRow.number)
             ).all()
-        return TrialDetail(**_trial(row).model_dump(), jobs=[_job(job) for job in jobs], log=row.log)
+        return TrialDetail(**rows.trial(row).model_dump(), jobs=[rows.job(job) for job in jobs], log=row.log)
 
     def reports(self, trial_id: str, *, limit: int, cursor: str | None = None) -> Page[Measurement]:
         """A trial's reports, by resource.
@@ -261,13 +256,13 @@ class Repository:
             .limit(limit + 1)
         )
         if cursor is not None:
-            statement = statement.where(ReportRow.resource > float(_decode(cursor, kind, _RESOURCE)))
+            statement = statement.where(ReportRow.resource > float(cursors.decode(cursor, kind, _RESOURCE)))
         with self.engine.connect() as connection:
             exists = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.number == number)
             if connection.execute(exists).one_or_none() is None:
                 raise NotFound(f"trial {trial_id} does not exist")
-            rows = connection.execute(statement).all()
-        items, following = _page([_measurement(row) for row in rows], limit, kind, lambda m: repr(m.resource))
+            records = connection.execute(statement).all()
+        items, following = _page([rows.measurement(row) for row in records], limit, kind, lambda m: repr(m.resource))
         return Page[Measurement](items=items, next_cursor=following)
 
     def curves(self, study_id: str, metric: str, *, trials: int, points: int) -> tuple[list[Curve], int]:
@@ -294,13 +289,13 @@ class Repository:
                     )
                 ).all()
             )
-            rows = connection.execute(
+            records = connection.execute(
                 select(ReportRow.trial, ReportRow.resource, ReportRow.metrics[metric].as_float())
                 .where(ReportRow.study_id == study_id, ReportRow.trial.in_(shown))
                 .order_by(ReportRow.trial, ReportRow.resource)
             ).all()
         found: dict[int, list[tuple[float, float]]] = {number: [] for number in shown}
-        for number, resource, value in rows:
+        for number, resource, value in records:
             if value is not None:
                 found[number].append((resource, value))
         # Built without validation, which would take most of the time and look at numbers that come from the store.
@@ -319,13 +314,14 @@ class Repository:
         """
         with self.engine.connect() as connection:
             _require_study(connection, study_id)
-            rows = connection.execute(
+            records = connection.execute(
                 select(ImprovementRow.__table__)
                 .where(ImprovementRow.study_id == study_id)
                 .order_by(ImprovementRow.batch)
             ).all()
         return [
-            Improvement(at=_time(row.at), seconds=row.seconds, trials=row.trials, best=Best(**row.best)) for row in rows
+            Improvement(at=rows.utc(row.at), seconds=row.seconds, trials=row.trials, best=Best(**row.best))
+            for row in records
         ]
 
     # Events and numbers
@@ -338,18 +334,18 @@ class Repository:
     def events(self, after: int, *, limit: int) -> list[Event]:
         """Events after an id, oldest first."""
         with self.engine.connect() as connection:
-            rows = connection.execute(
+            records = connection.execute(
                 select(EventRow.__table__).where(EventRow.id > after).order_by(EventRow.id).limit(limit)
             ).all()
-        return [Event(id=r.id, kind=r.kind, study=r.study_id, at=_time(r.at), body=r.body) for r in rows]
+        return [Event(id=r.id, kind=r.kind, study=r.study_id, at=rows.utc(r.at), body=r.body) for r in records]
 
     def study_counts(self) -> dict[str, int]:
         """Number of studies in each state."""
         with self.engine.connect() as connection:
-            rows = connection.execute(
+            records = connection.execute(
                 select(StatusRow.state, func.count().label("studies")).group_by(StatusRow.state)
             ).all()
-        return {row.state: row.studies for row in rows}
+        return {row.state: row.studies for row in records}
 
     # For the conductor
 
@@ -357,13 +353,13 @@ class Repository:
         """All studies that are not over, oldest first."""
         open_states = [state for state in StudyState if not state.final]
         with self.engine.connect() as connection:
-            rows = connection.execute(
+            records = connection.execute(
                 select(StudyRow.id, StudyRow.wanted, StatusRow.state, StatusRow.batch)
                 .join(StatusRow, StatusRow.study_id == StudyRow.id)
                 .where(StatusRow.state.in_(open_states))
                 .order_by(StudyRow.id)
             ).all()
-        return [ConductorRow(r.id, StudyState(r.state), Wanted(r.wanted), r.batch) for r in rows]
+        return [ConductorRow(r.id, StudyState(r.state), Wanted(r.wanted), r.batch) for r in records]
 
 
 def new_id() -> str:
@@ -440,108 +436,4 @@ def _event(connection: Connection, study_id: str, body: Mapping[str, Any]) -> No
 
 def _page(items: list[T], limit: int, kind: str, key: Callable[[T], str]) -> tuple[list[T], str | None]:
     """A page's items, and the cursor of the page after it if `items` has one more."""
-    return items[:limit], _encode(kind, key(items[limit - 1])) if len(items) > limit else None
-
-
-def _encode(kind: str, key: str) -> str:
-    return base64.urlsafe_b64encode(f"{kind}|{key}".encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str, kind: str, form: re.Pattern[str]) -> str:
-    """The key that a cursor names, as `_encode` took it.
-
-    Raises:
-        BadCursor: it was made by another list, or by hand.
-    """
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError:
-        text = ""
-    prefix = f"{kind}|"
-    if not text.startswith(prefix) or not form.fullmatch(text[len(prefix) :]):
-        raise BadCursor("cursor: it does not belong to this list; start again without one")
-    return text[len(prefix) :]
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _maybe_time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _time(seconds)
-
-
-def _summary_fields(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "workload": row.workload,
-        "optimizer": row.optimizer,
-        "state": row.state,
-        "wanted": row.wanted,
-        "reason": row.reason,
-        "created_at": _time(row.created_at),
-        "started_at": _maybe_time(row.started_at),
-        "ended_at": _maybe_time(row.ended_at),
-        "active_seconds": row.active_seconds,
-        "counts": row.counts,
-        "progress": row.progress,
-        "seconds_left": row.seconds_left,
-        "best": row.best,
-    }
-
-
-def _summary(row: Row[Any]) -> StudySummary:
-    return StudySummary(**_summary_fields(row))
-
-
-def _study(row: Row[Any]) -> Study:
-    return Study(**_summary_fields(row), spec=StudySpec.model_validate(row.spec))
-
-
-def _trial(row: Row[Any]) -> Trial:
-    return Trial(
-        id=f"{row.study_id}-{row.number}",
-        study=row.study_id,
-        number=row.number,
-        state=row.state,
-        config=row.config,
-        resource=row.resource,
-        metrics=row.metrics,
-        rung=row.rung,
-        bracket=row.bracket,
-        started_at=_time(row.started_at),
-        ended_at=_maybe_time(row.ended_at),
-        seconds=row.seconds,
-        problem=row.problem,
-    )
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        number=row.number,
-        trial=row.trial,
-        start=row.start,
-        end=row.end,
-        rung=row.rung,
-        bracket=row.bracket,
-        state=row.state,
-        attempts=row.attempts,
-        why=row.why,
-        worker=row.worker,
-        started_at=_time(row.started_at),
-        ended_at=_maybe_time(row.ended_at),
-        problem=row.problem,
-        traceback=row.traceback,
-    )
-
-
-def _measurement(row: Row[Any]) -> Measurement:
-    return Measurement(
-        resource=row.resource,
-        metrics=row.metrics,
-        job=row.job,
-        attempt=row.attempt,
-        at=_time(row.at),
-        late=row.late,
-    )
+    return items[:limit], cursors.encode(kind, key(items[limit - 1])) if len(items) > limit else None

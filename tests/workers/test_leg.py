@@ -17,7 +17,7 @@ from workers import leg, study_loop
 from workers.checkpoints import CheckpointStore
 from workers.declarations import describe_one
 from workers.leg import LegSettings
-from workers.study_loop import LegOrder, LegResult, Outcome, Reply
+from workers.orders import LegOrder, LegResult, Outcome, Reply
 
 WORKLOADS = Path(__file__).parents[1] / "e2e" / "workloads"
 

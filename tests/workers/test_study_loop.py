@@ -14,7 +14,8 @@ from tunewright import Budget, Fidelity, Float, Objective, OptimizerSpec, Resour
 from tunewright.study import StudyState, TrialState
 from workers import study_loop
 from workers.journal import Fenced, JobEnded, JobStarted, Reported, Wanted
-from workers.study_loop import LegOrder, LegResult, Outcome, Reply, StudyLoop
+from workers.orders import LegOrder, LegResult, Outcome, Reply
+from workers.study_loop import StudyLoop
 from workers.study_runner import make_optimizer
 
 
