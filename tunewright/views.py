@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunewright.space import Config
 from tunewright.study import StudySpec, StudyState, TrialState
 from tunewright.workload import WorkloadInfo
 
@@ -37,7 +36,8 @@ class Best(_View):
     """The incumbent, or one trial of the Pareto set."""
 
     trial: int
-    config: Config
+    # Not the union of what a value can be: trying its members for every value costs most of a page's time.
+    config: dict[str, Any]
     resource: float
     metrics: dict[str, float]
 
@@ -97,7 +97,7 @@ class Trial(_View):
     study: str
     number: int
     state: TrialState
-    config: Config
+    config: dict[str, Any]
     resource: float = 0.0
     metrics: dict[str, float] = Field(default_factory=dict)
     rung: int | None = None

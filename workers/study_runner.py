@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from optimizers import registry
+from optimizers.errors import OptimizerError
 from optimizers.protocol import Optimizer, Problem
 from tunewright.study import StudySpec, StudyState
 from workers import leg
@@ -117,7 +118,13 @@ def make_optimizer(spec: StudySpec) -> Optimizer:
     assert spec.space is not None
     assert spec.fidelity is not None
     problem = Problem(spec.space, spec.objectives, spec.fidelity, spec.budget.trials, spec.seed)
-    return registry.create(spec.optimizer.name, spec.optimizer.settings, problem)
+    optimizer = registry.create(spec.optimizer.name, spec.optimizer.settings, problem)
+    if optimizer.branches:
+        raise OptimizerError(
+            f'optimizer.name: "{spec.optimizer.name}" copies checkpoints between trials, which workers cannot do yet; '
+            "it runs in the simulator alone, choose another one here"
+        )
+    return optimizer
 
 
 def _name(order: LegOrder) -> str:

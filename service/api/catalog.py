@@ -20,4 +20,8 @@ def list_workloads(services: ServicesDep) -> Workloads:
 @router.get("/optimizers")
 def list_optimizers() -> list[OptimizerInfo]:
     """Optimizers with the JSON schema of their settings."""
-    return [OptimizerInfo(name=d.name, description=d.text, settings=dict(d.settings)) for d in registry.describe()]
+    return [
+        OptimizerInfo(name=found.name, description=found.text, settings=dict(found.settings))
+        for found in registry.describe()
+        if not registry.OPTIMIZERS[found.name].branches
+    ]

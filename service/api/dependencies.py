@@ -27,7 +27,8 @@ class Services:
     workloads: WorkloadCatalog
 
 
-def _services(request: Request) -> Services:
+# Not `def`: FastAPI would send every request through a thread for it.
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 

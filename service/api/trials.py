@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
+
 from fastapi import APIRouter
 
 from service.api.dependencies import Cursor, Limit, ServicesDep
@@ -12,12 +14,14 @@ router = APIRouter(prefix="/v1/trials", tags=["trials"])
 
 
 @router.get("/{trial_id}", responses=answers(404))
-def get_trial(trial_id: str, services: ServicesDep) -> TrialDetail:
+async def get_trial(trial_id: str, services: ServicesDep) -> TrialDetail:
     """One trial with its jobs, tracebacks and the end of its log."""
-    return services.repository.trial(trial_id)
+    return await to_thread(services.repository.trial, trial_id)
 
 
 @router.get("/{trial_id}/reports", responses=answers(404))
-def list_reports(trial_id: str, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> Page[Measurement]:
+async def list_reports(
+    trial_id: str, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
+) -> Page[Measurement]:
     """A trial's reports, by resource."""
-    return services.repository.reports(trial_id, limit=limit, cursor=cursor)
+    return await to_thread(services.repository.reports, trial_id, limit=limit, cursor=cursor)
