@@ -72,17 +72,23 @@ def log_probability_below(
     return np.asarray(log_ndtr((bound - mean) / deviation))
 
 
-def chebyshev(losses: NDArray[np.float64], weights: NDArray[np.float64], rho: float = 0.05) -> NDArray[np.float64]:
+def chebyshev(
+    losses: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    rho: float = 0.05,
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> NDArray[np.float64]:
     """Several losses as one: the augmented Chebyshev sum (Knowles, ParEGO, IEEE TEC 2006, equation 2).
 
     Args:
-        losses: (n, m); each column is scaled to [0, 1] over the n points first.
+        losses: (n, m); each column is scaled first, so that its bounds lie at 0 and 1.
         weights: (m,) at least 0, with sum 1.
         rho: share of the plain sum, which tells weakly dominated points apart.
+        bounds: (m,) lowest and (m,) highest losses; by default those of the n points.
     Returns:
         (n,) scalar losses.
     """
-    low, high = losses.min(axis=0), losses.max(axis=0)
+    low, high = bounds or (losses.min(axis=0), losses.max(axis=0))
     scaled = (losses - low) / np.where(high > low, high - low, 1.0)
     weighted = scaled * weights
     return np.asarray(weighted.max(axis=1) + rho * weighted.sum(axis=1))

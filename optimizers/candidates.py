@@ -107,5 +107,9 @@ def fresh(ranked: NDArray[np.float64], tried: NDArray[np.float64], tolerance: fl
         tolerance: a candidate is a near-duplicate when no coordinate differs by as much.
     """
     for position, point in enumerate(ranked):
-        if not (np.abs(tried - point) < tolerance).all(axis=1).any():
-            yield position
+        near = tried
+        for column, coordinate in enumerate(point):
+            near = near[np.abs(near[:, column] - coordinate) < tolerance]
+            if not len(near):
+                yield position
+                break

@@ -1,22 +1,21 @@
-"""Rungs, who stands on them, and who may climb: the book-keeping of the Hyperband family.
+"""Rungs, brackets, and who may climb: what the whole Hyperband family shares.
 
 Successive halving trains many configurations a little and the best of them more. A rung is a resource at which
-they are compared. Levels and rules are pure functions; a `Rung` keeps its measurements in rank order, so that
-asking for the best one that still waits costs no scan over trials.
+they are compared; bracket b starts its configurations at rung b. Levels, sizes and rules are pure functions; a
+`Rung` keeps its measurements in rank order.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, TypeAlias
 
 from optimizers.errors import OptimizerError
+from optimizers.rankings import Candidate, ParetoRanking, Ranking, ScalarRanking
 from tunewright.study import Fidelity
+
+PromotionRule: TypeAlias = Literal["eager", "delayed"]
 
 # Below this, rungs lie so close that nearly all would be at one resource.
 MIN_ETA = 1.1
@@ -54,129 +53,60 @@ def asha_promotes(rank: int, measured: int, eta: float) -> bool:
     return rank < math.floor(measured / eta + 1e-9)
 
 
-class Candidate(NamedTuple):
-    """The best trial of a rung that has not been promoted, and its rank among all that stand there."""
+def asha_continues(rank: int, measured: int, eta: float) -> bool:
+    """The rule of ASHA's stopping form, asked as a trial passes a rung: is it in the top 1/eta of those before it?
 
-    trial: int
-    rank: int
-
-
-class Ranking(Protocol):
-    """Trials in order of merit: the smaller violation first, then the better losses, then the older trial."""
-
-    def add(self, trial: int, violation: float, losses: Sequence[float]) -> None: ...
-
-    def remove_waiting(self, trial: int) -> None:
-        """The trial waits no more; its rank remains."""
-
-    def best_waiting(self) -> Candidate | None: ...
-
-
-class ScalarRanking:
-    """Ranking by one loss, in two sorted lists: O(log n) to find, and a short memory move to insert."""
-
-    def __init__(self) -> None:
-        self._keys: dict[int, tuple[float, float, int]] = {}
-        self._ranked: list[tuple[float, float, int]] = []
-        self._waiting: list[tuple[float, float, int]] = []
-
-    def add(self, trial: int, violation: float, losses: Sequence[float]) -> None:
-        key = (violation, losses[0], trial)
-        self._keys[trial] = key
-        insort(self._ranked, key)
-        insort(self._waiting, key)
-
-    def remove_waiting(self, trial: int) -> None:
-        del self._waiting[bisect_left(self._waiting, self._keys[trial])]
-
-    def best_waiting(self) -> Candidate | None:
-        if not self._waiting:
-            return None
-        key = self._waiting[0]
-        return Candidate(key[2], bisect_left(self._ranked, key))
-
-
-class ParetoRanking:
-    """Ranking by several losses: non-dominated fronts, and within a front the less crowded first (NSGA-II, 2002).
-
-    A new point enters the first front in which nothing dominates it; what it dominates there sinks one front, and
-    so on (efficient non-domination level update, Li et al. 2014), so that no front is ever sorted anew.
-    """
-
-    def __init__(self) -> None:
-        self._points: NDArray[np.float64] = np.empty((0, 0))
-        self._trials: list[int] = []
-        self._row: dict[int, int] = {}
-        self._waiting: NDArray[np.bool_] = np.empty(0, dtype=bool)
-        self._fronts: list[NDArray[np.int64]] = []
-
-    def add(self, trial: int, violation: float, losses: Sequence[float]) -> None:
-        row = len(self._trials)
-        if row == len(self._points):
-            room = max(64, 2 * row)
-            points = np.zeros((room, 1 + len(losses)))
-            points[:row] = self._points[:row].reshape(row, -1) if row else points[:0]
-            self._points = points
-            self._waiting = np.concatenate([self._waiting, np.zeros(room - row, dtype=bool)])
-        self._points[row] = (violation, *losses)
-        self._waiting[row] = True
-        self._row[trial] = row
-        self._trials.append(trial)
-        self._sink(row)
-
-    def _sink(self, row: int) -> None:
-        moving = np.array([row])
-        level = 0
-        while level < len(self._fronts) and self._dominated(moving, self._fronts[level]).any():
-            level += 1
-        while len(moving):
-            if level == len(self._fronts):
-                self._fronts.append(moving)
-                return
-            front = self._fronts[level]
-            sinking = self._dominated(front, moving)
-            self._fronts[level] = np.concatenate([front[~sinking], moving])
-            moving = front[sinking]
-            level += 1
-
-    def _dominated(self, rows: NDArray[np.int64], by: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(len(rows),) whether any of `by` dominates: violates less, or the same and is Pareto-better."""
-        a, b = self._points[by][:, None, :], self._points[rows][None, :, :]
-        pareto = (a[..., 1:] <= b[..., 1:]).all(-1) & (a[..., 1:] < b[..., 1:]).any(-1)
-        dominates = (a[..., 0] < b[..., 0]) | ((a[..., 0] == b[..., 0]) & pareto)
-        return np.asarray(dominates.any(0))
-
-    def remove_waiting(self, trial: int) -> None:
-        self._waiting[self._row[trial]] = False
-
-    def best_waiting(self) -> Candidate | None:
-        above = 0
-        for front in self._fronts:
-            if self._waiting[front].any():
-                # Rows count up with the age of results, which breaks ties among equally crowded ones.
-                order = front[np.lexsort((front, -crowding(self._points[front][:, 1:])))]
-                place = int(np.argmax(self._waiting[order]))
-                return Candidate(self._trials[order[place]], above + place)
-            above += len(front)
-        return None
-
-
-def crowding(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Crowding distance of the points of one front (Deb et al., NSGA-II, section III-B).
+    The first of a rung has nobody to be worse than and goes on; so does the best of any number.
 
     Args:
-        points: (n, m) losses.
-    Returns:
-        (n,) sums of normalised gaps to the neighbours along each loss; infinite at the ends.
+        rank: 0 is the best of the rung.
+        measured: configurations that have a result on the rung, this one included.
     """
-    distance = np.zeros(len(points))
-    for column in points.T:
-        order = np.argsort(column, kind="stable")
-        ranked = column[order]
-        distance[order[[0, -1]]] = np.inf
-        if ranked[-1] > ranked[0]:
-            distance[order[1:-1]] += (ranked[2:] - ranked[:-2]) / (ranked[-1] - ranked[0])
-    return distance
+    return rank * eta < measured * (1 - 1e-9)
+
+
+def delayed_promotes(rank: int, measured: int, promoted: int, needed: float, eta: float) -> bool:
+    """D-ASHA's rule (Hyper-Tune, section 4.2): ASHA's, and two bounds that make it wait.
+
+    ASHA promotes as soon as someone is in the top 1/eta of a half-empty rung, and while later results push promoted
+    ones out of the top it goes on promoting others: more than one in eta climbs. (P + 1) / C <= 1 / eta holds that
+    share. C >= `needed` keeps a rung shut until its ranks mean something.
+
+    Args:
+        rank, measured: as in `asha_promotes`.
+        promoted: how many have climbed from this rung.
+        needed: see `rung_quorum`.
+    """
+    within = (promoted + 1) * eta <= measured * (1 + 1e-9)
+    return within and measured >= needed * (1 - 1e-9) and asha_promotes(rank, measured, eta)
+
+
+def rung_quorum(rung: int, rungs: int, eta: float) -> float:
+    """Results that D-ASHA waits for on a rung: R * eta^-k, with R counted in resources of the lowest rung.
+
+    That is eta^(K-1-k): as many as it takes for one of them to reach the top rung, if one in eta climbs each time.
+    Written with K, it means the same for resources that do not start at 1.
+    """
+    return float(eta ** (rungs - 1 - rung))
+
+
+def bracket_sizes(rungs: int, eta: float) -> tuple[int, ...]:
+    """Configurations that Hyperband starts in each bracket, n_b = ceil(K / (K - b) * eta^(K-1-b)), b = 0 first.
+
+    Every bracket then costs about the same: what it saves on early resource it has in fewer configurations
+    (Li et al., Hyperband, JMLR 2018, algorithm 1).
+    """
+    return tuple(math.ceil(rungs / (rungs - b) * eta ** (rungs - 1 - b) * (1 - 1e-9)) for b in range(rungs))
+
+
+def bracket_in_turn(number: int, sizes: Sequence[int]) -> int:
+    """The bracket of the `number`-th new configuration when brackets are filled one after the other, for ever."""
+    place = number % sum(sizes)
+    for bracket, size in enumerate(sizes):
+        if place < size:
+            return bracket
+        place -= size
+    raise AssertionError("unreachable")
 
 
 class Rung:
@@ -211,3 +141,7 @@ class Rung:
     def best_waiting(self) -> Candidate | None:
         """Whom to promote next, if the rule allows it."""
         return self._ranking.best_waiting()
+
+    def rank(self, trial: int) -> int:
+        """How many of those measured here, and not failed, stand before the trial."""
+        return self._ranking.rank(trial)

@@ -5,17 +5,21 @@
     finish(job_id, JobEnd)            completed, failed, cancelled, lost
     best() -> list[Incumbent]         one entry, or the Pareto set
 
-Decisions follow from facts alone: the jobs given out, the reports and ends observed, in their order, the
-problem and its seed. `next_job` therefore splits in two: `_propose` decides and changes nothing, `_record`
-takes the job into the books. A restarted study hands the recorded jobs to `replay` instead of deciding them
-again, and from there on every decision is the one that the crashed study would have made, bit for bit.
+Two more verbs carry what people and earlier studies know: `enqueue` and `warm_start`.
+
+Decisions follow from facts alone: the jobs given out, the reports and ends observed and the configurations
+enqueued, in their order, the problem and its seed, and the earlier trials it was warm-started with. `next_job`
+therefore splits in two: `_propose` decides and changes nothing, `_record` takes the job into the books. A restarted
+study hands the recorded jobs to `replay` instead of deciding them again, and from there on every decision is the one
+that the crashed study would have made, bit for bit.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -52,6 +56,7 @@ class Job:
         trial: counts up from 0 within a study; several jobs may continue one trial.
         rung, bracket: where it stands in a multi-fidelity ladder; None outside of one.
         why: reasons in numbers, for people (JSON values).
+        parent: trial from whose checkpoint at `start` a new trial begins; None: it continues its own, or begins at 0.
     """
 
     id: int
@@ -62,6 +67,7 @@ class Job:
     rung: int | None = None
     bracket: int | None = None
     why: Mapping[str, Any] = field(default_factory=dict)
+    parent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,20 @@ class Verdict(StrEnum):
 
     CONTINUE = "continue"
     STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished trial of another study with the same parameters, metrics and resource.
+
+    Attributes:
+        reports: resource -> metrics, of all objectives.
+        failed: it came to no result; its reports do not count.
+    """
+
+    config: Config
+    reports: Mapping[float, Mapping[str, float]]
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,11 +169,15 @@ class Optimizer(ABC):
         - a failed or lost trial is never continued and never the incumbent;
         - the order of `observe` calls between two `next_job` calls does not matter for trials' own records.
 
-    Subclasses implement `_propose`, and `_on_record`, `_on_report`, `_on_finish` where they keep books of their own.
+    Subclasses implement `_propose`, and `_on_record`, `_on_report`, `_on_finish`, `_on_warm_start` where they keep
+    books of their own. The first job of a trial without a parent is made by `_new_trial`, which lets enqueued
+    configurations go first.
     """
 
     name: ClassVar[str]
     settings_model: ClassVar[type[Settings]] = Settings
+    # Whether a new trial may begin from another trial's checkpoint (`Job.parent`).
+    branches: ClassVar[bool] = False
 
     def __init__(self, problem: Problem, settings: Settings | None = None) -> None:
         self.problem = problem
@@ -161,6 +185,8 @@ class Optimizer(ABC):
         self.trials: list[Trial] = []
         self.jobs: list[Job] = []
         self.running: dict[int, Job] = {}
+        self.queue: list[Config] = []
+        self.earlier: list[Earlier] = []
         self._incumbents = _Incumbents(self.trials, problem.objectives)
 
     def next_job(self) -> Job | None:
@@ -210,6 +236,46 @@ class Optimizer(ABC):
         self._incumbents.on_finish(trial)
         self._on_finish(job, trial, end)
 
+    def enqueue(self, config: Mapping[str, Any]) -> None:
+        """The next new trial has this configuration, whatever the optimizer would have chosen.
+
+        The optimizer still decides when it starts a trial and how far that runs, so a promotion may come first, or a
+        copy of another trial, which is no new configuration but a changed one.
+        Those enqueued earlier go first; one that has been tried before is tried again. This is a fact like a report:
+        when a journal is replayed, it is enqueued in the same place.
+
+        Raises:
+            SpaceError: the configuration is not one of the space; names what is wrong.
+        """
+        self.queue.append(self.problem.space.validate_config(config))
+
+    def warm_start(self, earlier: Sequence[Earlier], retry: int = 1) -> None:
+        """Learn from finished trials of another study, before the first job.
+
+        The best of them are enqueued: every optimizer profits from a good start. Those with a model also learn from
+        all others. They are no trials of this study, so they never become incumbents, and may be tried again.
+
+        Args:
+            retry: how many of the best to try again, at most; those measured at the largest resource are compared.
+        Raises:
+            OptimizerError: a job was given out already, or a report lacks a finite objective.
+            SpaceError: a configuration is not one of the space.
+        """
+        if self.jobs:
+            raise OptimizerError(f"warm_start: must come before the first job; {len(self.jobs)} were given out")
+        trials = [replace(trial, config=self.problem.space.validate_config(trial.config)) for trial in earlier]
+        for number, trial in enumerate(trials):
+            for resource, metrics in trial.reports.items():
+                for name in (objective.metric for objective in self.problem.objectives):
+                    if not math.isfinite(metrics.get(name, math.nan)):
+                        raise OptimizerError(
+                            f'warm_start: trial {number} has no finite "{name}" at resource {resource:g}; leave it out'
+                        )
+        self.earlier.extend(trials)
+        for trial in _best_of(trials, self.problem.objectives)[:retry]:
+            self.enqueue(trial.config)
+        self._on_warm_start(trials)
+
     def best(self) -> list[Incumbent]:
         """The incumbent (one objective) or the Pareto set (several), best first.
 
@@ -228,6 +294,8 @@ class Optimizer(ABC):
         return self.problem.max_trials is None or len(self.trials) < self.problem.max_trials
 
     def _new_trial(self, config: Config, end: float, **fields: Any) -> Job:
+        if self.queue:
+            config, fields["why"] = self.queue[0], {"rule": "enqueued", "waiting": len(self.queue) - 1}
         return Job(id=len(self.jobs), trial=len(self.trials), config=config, start=0.0, end=end, **fields)
 
     def _continue(self, trial: Trial, start: float, end: float, **fields: Any) -> Job:
@@ -240,6 +308,8 @@ class Optimizer(ABC):
             raise OptimizerError(f"trial {job.trial} is out of order; {len(self.trials)} comes next")
         if job.trial == len(self.trials):
             self.trials.append(Trial(id=job.trial, config=job.config))
+            if self.queue and self.queue[0] == job.config:
+                del self.queue[0]
         trial = self.trials[job.trial]
         if trial.running is not None:
             raise OptimizerError(f"trial {job.trial} already runs as job {trial.running}")
@@ -251,6 +321,9 @@ class Optimizer(ABC):
     @abstractmethod
     def _propose(self) -> Job | None:
         """Decide the next job without changing any state that a later decision reads."""
+
+    def _on_warm_start(self, earlier: Sequence[Earlier]) -> None:
+        """Trials of another study came in; their configurations are valid and their metrics complete."""
 
     def _on_record(self, job: Job) -> None:
         """A job was given out."""
@@ -271,6 +344,14 @@ def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tup
 def violation(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> float:
     """Sum of how far constraints are missed; 0 when all hold."""
     return sum(max(0.0, o.sign * (metrics[o.metric] - o.bound)) for o in objectives if o.bound is not None)
+
+
+def _best_of(earlier: Sequence[Earlier], objectives: Sequence[Objective]) -> list[Earlier]:
+    """Those measured at the largest resource, best first."""
+    sound = [trial for trial in earlier if trial.reports and not trial.failed]
+    top = max((max(trial.reports) for trial in sound), default=0.0)
+    measured = [trial for trial in sound if top in trial.reports]
+    return sorted(measured, key=lambda t: (violation(t.reports[top], objectives), losses(t.reports[top], objectives)))
 
 
 class _Incumbents:

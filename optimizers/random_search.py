@@ -13,14 +13,15 @@ from optimizers.protocol import Job, Optimizer, Problem, Settings
 class RandomSettings(Settings):
     """Settings of random search."""
 
-    design: Design = Field(default="sobol", description="Where the first configurations come from.")
+    design: Design = Field(default="sobol", description="Sobol, Halton or Latin hypercube points, or random ones.")
     design_size: int = Field(default=64, ge=0, le=1024, description="Configurations from the design; then uniform.")
 
 
 class RandomSearch(Optimizer):
-    """Trains every configuration whole. The first come from a quasi-random design, which covers the space more
-    evenly than chance, the rest are drawn uniformly. The yardstick for everything else, and hard to beat on small
-    budgets with many parallel trials.
+    """Trains every configuration whole. The first come from a quasi-random design (Sobol, Halton, Latin hypercube),
+    which covers the space more evenly than chance, the rest are drawn uniformly. A `design_size` as large as the budget
+    makes it quasi-random search. The yardstick for everything else, and hard to beat on small budgets with many
+    parallel trials.
     """
 
     name: ClassVar[str] = "random"
@@ -34,6 +35,8 @@ class RandomSearch(Optimizer):
     def _propose(self) -> Job | None:
         if not self.may_start_trial:
             return None
+        if self.queue:
+            return self._new_trial(self.queue[0], self.problem.fidelity.max)
         index = len(self.trials)
         config = self._starts.propose(index, self.rng(0, len(self.jobs)))
         if config is None:

@@ -11,11 +11,38 @@ from pydantic import ValidationError
 
 from optimizers.asha import Asha
 from optimizers.bayes import BayesianOptimization
+from optimizers.bohb import Bohb
 from optimizers.errors import OptimizerError
+from optimizers.evolution import Evolution
+from optimizers.grid_search import GridSearch
+from optimizers.hypertune import HyperTune
+from optimizers.mobster import Mobster
+from optimizers.nsga2 import Nsga2
+from optimizers.pbt import PopulationBasedTraining
 from optimizers.protocol import Optimizer, Problem
 from optimizers.random_search import RandomSearch
+from optimizers.synchronous import Hyperband
+from optimizers.tpe import Tpe
 
-OPTIMIZERS: Mapping[str, type[Optimizer]] = {kind.name: kind for kind in (Asha, BayesianOptimization, RandomSearch)}
+OPTIMIZERS: Mapping[str, type[Optimizer]] = {
+    kind.name: kind
+    for kind in (
+        Asha,
+        BayesianOptimization,
+        Bohb,
+        Evolution,
+        GridSearch,
+        Hyperband,
+        HyperTune,
+        Mobster,
+        Nsga2,
+        PopulationBasedTraining,
+        RandomSearch,
+        Tpe,
+    )
+}
+# Other names under which the literature knows them.
+ALIASES: Mapping[str, str] = {"a_bohb": "mobster"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +65,7 @@ def create(name: str, settings: Mapping[str, Any], problem: Problem) -> Optimize
     Raises:
         OptimizerError: the name or a setting is wrong; names the field, its value, and what is known.
     """
-    kind = OPTIMIZERS.get(name)
+    kind = OPTIMIZERS.get(ALIASES.get(name, name))
     if kind is None:
         raise OptimizerError(f'optimizer.name: "{name}" is unknown; known are {", ".join(sorted(OPTIMIZERS))}')
     try:

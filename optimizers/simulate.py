@@ -75,7 +75,14 @@ class Ended:
     end: JobEnd
 
 
-JournalEntry: TypeAlias = Job | Report | Ended
+@dataclass(frozen=True)
+class Enqueued:
+    """Somebody asked for a configuration."""
+
+    config: Config
+
+
+JournalEntry: TypeAlias = Job | Report | Ended | Enqueued
 
 
 @dataclass(frozen=True)
@@ -301,5 +308,7 @@ def replay(optimizer: Optimizer, journal: Iterable[JournalEntry]) -> None:
             optimizer.replay(entry)
         elif isinstance(entry, Report):
             optimizer.observe(entry)
+        elif isinstance(entry, Enqueued):
+            optimizer.enqueue(entry.config)
         else:
             optimizer.finish(entry.job, entry.end)

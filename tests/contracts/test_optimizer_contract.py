@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optimizers.errors import OptimizerError
-from optimizers.protocol import Job, JobEnd, Optimizer, Problem, Report
+from optimizers.protocol import Earlier, Job, JobEnd, Optimizer, Problem, Report
 from optimizers.registry import OPTIMIZERS, create
-from optimizers.simulate import Curve, Ended, Failures, JournalEntry, replay, simulate
+from optimizers.simulate import Curve, Ended, Enqueued, Failures, JournalEntry, replay, simulate
+from tunewright.errors import SpaceError
 from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace
 from tunewright.study import Fidelity, Objective
 
@@ -25,8 +26,31 @@ FIDELITY = Fidelity(name="epochs", min=1, max=9)
 KINDS: Mapping[str, tuple[str, dict[str, Any], int]] = {
     "random": ("random", {"design_size": 4}, 40),
     "asha": ("asha", {"design_size": 4}, 40),
+    "asha-stopping": ("asha", {"design_size": 4, "form": "stopping"}, 40),
+    "asha-delayed": ("asha", {"design_size": 4, "promotion": "delayed", "brackets": "round_robin"}, 40),
+    "hyperband": ("hyperband", {"design_size": 4}, 40),
+    "hypertune": ("hypertune", {"initial_trials": 3, "candidates": 40, "trees": 3, "random_share": 0.1}, 12),
+    "hypertune-eager-prob-gpoe": (
+        "hypertune",
+        {"initial_trials": 3, "candidates": 40, "promotion": "eager", "theta": "rank_loss_prob", "fusion": "gpoe"},
+        12,
+    ),
+    "hypertune-gp": ("hypertune", {"initial_trials": 6, "candidates": 40, "surrogate": "gp", "random_share": 0.5}, 3),
     "bayes-forest": ("bayes", {"initial_trials": 3, "candidates": 40}, 12),
     "bayes-gp": ("bayes", {"initial_trials": 8, "candidates": 40, "surrogate": "gp"}, 4),
+    "bayes-gp-fantasies": (
+        "bayes",
+        {"initial_trials": 8, "candidates": 40, "surrogate": "gp", "pending": "fantasies", "fantasies": 4},
+        4,
+    ),
+    "grid": ("grid", {}, 40),
+    "tpe": ("tpe", {"initial_trials": 3}, 25),
+    "tpe-univariate": ("tpe", {"initial_trials": 3, "multivariate": False}, 15),
+    "evolution": ("evolution", {"initial_trials": 3, "population": 4, "tournament": 2}, 25),
+    "bohb": ("bohb", {"design_size": 4, "random_share": 0.1}, 15),
+    "nsga2": ("nsga2", {"initial_trials": 3, "population": 5}, 25),
+    "pbt": ("pbt", {"population": 4, "steps": 3, "quantile": 0.5}, 40),
+    "mobster-gp": ("mobster", {"initial_trials": 8, "candidates": 40}, 4),
 }
 
 SPACES = {
@@ -93,7 +117,12 @@ def drive(optimizer: Optimizer, choices: list[int]) -> tuple[list[JournalEntry],
     for choice in choices:
         action, pick = choice % 5, choice // 5
         running = list(optimizer.running.values())
-        if action <= 1 and len(running) < 4:
+        if action == 3 and pick % 8 == 7:
+            space = optimizer.problem.space
+            entry = Enqueued(space.decode(np.random.default_rng(pick).random(space.dimension)))
+            replay(optimizer, [entry])
+            journal.append(entry)
+        elif action <= 1 and len(running) < 4:
             job = optimizer.next_job()
             if job is None:
                 nothing.append(len(journal))
@@ -122,6 +151,8 @@ def _metrics(job: Job, pick: int) -> dict[str, float]:
 def through_json(entry: JournalEntry) -> JournalEntry:
     if isinstance(entry, Job):
         return replace(entry, config=json.loads(json.dumps(entry.config)), why=json.loads(json.dumps(entry.why)))
+    if isinstance(entry, Enqueued):
+        return Enqueued(json.loads(json.dumps(entry.config)))
     return entry
 
 
@@ -195,11 +226,15 @@ def test_jobs_continue_where_their_trial_stands(kind: str) -> None:
 
     trace = simulate(optimizer, Formula(SPACES["mixed"]), workers=3)
 
-    reached: dict[int, float] = {}
+    reached: dict[int, list[float]] = {}
     for job in trace.jobs:
-        assert job.start == reached.get(job.trial, 0.0)
+        if job.parent is not None and job.trial not in reached:
+            # It begins with a state that its parent has left.
+            assert job.start in reached[job.parent]
+        else:
+            assert job.start == reached.get(job.trial, [0.0])[-1]
         assert FIDELITY.min <= job.end <= FIDELITY.max
-        reached[job.trial] = job.end
+        reached.setdefault(job.trial, []).append(job.end)
 
 
 def test_failed_trial_is_never_the_incumbent_nor_continued(kind: str) -> None:
@@ -324,6 +359,84 @@ def test_declared_defaults_come_first(kind: str) -> None:
 
     assert job is not None
     assert job.config == SPACES["mixed"].default()
+
+
+def test_enqueued_configurations_are_the_next_new_trials_in_their_order(kind: str) -> None:
+    optimizer = make(kind)
+    wanted: list[Config] = [
+        {"rate": 0.5, "depth": 64, "booster": "linear", "size": "l"},
+        {"rate": 0.25, "depth": 2, "booster": "tree", "size": "s"},
+    ]
+    optimizer.next_job()
+    for config in wanted:
+        optimizer.enqueue(config)
+
+    trace = simulate(optimizer, Formula(SPACES["mixed"]), workers=2)
+
+    assert [trial.config for trial in optimizer.trials[1:3]] == wanted
+    first = next(job for job in trace.jobs if job.trial == 1)
+    assert first.why == {"rule": "enqueued", "waiting": 1}
+    assert (first.start, optimizer.queue) == (0.0, [])
+    assert len(optimizer.trials) == 12
+
+
+def test_enqueuing_what_the_space_lacks_is_refused(kind: str) -> None:
+    with pytest.raises(SpaceError, match='parameter "depth" is missing'):
+        make(kind).enqueue({"rate": 0.5})
+
+
+def test_warm_start_tries_the_best_again_and_counts_no_trial(kind: str) -> None:
+    optimizer = make(kind)
+    table = Formula(SPACES["mixed"])
+    rng = np.random.default_rng(1)
+    configs = [SPACES["mixed"].decode(rng.random(6)) for _ in range(9)]
+    # The best by far has failed, and another one was not trained whole.
+    earlier = [
+        Earlier(configs[0], {9.0: {"loss": -9.0}}, failed=True),
+        Earlier(configs[1], {1.0: {"loss": -9.0}}),
+        *(
+            Earlier(c, {r: {"loss": float(table.curve(c).metrics["loss"][0])} for r in (1.0, 3.0, 9.0)})
+            for c in configs[2:]
+        ),
+    ]
+
+    optimizer.warm_start(earlier)
+    first = optimizer.next_job()
+
+    assert optimizer.best() == []
+    assert first is not None
+    assert first.trial == 0
+    best = min(earlier[2:], key=lambda trial: trial.reports[9.0]["loss"])
+    assert first.config == best.config
+    trace = simulate(optimizer, table, workers=2)
+    assert len(optimizer.trials) == 12
+    assert trace.best
+    with pytest.raises(OptimizerError, match="warm_start: must come before the first job"):
+        optimizer.warm_start(earlier)
+
+
+def test_warm_started_study_replays(kind: str) -> None:
+    one, other = make(kind), make(kind)
+    earlier = [
+        Earlier(
+            {"rate": 0.1 * i, "depth": i, "booster": "linear", "size": "m"}, {r: {"loss": float(i)} for r in (1.0, 9.0)}
+        )
+        for i in range(1, 10)
+    ]
+    for optimizer in (one, other):
+        optimizer.warm_start(earlier, retry=2)
+    journal, _ = drive(one, [0, 0, 3, 3, 0, 0, 3, 3, 0, 0, 0, 3, 3, 3, 0])
+
+    replay(other, [through_json(entry) for entry in journal])
+
+    assert repr(other.next_job()) == repr(one.next_job())
+
+
+def test_earlier_trial_without_a_finite_objective_is_refused(kind: str) -> None:
+    config = SPACES["mixed"].default()
+
+    with pytest.raises(OptimizerError, match='warm_start: trial 0 has no finite "loss" at resource 9'):
+        make(kind).warm_start([Earlier(config, {9.0: {"loss": float("nan")}})])
 
 
 def test_every_registered_optimizer_stands_here() -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from optimizers.bayes import BayesianOptimization, BayesSettings
-from optimizers.protocol import JobEnd, Problem, Report
+from optimizers.errors import OptimizerError
+from optimizers.protocol import Earlier, JobEnd, Problem, Report
 from optimizers.random_search import RandomSearch
+from optimizers.registry import create
 from optimizers.simulate import simulate
 from optimizers.synthetic import SyntheticTable, branin
 from tunewright.space import Float, SearchSpace
@@ -143,3 +145,33 @@ def test_everything_random_when_asked() -> None:
         tell(optimizer, loss=1.0)
 
     assert {job.why["rule"] for job in optimizer.jobs[4:]} == {"random share"}
+
+
+def test_fantasies_spread_parallel_trials_out() -> None:
+    optimizer = bayes(surrogate="gp", pending="fantasies")
+    for _ in range(6):
+        tell(optimizer, loss=0.0)
+
+    jobs = [optimizer.next_job() for _ in range(5)]
+
+    xs = sorted(float(job.config["x"]) for job in jobs if job is not None)
+    assert len(xs) == 5
+    assert np.diff(xs).min() > 1e-3
+
+
+def test_fantasies_of_a_forest_are_refused() -> None:
+    with pytest.raises(OptimizerError, match='pending: "fantasies" needs surrogate: "gp"'):
+        create("bayes", {"pending": "fantasies"}, branin().problem())
+
+
+def test_earlier_results_are_evidence_and_shorten_the_design() -> None:
+    optimizer = bayes()
+    optimizer.warm_start([Earlier({"x": x / 10}, {1.0: {"loss": x / 10}}) for x in range(1, 10)])
+
+    for _ in range(8):
+        tell(optimizer, loss=1.0)
+
+    rules = [job.why["rule"] for job in optimizer.jobs]
+    assert rules == ["enqueued"] + ["expected improvement"] * 7
+    assert optimizer.jobs[0].config == {"x": 0.1}
+    assert min(float(job.config["x"]) for job in optimizer.jobs) < 0.05

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizers.errors import OptimizerError
-from optimizers.hyperband import ParetoRanking, Rung, ScalarRanking, asha_promotes, crowding, rung_levels
+from optimizers.hyperband import Rung, asha_promotes, rung_levels
+from optimizers.rankings import ParetoRanking, ScalarRanking, crowding
 from tunewright.study import Fidelity
 
 

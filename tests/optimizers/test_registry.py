@@ -29,7 +29,7 @@ def test_settings_reach_the_optimizer() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("ahsa", {}, r'optimizer\.name: "ahsa" is unknown; known are asha, bayes, random'),
+        ("ahsa", {}, r'optimizer\.name: "ahsa" is unknown; known are asha, bayes, bohb, .*, tpe'),
         ("asha", {"etta": 3}, r"optimizer\.settings\.etta: unknown; eta, design, .* are known"),
         ("asha", {"eta": 1}, r"optimizer\.settings\.eta: 1 does not fit: .*greater than or equal to 1\.1"),
         ("asha", {"eta": float("nan")}, r"optimizer\.settings\.eta: nan does not fit"),
@@ -41,6 +41,10 @@ def test_settings_reach_the_optimizer() -> None:
 def test_wrong_name_or_setting_names_field_value_and_choices(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(OptimizerError, match=message):
         create(name, settings, branin().problem())
+
+
+def test_optimizer_is_made_by_the_name_of_its_other_paper_too() -> None:
+    assert type(create("a_bohb", {}, branin().problem())) is OPTIMIZERS["mobster"]
 
 
 def test_descriptions_are_for_people_and_for_forms() -> None:

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optimizers.allocation import (
+    bracket_weights,
+    growing_share,
+    ordered_share,
+    theta_p_norm,
+    theta_probability,
+    with_full_share,
+)
+from optimizers.errors import OptimizerError
+from optimizers.hyperband import bracket_sizes
+
+shares = st.lists(st.floats(0, 1), min_size=1, max_size=7)
+
+
+def test_share_of_ordered_pairs() -> None:
+    measured = np.array([1.0, 2.0, 3.0])
+
+    assert ordered_share(np.array([[1.0, 2, 3], [3, 2, 1], [1, 3, 2], [7, 7, 7]]), measured) == pytest.approx(
+        [1, 0, 2 / 3, 1 / 2]
+    )
+
+
+def test_pairs_that_measure_the_same_say_nothing() -> None:
+    assert ordered_share(np.array([1.0, 2.0, 0.0]), np.array([1.0, 1.0, 0.0])) == 1.0
+    assert ordered_share(np.array([1.0, 2.0]), np.array([5.0, 5.0])) == 0.5
+
+
+def test_theta_is_the_cube_of_the_share_of_pairs() -> None:
+    assert theta_p_norm(np.array([0.5, 1.0])) == pytest.approx([1 / 9, 8 / 9])
+    assert theta_p_norm(np.zeros(4)) == pytest.approx([1 / 4] * 4)
+
+
+def test_theta_is_the_chance_to_order_the_most_pairs() -> None:
+    measured = np.array([0.0, 1.0, 2.0])
+    sure, reverse = measured, -measured
+
+    theta = theta_probability(np.array([sure, reverse]), np.zeros((2, 3)), measured, np.random.default_rng(0))
+    equal = theta_probability(np.array([sure, sure]), np.zeros((2, 3)), measured, np.random.default_rng(0))
+    vague = theta_probability(
+        np.array([sure, sure]), np.array([[0.0] * 3, [9.0] * 3]), measured, np.random.default_rng(0)
+    )
+
+    assert theta.tolist() == [1.0, 0.0]
+    assert equal.tolist() == [0.5, 0.5]
+    assert vague[0] > 0.8
+
+
+def test_full_resource_wins_in_the_long_run() -> None:
+    assert growing_share(10) == pytest.approx(1 / 3)
+    assert growing_share(50) == pytest.approx(0.5 / (0.5 + math.exp(-1)))
+    assert growing_share(500) > 0.99
+    assert with_full_share(np.array([0.3, 0.1, 0.6]), 0.5) == pytest.approx([0.375, 0.125, 0.5])
+    assert with_full_share(np.array([0.0, 1.0]), 0.5).tolist() == [0.0, 1.0]
+
+
+def test_bracket_weights_in_closed_form() -> None:
+    assert bracket_weights(np.array([0.5, 0.25, 0.25]), [9, 5, 3]) == pytest.approx([4.5 / 6.5, 1.25 / 6.5, 0.75 / 6.5])
+
+
+@settings(deadline=None)
+@given(found=shares, share=st.floats(0, 1), eta=st.floats(1.5, 5))
+def test_all_weights_are_probabilities(found: list[float], share: float, eta: float) -> None:
+    theta = theta_p_norm(np.array(found))
+
+    for weights in (theta, with_full_share(theta, share), bracket_weights(theta, bracket_sizes(len(theta), eta))):
+        assert len(weights) == len(found)
+        assert (weights >= 0).all()
+        assert weights.sum() == pytest.approx(1.0)
+
+
+def test_bracket_weights_refuse_what_is_none() -> None:
+    with pytest.raises(OptimizerError, match="2 precisions for 1 brackets"):
+        bracket_weights(np.array([0.5, 0.5]), [1])
+    with pytest.raises(OptimizerError, match="no rung has a positive precision"):
+        bracket_weights(np.zeros(2), [3, 1])
