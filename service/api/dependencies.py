@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Query, Request
 
@@ -14,6 +16,8 @@ from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
 
 MAX_PAGE = 500
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,17 @@ class Services:
 async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
+
+
+async def read(services: Services, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Read from the store without holding up other requests.
+
+    A server's answer is awaited in a thread. SQLite answers out of this process's memory in less than a millisecond
+    and, in WAL mode, waits for no writer; the two changes of thread would cost more than the query.
+    """
+    if services.repository.embedded:
+        return call(*args, **kwargs)
+    return await asyncio.to_thread(call, *args, **kwargs)
 
 
 ServicesDep = Annotated[Services, Depends(_services)]

@@ -1,7 +1,7 @@
 """Studies: submit, list, look at, steer, delete.
 
-Reads are `async` and go to a thread for the store alone. FastAPI would run a plain `def` there too, but also check its
-answer in a thread: two journeys instead of one, which on two processors cost more than the query.
+Reads are `async` and leave the event loop for the store alone, if at all (`dependencies.read`). FastAPI would run a
+plain `def` in a thread and check its answer in another one, which on two processors costs more than the query.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 
-from service.api.dependencies import Cursor, Limit, ServicesDep
+from service.api.dependencies import Cursor, Limit, ServicesDep, read
 from service.json_body import JsonRoute
 from service.problems import answers
 from service.store.repository import Repository, RequestKey
@@ -49,13 +49,13 @@ async def list_studies(
     services: ServicesDep, limit: Limit = 50, cursor: Cursor = None, state: StudyState | None = None
 ) -> Page[StudySummary]:
     """Studies, newest first."""
-    return await to_thread(services.repository.studies, limit=limit, cursor=cursor, state=state)
+    return await read(services, services.repository.studies, limit=limit, cursor=cursor, state=state)
 
 
 @router.get("/{study_id}", responses=answers(404))
 async def get_study(study_id: str, services: ServicesDep) -> Study:
     """One study with its state, progress, incumbent and full specification."""
-    return await to_thread(services.repository.study, study_id)
+    return await read(services, services.repository.study, study_id)
 
 
 @router.post("/{study_id}/pause", status_code=202, responses=answers(404, 409, 507))
@@ -90,7 +90,7 @@ async def list_trials(
     study_id: str, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None, state: TrialState | None = None
 ) -> Page[Trial]:
     """A study's trials, newest first."""
-    return await to_thread(services.repository.trials, study_id, limit=limit, cursor=cursor, state=state)
+    return await read(services, services.repository.trials, study_id, limit=limit, cursor=cursor, state=state)
 
 
 @router.get("/{study_id}/curves", responses=answers(404))
@@ -110,7 +110,7 @@ async def get_curves(
 @router.get("/{study_id}/improvements", responses=answers(404))
 async def list_improvements(study_id: str, services: ServicesDep) -> list[Improvement]:
     """How the incumbent got better, oldest first."""
-    return await to_thread(services.repository.improvements, study_id)
+    return await read(services, services.repository.improvements, study_id)
 
 
 def _curves(repository: Repository, study_id: str, metric: str | None, trials: int, points: int) -> Curves:

@@ -94,6 +94,11 @@ class Repository:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the store runs in this process, so that reading it does not wait for anybody."""
+        return self.engine.dialect.name == "sqlite"
+
     # Studies
 
     def create_study(self, spec: StudySpec, key: RequestKey | None = None) -> Study:
