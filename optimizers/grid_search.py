@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from optimizers.initial import Starts
+from optimizers.initial import Starts, configurations
 from optimizers.protocol import Job, Optimizer, Problem, Settings
 from tunewright.space import Categorical, Config, Int, Ordinal, Parameter, SearchSpace, Value, config_key
 
@@ -94,21 +94,9 @@ def _few(parameter: Parameter, resolution: int, named: list[Value]) -> Parameter
 
 def combinations(space: SearchSpace) -> Iterator[Config]:
     """Every configuration of a space of choices once, in their order; the last parameter changes fastest."""
-    parameters = space.parameters
+    return configurations(space, _choices)
 
-    def branches(config: Config, depth: int) -> Iterator[Config]:
-        parameter = parameters[depth]
-        assert isinstance(parameter, (Categorical, Ordinal))
-        if not parameter.active(config):
-            return iter([config])
-        return ({**config, parameter.name: choice} for choice in parameter.choices)
 
-    path = [branches({}, 0)]
-    while path:
-        config = next(path[-1], None)
-        if config is None:
-            path.pop()
-        elif len(path) == len(parameters):
-            yield config
-        else:
-            path.append(branches(config, len(path)))
+def _choices(parameter: Parameter) -> Sequence[Value]:
+    assert isinstance(parameter, (Categorical, Ordinal))
+    return parameter.choices

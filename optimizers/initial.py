@@ -6,14 +6,14 @@ after it there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace, Value, config_key
+from tunewright.space import Categorical, Config, Float, Int, Ordinal, Parameter, SearchSpace, Value, config_key
 
 Design: TypeAlias = Literal["sobol", "halton", "lhs", "random"]
 
@@ -106,11 +106,13 @@ class Starts:
 
 def untried(space: SearchSpace, tried: Set[str], rng: np.random.Generator) -> Config | None:
     """A configuration whose key is not in `tried`, or None when there is none; visits at most len(tried) + 1."""
-    return next((config for config in _configurations(space, rng) if config_key(config) not in tried), None)
+    # Depth first from a random place; a continuous parameter shows one random value.
+    walk = configurations(space, lambda parameter: _values(parameter, rng))
+    return next((config for config in walk if config_key(config) not in tried), None)
 
 
-def _configurations(space: SearchSpace, rng: np.random.Generator) -> Iterator[Config]:
-    """Every configuration once, depth first from a random place; a continuous parameter shows one random value."""
+def configurations(space: SearchSpace, values: Callable[[Parameter], Iterable[Value]]) -> Iterator[Config]:
+    """Every configuration of the values given for each parameter, once, depth first; the last one changes fastest."""
     parameters = space.parameters
 
     def branches(config: Config, depth: int) -> Iterator[Config]:
@@ -118,7 +120,7 @@ def _configurations(space: SearchSpace, rng: np.random.Generator) -> Iterator[Co
         if not parameter.active(config):
             yield config
             return
-        for value in _values(parameter, rng):
+        for value in values(parameter):
             yield {**config, parameter.name: value}
 
     path = [branches({}, 0)]

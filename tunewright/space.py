@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
@@ -465,22 +465,6 @@ class SearchSpace(RootModel[list[Parameter]]):
 def config_key(config: Mapping[str, Any]) -> str:
     """Text that is equal for equal configurations, whatever their order."""
     return json.dumps(config, sort_keys=True, separators=(",", ":"))
-
-
-def grid(space: SearchSpace, resolution: int) -> Iterator[Config]:
-    """Every configuration of a full grid, each once, in a fixed order.
-
-    Args:
-        resolution: points per continuous or large parameter; smaller ones use all their values.
-    """
-    counts = [int(min(parameter.size, resolution)) for parameter in space.parameters]
-    seen: set[str] = set()
-    for index in np.ndindex(*counts):
-        config = space.decode((np.array(index) + 0.5) / np.array(counts))
-        key = config_key(config)
-        if key not in seen:
-            seen.add(key)
-            yield config
 
 
 def _given(**fields: Any) -> dict[str, Any]:

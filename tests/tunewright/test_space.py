@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tests.tunewright.spaces import configs, spaces
 from tunewright.errors import SpaceError
-from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace, config_key, grid
+from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace, config_key
 
 BOOSTER = SearchSpace(
     Float("learning_rate", 1e-3, 0.5, log=True, default=0.1),
@@ -135,12 +135,6 @@ def test_all_values_of_a_grid_are_reached(parameter: Any, values: list[Any]) -> 
 
     assert found == pytest.approx(values, abs=1e-12) if isinstance(parameter, Float) else found == values
     assert all(parameter.contains(value) for value in found)
-
-
-def test_grid_yields_every_configuration_once() -> None:
-    space = SearchSpace(Categorical("a", [True, False]), Int("b", 1, 3, when={"a": True}))
-
-    assert list(grid(space, 10)) == [{"a": True, "b": 1}, {"a": True, "b": 2}, {"a": True, "b": 3}, {"a": False}]
 
 
 def test_many_choices_are_checked_in_passing() -> None:
