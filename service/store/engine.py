@@ -15,6 +15,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.util import CommandError
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
@@ -32,9 +33,15 @@ class SchemaError(TunewrightError):
 def open_engine(url: str) -> Engine:
     """An engine for a store at an SQLAlchemy URL; connects on first use."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, json_deserializer=from_json)
     engine = create_engine(
-        url, poolclass=QueuePool, pool_size=20, max_overflow=30, connect_args={"timeout": BUSY_SECONDS}
+        url,
+        poolclass=QueuePool,
+        pool_size=20,
+        max_overflow=30,
+        connect_args={"timeout": BUSY_SECONDS},
+        # A page of trials is two hundred JSON values; the standard library takes three times as long for them.
+        json_deserializer=from_json,
     )
 
     @event.listens_for(engine, "connect")
