@@ -353,6 +353,8 @@ class Demo:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "TUNEWRIGHT_RAY_TEMP_DIR": f"/tmp/tw-demo-{os.getpid()}"},
+            # A shell starts its background jobs with SIGINT ignored, and the tests may be one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.service: psutil.Process | None = None
 
