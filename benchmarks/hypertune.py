@@ -1,7 +1,7 @@
 """Is Hyper-Tune ahead, and by how much? All methods and peers on the same recorded curves, in simulated time.
 
     python -m benchmarks.hypertune [--quick] [--json FILE] [--peers all|fast|none] [--formulas] [--resume]
-                                   [--processes N]
+                                   [--processes N] [--seeds N]
 
 Every (configuration, resource) has a recorded loss and a recorded duration (`benchmarks.data`). A discrete-event clock
 lets 8 and 64 workers train; all methods get the same tables, seeds and ladder of resources (R / 27 to R, eta 3, as in
@@ -26,6 +26,7 @@ Headlines are of recorded tables; those that begin with `formula_` are of the sy
 `benchmarks.data.formula` and carry no claim. Tables of small data sets carry none beyond such tasks.
 
 `--peers fast` leaves out those that think for minutes in a run; SLOW ones get fewer seeds than the others in any case.
+`--seeds` takes fewer of them, for a run that has to end sooner.
 `--resume` takes up runs that an interrupted benchmark of the same code, tables and settings left in
 `build/hypertune`; simulations depend on nothing else. More `--processes` shorten the waiting and change no figure but
 `real_ms_per_trial`.
@@ -115,7 +116,7 @@ class Scale:
     formulas: bool
 
 
-FULL = Scale(None, {8: 12.0, 64: 4.0}, seeds=10, slow_seeds=3, peers=None, ablations=True, formulas=False)
+FULL = Scale(None, {8: 12.0, 64: 3.0}, seeds=10, slow_seeds=3, peers=None, ablations=True, formulas=False)
 QUICK = Scale(
     ("xgboost_diabetes", "mlp_breast_cancer"),
     {8: 3.0},
@@ -208,11 +209,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--formulas", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seeds", type=int)
     own, rest = parser.parse_known_args(argv)
     found = arguments(NAME, (__doc__ or "").split("\n\n")[0], rest)
     extra = [*(["--formulas"] if own.formulas else []), *([f"--peers {own.peers}"] if own.peers != "all" else [])]
+    extra += [f"--seeds {own.seeds}"] if own.seeds else []
     found = replace(found, command=" ".join([found.command, *extra]))
     scale = replace(QUICK if found.quick else FULL, formulas=own.formulas)
+    if own.seeds:
+        scale = replace(scale, seeds=own.seeds, slow_seeds=min(own.seeds, scale.slow_seeds))
     race, result = run(scale, found, peers=own.peers, resume=own.resume, processes=own.processes)
     publish(result, found.json)
     if race.failed:

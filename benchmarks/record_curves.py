@@ -1,17 +1,17 @@
 """Records learning curves as tables, on which optimizers are compared without training anything.
 
-    python -m benchmarks.record_curves [--only TABLE] [--rows N] [--out DIRECTORY]
+    python -m benchmarks.record_curves [--only TABLE] [--out DIRECTORY]
 
-Every row of a table is one configuration trained whole by a workload of ours, with what it reported at every resource
-and the processor time it took to get there. The first row is the space's default, the others are a scrambled Sobol
-sequence: all later rows of a table can be added without changing the earlier ones.
+A table is a full grid: every configuration of a finite space, trained whole by a workload of ours, with what it
+reported along the way and the processor time it took to get there. Whatever an optimizer proposes has then been
+measured, and nothing needs to be guessed between measurements.
 
 Time is the process's own processor time (`time.process_time`), with one thread, so that whoever else uses the machine
 adds little noise. The first report of a row carries the cost of setting up its model, none the cost of imports or of
 loading the data.
 
-Recording can be stopped at any moment and goes on where it was: rows are appended to `build/curves/TABLE.jsonl` and
-packed into `benchmarks/data/TABLE.npz` after each round over the tables; see `benchmarks.data` for the packed form.
+Recording can be stopped at any moment and goes on where it was: rows are appended to `build/curves/TABLE.jsonl`, and
+packed into `benchmarks/data/TABLE.npz` when the grid is whole; see `benchmarks.data` for the packed form.
 """
 
 from __future__ import annotations
@@ -28,19 +28,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
-from benchmarks.data import DIRECTORY, MANIFEST, METRIC
+from benchmarks.data import DIRECTORY, MANIFEST, METRIC, POINTS, grid
 from models.data.catalog import CATALOG, load
-from tunewright.space import Config, SearchSpace
+from tunewright.space import Categorical, Config, Ordinal, SearchSpace
 from tunewright.workload import Checkpoint, Leg, Workload
 from tunewright.workload import load as load_workload
 
 COMMAND = "python -m benchmarks.record_curves"
 JOURNALS = Path("build/curves")
-DESIGN_SEED = 0
-# Tables grow in turns, each by this part of its rows, so that a recording cut short has something of all of them.
-TURNS = 20
+
+TREES = SearchSpace(
+    Ordinal("learning_rate", [0.02, 0.05, 0.1, 0.2, 0.4, 0.8]),
+    Ordinal("max_depth", [1, 2, 4, 6, 10]),
+    Ordinal("min_child_weight", [0.5, 2.0, 8.0, 20.0]),
+    Ordinal("subsample", [0.4, 0.7, 1.0]),
+    Ordinal("colsample_bytree", [0.3, 0.6, 1.0]),
+    Ordinal("reg_lambda", [0.1, 3.0, 30.0]),
+)
+NETWORK = SearchSpace(
+    Ordinal("layers", [1, 2, 3]),
+    Ordinal("width", [16, 64, 256]),
+    Categorical("activation", ["relu", "tanh"]),
+    Ordinal("dropout", [0.0, 0.3]),
+    Categorical("optimizer", ["adamw", "sgd"]),
+    Ordinal("momentum", [0.0, 0.9], when={"optimizer": "sgd"}),
+    Ordinal("learning_rate", [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1]),
+    Ordinal("batch_size", [32, 64, 128]),
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +63,12 @@ class Recording:
     """A table to record.
 
     Attributes:
-        rows: configurations, the default included.
+        space: finite; what it leaves out of the workload's own space has its default.
     """
 
     workload: str
     dataset: str
-    rows: int
+    space: SearchSpace
 
     @property
     def name(self) -> str:
@@ -64,22 +79,20 @@ class Recording:
         return JOURNALS / f"{self.name}.jsonl"
 
 
-# Digits take ten times as long a row as the others: one tree per class and round, three times the rows.
-RECORDINGS = (
-    Recording("xgboost", "digits", 300),
-    Recording("mlp", "digits", 300),
-    Recording("xgboost", "diabetes", 1000),
-    Recording("mlp", "diabetes", 1000),
-    Recording("xgboost", "breast_cancer", 1000),
-    Recording("mlp", "breast_cancer", 1000),
+RECORDINGS = tuple(
+    Recording(workload, dataset, space)
+    for workload, space in (("xgboost", TREES), ("mlp", NETWORK))
+    for dataset in ("digits", "diabetes", "breast_cancer")
 )
 
 
-def configurations(space: SearchSpace, rows: int) -> list[Config]:
-    """The default, then a scrambled Sobol sequence; a longer list begins with the shorter one."""
-    sobol = qmc.Sobol(space.dimension, scramble=True, rng=np.random.default_rng(DESIGN_SEED))
-    points = sobol.random_base2(max(1, int(np.ceil(np.log2(rows)))))
-    return [space.default(), *(space.decode(point) for point in points[: rows - 1])]
+def whole(workload: Workload, config: Config) -> Config:
+    """A grid's configuration with the workload's defaults for what the grid does not vary."""
+    found: Config = {}
+    for parameter in workload.space.parameters:
+        if all(found.get(parent) in values for parent, values in parameter.when.items()):
+            found[parameter.name] = config.get(parameter.name, parameter.default_value())
+    return found
 
 
 def record_row(workload: Workload, dataset: str, row: int, config: Config) -> dict[str, Any]:
@@ -106,33 +119,32 @@ def record_row(workload: Workload, dataset: str, row: int, config: Config) -> di
     return {"row": row, "config": config, "loss": losses, "seconds": seconds}
 
 
-def record(recording: Recording, upto: int) -> None:
-    """Append a table's rows before `upto` that its journal lacks."""
-    done = len(_journal(recording))
-    if done >= min(upto, recording.rows):
-        return
+def record(recording: Recording) -> None:
+    """Append a table's rows that its journal lacks."""
     workload = load_workload(recording.workload)
-    configs = configurations(workload.space, recording.rows)
+    configs = grid(recording.space)
+    done = len(_journal(recording))
+    if done == len(configs):
+        return
     _warm_up(workload, recording.dataset)
     recording.journal.parent.mkdir(parents=True, exist_ok=True)
     with recording.journal.open("a") as out:
-        for row in range(done, min(upto, recording.rows)):
-            out.write(json.dumps(record_row(workload, recording.dataset, row, configs[row])) + "\n")
+        for row in range(done, len(configs)):
+            found = record_row(workload, recording.dataset, row, whole(workload, configs[row]))
+            out.write(json.dumps(found | {"config": configs[row]}) + "\n")
             out.flush()
 
 
-def pack(recording: Recording, directory: Path) -> dict[str, Any] | None:
-    """Write a table's packed form; its entry in the manifest, or None while it has no rows."""
+def pack(recording: Recording, directory: Path) -> dict[str, Any]:
+    """Write a recorded table's packed form, and return its entry in the manifest."""
     rows = _journal(recording)
-    if not rows:
-        return None
     workload = load_workload(recording.workload)
+    every = int(workload.fidelity.max) // POINTS
     unfinished = directory / f"{recording.name}.unfinished.npz"
     np.savez_compressed(
         unfinished,
-        loss=np.array([row["loss"] for row in rows], dtype=np.float32),
-        seconds=np.array([row["seconds"] for row in rows], dtype=np.float32),
-        configs=np.array([json.dumps(row["config"]) for row in rows]),
+        loss=np.array([row["loss"][every - 1 :: every] for row in rows], dtype=np.float32),
+        seconds=np.array([row["seconds"][every - 1 :: every] for row in rows], dtype=np.float32),
     )
     unfinished.replace(directory / f"{recording.name}.npz")
     return {
@@ -141,10 +153,8 @@ def pack(recording: Recording, directory: Path) -> dict[str, Any] | None:
         "dataset": recording.dataset,
         "source": CATALOG[recording.dataset].source,
         "rows": len(rows),
-        "space": workload.space.model_dump(mode="json"),
+        "space": recording.space.model_dump(mode="json"),
         "fidelity": workload.fidelity.model_dump(mode="json"),
-        "design": "default, then scrambled Sobol",
-        "design_seed": DESIGN_SEED,
         "trial_seed": "the row's number",
         "threads": 1,
         "clock": "time.process_time",
@@ -156,19 +166,21 @@ def pack(recording: Recording, directory: Path) -> dict[str, Any] | None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Record what is missing, table by table in turns."""
+    """Record what is missing, table by table; the manifest names those that are whole."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--only", metavar="TABLE", choices=[recording.name for recording in RECORDINGS])
-    parser.add_argument("--rows", type=int, metavar="N", help="record at most N rows of each table for now")
     parser.add_argument("--out", type=Path, default=DIRECTORY, metavar="DIRECTORY")
     found = parser.parse_args(argv)
-    for turn in range(1, TURNS + 1):
-        for recording in RECORDINGS:
-            if found.only in (None, recording.name):
-                upto = recording.rows if found.rows is None else min(found.rows, recording.rows)
-                record(recording, upto * turn // TURNS)
-        entries = [entry for recording in RECORDINGS if (entry := pack(recording, found.out)) is not None]
-        (found.out / MANIFEST).write_text(json.dumps({"tables": entries}, indent=1) + "\n")
+    for recording in RECORDINGS:
+        if found.only not in (None, recording.name):
+            continue
+        record(recording)
+        entry = pack(recording, found.out)
+        manifest = found.out / MANIFEST
+        entries = json.loads(manifest.read_text())["tables"] if manifest.exists() else []
+        others = {other["name"]: other for other in entries} | {recording.name: entry}
+        known = [other.name for other in RECORDINGS if other.name in others]
+        manifest.write_text(json.dumps({"tables": [others[name] for name in known]}, indent=1) + "\n")
 
 
 def _warm_up(workload: Workload, dataset: str) -> None:

@@ -42,7 +42,7 @@ class HyperTuneSettings(HalvingSettings):
         default="ensemble", description="Models of all rungs together, of the full resource alone, or none."
     )
     theta: ThetaName = Field(
-        default="rank_loss_p_norm", description="How a rung's precision follows from the pairs that it orders rightly."
+        default="rank_loss_prob", description="How a rung's precision follows from the pairs that it orders rightly."
     )
     fusion: Fusion = Field(
         default="idp", description="Surrogates as a weighted sum (idp) or as a product of experts (gpoe)."

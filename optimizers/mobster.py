@@ -14,18 +14,16 @@ from optimizers.acquisition import log_expected_improvement, log_probability_bel
 from optimizers.candidates import candidates, fresh
 from optimizers.evidence import Evidence, figure
 from optimizers.halving import AsynchronousHalving, HalvingSettings
-from optimizers.protocol import Earlier, Job, Problem, Trial
+from optimizers.protocol import Earlier, Job, JobEnd, Problem, Trial
 from tunewright.space import Config, config_key
 
 if TYPE_CHECKING:
-    from optimizers.surrogates.gp import GaussianProcess
+    from optimizers.surrogates.gp import GaussianProcess, GrowingProcess
 
 # Streams of randomness; one decision uses each at most once.
 _START, _CHOICE, _FIT = 0, 1, 2
 # Best configurations around which candidates are placed.
 _CENTRES = 10
-# Hyper-parameters are fitted anew each time there are so many times as many results.
-_GROWTH = 1.25
 
 
 class MobsterSettings(HalvingSettings):
@@ -55,8 +53,10 @@ class Mobster(AsynchronousHalving):
         levels = np.log([rung.level for rung in self.rungs])
         self._depth = (levels - levels[0]) / max(levels[-1] - levels[0], 1e-12)
         self._categories = surrogates.categorical_columns(problem.space)
-        # Fitted models by column of losses, None being the one to minimise; and the number of results they saw.
-        self._models: dict[int | None, tuple[int, GaussianProcess]] = {}
+        # By column of losses, None being the one to minimise.
+        self._processes: dict[int | None, GrowingProcess] = {}
+        # Points of the trials that run.
+        self._placed: dict[int, NDArray[np.float64]] = {}
 
     def _start(self) -> Job | None:
         if not self.may_start_trial:
@@ -123,7 +123,7 @@ class Mobster(AsynchronousHalving):
             here = (rung == k) & ~evidence.failed
             if here.any():
                 lies[ends == k] = np.median(evidence.losses[here], axis=0)
-        points = np.array([self.problem.space.encode(job.config) for job in running])
+        points = np.array([self._placed[job.trial] for job in running])
         return np.concatenate([evidence.points, points]), np.concatenate([losses, lies]), np.concatenate([rung, ends])
 
     def _target_rung(self, rung: NDArray[np.int64]) -> int:
@@ -144,25 +144,22 @@ class Mobster(AsynchronousHalving):
         y: NDArray[np.float64],
         rng: np.random.Generator,
     ) -> GaussianProcess:
-        """The process of a loss given all that is believed, with hyper-parameters fitted at the last milestone."""
-        from optimizers.surrogates.gp import GaussianProcess
+        """The process of a loss given all that is believed."""
+        if column not in self._processes:
+            from optimizers.surrogates.gp import GrowingProcess
 
-        milestone = last_milestone(self._evidence.measured)
-        fitted, model = self._models.get(column, (0, None))
-        if model is None or fitted != milestone:
-            model = GaussianProcess(self._categories, self._own.model_points)
-            self._fit(model, column, milestone)
-            self._models[column] = (milestone, model)
+            seed = [self.problem.seed, _FIT, 0 if column is None else 1 + column]
+            self._processes[column] = GrowingProcess(seed, self._categories, self._own.model_points)
+        model = self._processes[column].grown(self._evidence.measured, lambda count: self._first(count, column))
         model.condition(self._at(x, rung), y, rng)
         return model
 
-    def _fit(self, model: GaussianProcess, column: int | None, milestone: int) -> None:
-        """Fit to the first `milestone` results and nothing else, so that a replayed study fits the same."""
-        rng = self.rng(_FIT, milestone)
-        rows = np.flatnonzero(~self._evidence.failed)[:milestone]
+    def _first(self, count: int, column: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Points and outcomes of the first so many results; weights of several losses go by their number."""
+        rows = np.flatnonzero(~self._evidence.failed)[:count]
         losses = self._evidence.losses[rows]
-        y = self._evidence.scalar(losses, rng)[0] if column is None else losses[:, column]
-        model.fit(self._at(self._evidence.points[rows], np.array(self._rung)[rows]), y, rng)
+        y = self._evidence.scalar(losses, self.rng(_FIT, count))[0] if column is None else losses[:, column]
+        return self._at(self._evidence.points[rows], np.array(self._rung)[rows]), y
 
     def _on_warm_start(self, earlier: Sequence[Earlier]) -> None:
         for trial in earlier:
@@ -170,17 +167,17 @@ class Mobster(AsynchronousHalving):
                 if rung.level in trial.reports and not trial.failed:
                     self._take(trial.config, k, trial.reports[rung.level])
 
+    def _on_record(self, job: Job) -> None:
+        super()._on_record(job)
+        self._placed[job.trial] = self.problem.space.encode(job.config)
+
+    def _on_finish(self, job: Job, trial: Trial, end: JobEnd) -> None:
+        del self._placed[trial.id]
+        super()._on_finish(job, trial, end)
+
     def _on_result(self, trial: Trial, rung: int, metrics: Mapping[str, float] | None) -> None:
         self._take(trial.config, rung, metrics)
 
     def _take(self, config: Config, rung: int, metrics: Mapping[str, float] | None) -> None:
         self._evidence.add(config, metrics)
         self._rung.append(rung)
-
-
-def last_milestone(results: int) -> int:
-    """The largest of 2, 3, 4, 5, 7, ... (each a quarter more than the one before) that is at most `results`."""
-    milestone = 2
-    while (after := max(milestone + 1, int(milestone * _GROWTH))) <= results:
-        milestone = after
-    return milestone

@@ -97,7 +97,7 @@ class RungModels:
         self._goals, self._bounds = self.evidence[0].goals, self.evidence[0].bounds
         self._surrogate: SurrogateName = surrogate
         self._categories = surrogates.categorical_columns(problem.space)
-        self._forests = [GrowingForest([problem.seed, _FOREST, k], trees) for k in range(rungs)]
+        self._forests = [GrowingForest([problem.seed, _FOREST, k], trees, dict(self._bounds)) for k in range(rungs)]
         self._theta_name = theta
         self._fusion: Fusion = fusion
         # When theta was last due: the rung it is measured on, results there, and rows of each rung at that time.
@@ -190,7 +190,7 @@ class RungModels:
     def _scaled(self, rung: int, weights: NDArray[np.float64], rows: int) -> Scale:
         losses = self.evidence[rung].losses[:rows]
         losses = losses[~np.isnan(losses[:, 0])]
-        top = ceiling(losses)
+        top = ceiling(losses, dict(self._bounds))
         losses = below(losses, top)
         goals = losses[:, self._goals]
         low, high = goals.min(axis=0), goals.max(axis=0)

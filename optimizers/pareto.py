@@ -35,6 +35,27 @@ def fronts(points: NDArray[np.float64]) -> NDArray[np.int64]:
     return front
 
 
+class Front:
+    """Rows of points that no other dominates, kept up as points come in; of equal points the first.
+
+    Attributes:
+        rows: in order of arrival.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self._points: list[NDArray[np.float64]] = []
+
+    def add(self, row: int, point: NDArray[np.float64]) -> None:
+        """A new (m,) point."""
+        points = np.array(self._points).reshape(-1, len(point))
+        if (points <= point).all(axis=1).any():
+            return
+        kept = np.flatnonzero((points < point).any(axis=1))
+        self.rows = [*(self.rows[place] for place in kept), row]
+        self._points = [*points[kept], point]
+
+
 def hypervolume(points: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     """Volume between the points and a reference that is worse: what they dominate of it, exactly.
 
@@ -65,3 +86,35 @@ def _area(points: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
     ranked = points[np.lexsort((points[:, 1], points[:, 0]))]
     below = np.minimum.accumulate(np.concatenate([reference[1:2], ranked[:, 1]]))
     return float(np.sum((reference[0] - ranked[:, 0]) * -np.diff(below)))
+
+
+def free_boxes(
+    points: NDArray[np.float64], reference: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Disjoint boxes that together are all below a reference that no point dominates, in any number of objectives.
+
+    Each point cuts what it dominates out of the boxes that reach there: of such a box, one piece is left along each
+    loss (it lies below the point in that loss and not in those before). Two objectives leave a box more than points.
+
+    Args:
+        points: (n, m) losses.
+        reference: (m,) losses.
+    Returns:
+        (k, m) lower corners, of which some are -inf, and (k, m) upper corners.
+    """
+    m = len(reference)
+    lower, upper = np.full((1, m), -np.inf), reference[None, :].astype(np.float64)
+    for point in points[np.lexsort(points.T[::-1])]:
+        cut = (upper > point).all(axis=1)
+        low, high = lower[cut], upper[cut]
+        lowers, uppers = [lower[~cut]], [upper[~cut]]
+        for loss in range(m):
+            top = high.copy()
+            top[:, loss] = np.minimum(top[:, loss], point[loss])
+            left = top[:, loss] > low[:, loss]
+            lowers.append(low[left])
+            uppers.append(top[left])
+            low = low.copy()
+            low[:, loss] = np.maximum(low[:, loss], point[loss])
+        lower, upper = np.concatenate(lowers), np.concatenate(uppers)
+    return lower, upper

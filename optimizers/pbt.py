@@ -57,9 +57,15 @@ class PopulationBasedTraining(Optimizer):
         # Members that completed a step whose result has not come in.
         self._unmeasured: set[int] = set()
 
+    def copyable(self) -> dict[int, float]:
+        """Every member, with the last step that it completed."""
+        return {member: self.rungs[step].level for member, step in self._step.items() if step >= 0}
+
     def _propose(self) -> Job | None:
-        if not self._ready:
-            return self._new_member()
+        # Where fewer jobs run than there are members, these take turns: none trains on before the others have begun.
+        new = self._new_member()
+        if new is not None or not self._ready:
+            return new
         member = self._ready[0]
         return self._exploit(member) or self._go_on(member)
 

@@ -69,15 +69,26 @@ class Job:
     why: Mapping[str, Any] = field(default_factory=dict)
     parent: int | None = None
 
+    @property
+    def begins_trial(self) -> bool:
+        """Whether it is the first of its trial."""
+        return self.start == 0 or self.parent is not None
+
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement of a trial at one resource; objectives are finite."""
+    """One measurement of a trial at one resource; objectives are finite.
+
+    Attributes:
+        seconds: that its worker had spent on the job until then; None where nobody measured it. A fact like the
+            metrics: an optimizer knows no other clock, and a journal has to keep it.
+    """
 
     job: int
     trial: int
     resource: float
     metrics: Mapping[str, float]
+    seconds: float | None = None
 
 
 class JobEnd(StrEnum):
@@ -287,6 +298,13 @@ class Optimizer(ABC):
     def rng(self, *stream: int) -> np.random.Generator:
         """A random generator that depends on the seed and on `stream` alone: one decision, one stream."""
         return np.random.default_rng([self.problem.seed, *stream])
+
+    def copyable(self) -> Mapping[int, float]:
+        """Trials from which others may still begin, and the resource of the state with which they would.
+
+        A state that this does not name is not asked for by any later job, but for the trial's own newest.
+        """
+        return {}
 
     @property
     def may_start_trial(self) -> bool:

@@ -239,7 +239,7 @@ class _Run:
             duration *= part
             points = [point for point in points[:-1] if point[1] <= duration]
         for resource, seconds, metrics in points:
-            self._schedule(at + seconds, Report(job.id, job.trial, resource, metrics))
+            self._schedule(at + seconds, Report(job.id, job.trial, resource, metrics, seconds))
         self._schedule(at + duration, Ended(job.id, end))
 
     def advance(self) -> bool:

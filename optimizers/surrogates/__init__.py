@@ -51,16 +51,12 @@ def categorical_columns(space: SearchSpace) -> dict[int, int]:
     }
 
 
-def create(name: SurrogateName, categories: Mapping[int, int]) -> Surrogate:
-    """An unfitted surrogate.
+def create(name: Literal["gp"], categories: Mapping[int, int]) -> Surrogate:
+    """An unfitted surrogate; forests are never fitted whole, see `growing`.
 
     Args:
         categories: column -> number of choices, of the columns without an order.
     """
-    if name == "gp":
-        from optimizers.surrogates.gp import GaussianProcess
+    from optimizers.surrogates.gp import GaussianProcess
 
-        return GaussianProcess(categories)
-    from optimizers.surrogates.forest import Forest
-
-    return Forest()
+    return GaussianProcess(categories)

@@ -1,79 +1,97 @@
-"""A Gaussian process with a Matérn-5/2 kernel, one length scale per parameter, on BoTorch."""
+"""A Gaussian process with a Matérn-5/2 kernel, one length scale per parameter."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import torch
-from botorch.exceptions import ModelFittingError
-from botorch.fit import fit_gpytorch_mll
-from botorch.models import SingleTaskGP
-from botorch.models.kernels.categorical import CategoricalKernel
-from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
-from gpytorch.kernels import Kernel
-from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import LogNormalPrior
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve, lapack, solve_triangular
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+from threadpoolctl import ThreadpoolController
 
-# An exact fit costs the cube of its points: 300 take about a quarter of a second on one core.
+# Conditioning costs the cube of the points: 300 take some milliseconds on one core, a fit some hundred times that.
 MAX_POINTS = 300
 # Of the prior's variance; keeps the covariance of near points positive definite.
 _JITTER = 1e-8
+# Mean and deviation of the logarithms of noise and of scales of choices. Without a prior, the scale of a choice that
+# does not matter runs off to infinity, step by step.
+_NOISE, _SCALE = (-4.0, 1.0), (0.0, 1.0)
+# Logarithms between which a fit stays.
+_NOISE_RANGE, _LENGTH_RANGE, _SCALE_RANGE = (np.log(1e-4), 2.0), (np.log(0.025), 12.0), (-7.0, 7.0)
+# Likelihoods computed in a fit from scratch and in one that goes on, and points that the latter sees: at most.
+_ENOUGH, _FEW, _FITTED_POINTS = 400, 8, 120
+# By how much results grow from fit to fit of a process that keeps up with them.
+_GROWTH = 1.1
 
 
 class GaussianProcess:
-    """BoTorch's single-task process: Matérn-5/2 over ordered columns times a Hamming kernel over categorical ones.
+    """Matérn-5/2 over ordered columns times a Hamming kernel over categorical ones, and noise.
 
-    Length scales have BoTorch's dimension-scaled priors (Hvarfner et al., ICML 2024). Beyond `max_points` the model
-    sees the best half of that number and a random draw of the rest. Runs on one thread, because sums that are split
-    differently differ in their last bits.
+    Hyper-parameters are the most probable ones under BoTorch's priors, of which those of length scales grow with the
+    dimension (Hvarfner et al., ICML 2024). Beyond `max_points` the model sees the best half of that number and a
+    random draw of the rest. Runs on one thread, because sums that are split differently differ in their last bits.
 
     Args:
         categories: column -> number of choices, of the columns without an order.
     """
 
     def __init__(self, categories: Mapping[int, int], max_points: int = MAX_POINTS) -> None:
-        self._categories = sorted(categories)
+        self._categories = dict(sorted(categories.items()))
         self._max_points = max_points
+        self._prior: _Prior | None = None
 
     def fit(self, x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> None:
         """See `Surrogate.fit`; cubic in the points, of which there are at most `max_points`."""
-        seed = int(rng.integers(2**31))
-        inputs, outcomes = self._take(x, y, rng)
-        with _repeatable(seed):
-            model = SingleTaskGP(
-                inputs, outcomes[:, None], covar_module=self._kernel(x.shape[1]), outcome_transform=None
-            )
-            start = {name: value.clone() for name, value in model.state_dict().items()}
-            try:
-                fit_gpytorch_mll(
-                    ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs={"options": {"ftol": 1e-6}}
-                )
-            except ModelFittingError:
-                # The priors' modes are a sound model too, where the likelihood has no usable maximum.
-                model.load_state_dict(start)
-            self._prior = _Prior(model, x.shape[1], self._categories)
+        inputs, outcomes = self._take(x, y, self._max_points, rng)
+        with _one_thread():
+            self._prior = _fitted(_Prior.mode(x.shape[1], self._categories), inputs, outcomes, _ENOUGH)
             self._posterior = _Posterior(self._prior, inputs, outcomes)
 
+    def improve(self, x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> None:
+        """Go on from the hyper-parameters of the last fit for a few steps, on a part of the points.
+
+        Args:
+            x, y: as in `fit`. The model is to be conditioned on them, or on others, before it predicts.
+        """
+        inputs, outcomes = self._take(x, y, min(self._max_points, _FITTED_POINTS), rng)
+        with _one_thread():
+            start = self._prior or _Prior.mode(x.shape[1], self._categories)
+            self._prior = _fitted(start, inputs, outcomes, _FEW)
+
     def condition(self, x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> None:
-        """Replace the data and keep the hyper-parameters of the last `fit`: a small part of its cost.
+        """Replace the data and keep the hyper-parameters of the last fit: a small part of its cost.
 
         Args:
             x, y: as in `fit`.
         """
-        inputs, outcomes = self._take(x, y, rng)
-        with _repeatable(0):
+        assert self._prior is not None
+        inputs, outcomes = self._take(x, y, self._max_points, rng)
+        with _one_thread():
             self._posterior = _Posterior(self._prior, inputs, outcomes)
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `Surrogate.predict`."""
-        with _repeatable(0):
-            mean, half = self._posterior.at(torch.tensor(x, dtype=torch.float64))
-            variance = 1.0 - (half**2).sum(dim=0)
-        return mean.numpy() * self._deviation + self._mean, np.maximum(variance.numpy(), 0.0) * self._deviation**2
+        with _one_thread():
+            mean, half = self._posterior.at(x)
+            variance = 1.0 - np.einsum("ij,ij->j", half, half)
+        return mean * self._deviation + self._mean, np.maximum(variance, 0.0) * self._deviation**2
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Of the last fit: `noise`, `constant`, `lengths` and `scales`, where outcomes have mean 0 and variance 1."""
+        assert self._prior is not None
+        prior = self._prior
+        return {
+            "noise": prior.noise,
+            "constant": self._posterior.constant,
+            "lengths": prior.lengths,
+            "scales": 1 / prior.weights,
+        }
 
     def fantasies(
         self, x: NDArray[np.float64], pending: NDArray[np.float64], samples: int, rng: np.random.Generator
@@ -89,103 +107,239 @@ class GaussianProcess:
         Returns:
             (m, samples) means and (m,) variances at `x`, and the (p, samples) values.
         """
-        z = torch.tensor(rng.standard_normal((len(pending), samples)))
-        with _repeatable(0):
-            wanted, points = (torch.tensor(each, dtype=torch.float64) for each in (x, pending))
-            mean, half = self._posterior.at(wanted)
-            expected, half_pending = self._posterior.at(points)
-            within = self._prior.covariance(points, points) - half_pending.T @ half_pending
-            across = self._prior.covariance(points, wanted) - half_pending.T @ half
-            root = torch.linalg.cholesky(within + _JITTER * torch.eye(len(points), dtype=torch.float64))
+        z = rng.standard_normal((len(pending), samples))
+        prior = self._posterior.prior
+        with _one_thread():
+            mean, half = self._posterior.at(x)
+            expected, half_pending = self._posterior.at(pending)
+            within = prior.covariance(pending, pending) - half_pending.T @ half_pending
+            across = prior.covariance(pending, x) - half_pending.T @ half
+            root = _root(within + _JITTER * np.eye(len(pending)))
             # K^-1 (f - mu_p) is L'^-1 z for f = mu_p + L z.
-            shift = torch.linalg.solve_triangular(root, across, upper=False)
+            shift = solve_triangular(root, across, lower=True, check_finite=False)
             means = mean[:, None] + shift.T @ z
-            variance = 1.0 - (half**2).sum(dim=0) - (shift**2).sum(dim=0)
+            variance = 1.0 - (half**2).sum(axis=0) - (shift**2).sum(axis=0)
             values = expected[:, None] + root @ z
         return (
-            means.numpy() * self._deviation + self._mean,
-            np.maximum(variance.numpy(), 0.0) * self._deviation**2,
-            values.numpy() * self._deviation + self._mean,
+            means * self._deviation + self._mean,
+            np.maximum(variance, 0.0) * self._deviation**2,
+            values * self._deviation + self._mean,
         )
 
     def _take(
-        self, x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, x: NDArray[np.float64], y: NDArray[np.float64], size: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The data that the model sees, in units of which it keeps the mean and deviation."""
-        if len(x) > self._max_points:
-            kept = _subset(y, self._max_points, rng)
+        if len(x) > size:
+            kept = _subset(y, size, rng)
             x, y = x[kept], y[kept]
         self._mean = float(np.mean(y))
         self._deviation = float(np.std(y))
         if self._deviation <= 1e-12 * max(1.0, abs(self._mean)):
             self._deviation = 1.0
-        scaled = (y - self._mean) / self._deviation
-        return torch.tensor(x, dtype=torch.float64), torch.tensor(scaled, dtype=torch.float64)
+        return x, (y - self._mean) / self._deviation
 
-    def _kernel(self, dimension: int) -> Kernel:
-        ordered = [column for column in range(dimension) if column not in self._categories]
-        parts = []
-        if ordered:
-            parts.append(
-                get_covar_module_with_dim_scaled_prior(len(ordered), active_dims=ordered, use_rbf_kernel=False)
-            )
-        if self._categories:
-            # Without a prior, the scale of a choice that does not matter runs off to infinity, step by step.
-            prior = LogNormalPrior(0.0, 1.0)
-            kernel = CategoricalKernel(
-                ard_num_dims=len(self._categories), active_dims=self._categories, lengthscale_prior=prior
-            )
-            kernel.lengthscale = prior.mode
-            parts.append(kernel)
-        return parts[0] if len(parts) == 1 else parts[0] * parts[1]
+
+class GrowingProcess:
+    """A Gaussian process that keeps up with a growing sequence of results.
+
+    Hyper-parameters are improved on by a few steps each time there are a tenth more results, so that no decision has
+    to wait for a whole fit. What may be relied on: they follow from the seed and the results alone, in their order,
+    whatever was asked before; a process that was never asked catches up when it is.
+
+    Args:
+        seed: of the process; a fit's own adds the number of results.
+        categories, max_points: see `GaussianProcess`.
+    """
+
+    def __init__(self, seed: Sequence[int], categories: Mapping[int, int], max_points: int = MAX_POINTS) -> None:
+        self._seed = list(seed)
+        self._model = GaussianProcess(categories, max_points)
+        self._fitted = 0
+
+    def grown(
+        self, results: int, first: Callable[[int], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    ) -> GaussianProcess:
+        """The process with the hyper-parameters that belong to so many results, to be conditioned on what is believed.
+
+        Args:
+            results: at least 2, and no fewer than last time.
+            first: n -> (n, d) points and (n,) outcomes of the first n results; always the same for the same n.
+        """
+        while (milestone := _next_milestone(self._fitted)) <= results:
+            rng = np.random.default_rng([*self._seed, milestone])
+            self._model.improve(*first(milestone), rng)
+            self._fitted = milestone
+        return self._model
+
+
+def _next_milestone(results: int) -> int:
+    """Of 2, 3, 4, ..., each a tenth more than the one before, the first above a given one."""
+    return max(2, results + 1, int(results * _GROWTH))
 
 
 class _Prior:
-    """The hyper-parameters of a fitted model, and the covariance that they mean; its variance is 1 everywhere.
+    """Hyper-parameters, and the covariance that they mean; its variance is 1 everywhere.
 
-    GPyTorch's lazy tensors cost tens of milliseconds for each prediction; these few lines cost a few.
+    Args:
+        logs: of the noise, the length scales of ordered columns, and the scales of categorical ones, in this order.
     """
 
-    def __init__(self, model: SingleTaskGP, dimension: int, categories: Sequence[int]) -> None:
-        kernels = getattr(model.covar_module, "kernels", [model.covar_module])
-        self._categories = list(categories)
-        self._ordered = [column for column in range(dimension) if column not in self._categories]
-        self._lengths = kernels[0].lengthscale.detach().squeeze(0) if self._ordered else torch.empty(0)
-        self._scales = kernels[-1].lengthscale.detach().squeeze(0) if self._categories else torch.empty(0)
-        self.constant = model.mean_module.constant.detach()
-        self.noise = model.likelihood.noise.detach()
+    def __init__(self, logs: NDArray[np.float64], ordered: Sequence[int], categories: Mapping[int, int]) -> None:
+        self.logs = logs
+        self.ordered = list(ordered)
+        self.categories = categories
+        self.noise = float(np.exp(logs[0]))
+        self.lengths = np.exp(logs[1 : 1 + len(self.ordered)])
+        self.weights = np.exp(-logs[1 + len(self.ordered) :])
 
-    def covariance(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    @classmethod
+    def mode(cls, dimension: int, categories: Mapping[int, int]) -> _Prior:
+        """The most probable ones while nothing is known."""
+        ordered = [column for column in range(dimension) if column not in categories]
+        center, spread = _log_normals(len(ordered), len(categories))
+        return cls(center - spread**2, ordered, categories)
+
+    def covariance(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, m) between the (n, d) and (m, d) points."""
-        result = torch.ones(len(a), len(b), dtype=torch.float64)
-        if self._ordered:
-            near, far = a[:, self._ordered] / self._lengths, b[:, self._ordered] / self._lengths
-            # The faster mode takes differences of squares, which cancel between near points.
-            r = 5**0.5 * torch.cdist(near, far, compute_mode="donot_use_mm_for_euclid_dist")
-            result = (1 + r + r**2 / 3) * torch.exp(-r)
-        if self._categories:
-            differ = a[:, None, self._categories] != b[None, :, self._categories]
-            result = result * torch.exp(-(differ / self._scales).mean(dim=-1))
-        return result
+        power = np.zeros((len(a), len(b)))
+        factor = None
+        if self.ordered:
+            power = 5**0.5 * cdist(a[:, self.ordered] / self.lengths, b[:, self.ordered] / self.lengths)
+            factor = 1 + power + power**2 / 3
+        if self.categories:
+            # As products of indicators this takes a fraction of the time of comparisons.
+            alike = (self._indicators(a) * np.repeat(self.weights, list(self.categories.values()))) @ self._indicators(
+                b
+            ).T
+            power = power + (self.weights.sum() - alike) / len(self.categories)
+        result = np.exp(-power)
+        return result if factor is None else result * factor
+
+    def _indicators(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, all choices) 1 where a point has a choice, else 0."""
+        return np.concatenate(
+            [_choices(x[:, column], size)[:, None] == np.arange(size) for column, size in self.categories.items()],
+            axis=1,
+        ).astype(np.float64)
 
 
 class _Posterior:
     """What the prior becomes, given data."""
 
-    def __init__(self, prior: _Prior, x: torch.Tensor, y: torch.Tensor) -> None:
-        self._prior = prior
+    def __init__(self, prior: _Prior, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+        self.prior = prior
         self._x = x
+        covariance = prior.covariance(x, x)
         # The noise is at least 1e-4, so repeated points leave the matrix well-conditioned.
-        self._root = torch.linalg.cholesky(
-            prior.covariance(x, x) + prior.noise * torch.eye(len(x), dtype=torch.float64)
-        )
-        self._weights = torch.cholesky_solve((y - prior.constant)[:, None], self._root)[:, 0]
+        covariance[np.diag_indices(len(x))] += prior.noise
+        self._root = _root(covariance)
+        self.constant = _constant(self._root, y)
+        self._weights = cho_solve((self._root, True), y - self.constant, check_finite=False)
 
-    def at(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(m,) means, and the (n, m) matrix H with which covariances become K - H' H."""
-        across = self._prior.covariance(self._x, points)
-        half = torch.linalg.solve_triangular(self._root, across, upper=False)
-        return self._prior.constant + across.T @ self._weights, half
+        across = self.prior.covariance(self._x, points)
+        half = solve_triangular(self._root, across, lower=True, check_finite=False)
+        return self.constant + across.T @ self._weights, half
+
+
+def _fitted(start: _Prior, x: NDArray[np.float64], y: NDArray[np.float64], likelihoods: int) -> _Prior:
+    """The most probable hyper-parameters, looked for from `start` on until so many likelihoods were computed."""
+    posterior = _LogPosterior(start, x, y)
+    found = minimize(
+        lambda logs: posterior.negative(logs),
+        start.logs,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=posterior.bounds,
+        options={"maxfun": likelihoods, "ftol": 1e-6},
+    )
+    return _Prior(np.asarray(found.x), start.ordered, start.categories)
+
+
+class _LogPosterior:
+    """Logarithm of how probable hyper-parameters are, and its gradient (Rasmussen and Williams, 2006, equation 5.9).
+
+    Works on the pairs above the diagonal, whose differences do not change from one step to the next.
+    """
+
+    def __init__(self, prior: _Prior, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+        self._y = y
+        self._ordered = len(prior.ordered)
+        self._pairs = np.triu_indices(len(x), 1)
+        # (ordered, pairs) squared differences, and (categories, pairs) whether choices differ, as shares.
+        first, second = self._pairs
+        ordered = np.ascontiguousarray(x[:, prior.ordered].T)
+        choices = np.array([_choices(x[:, column], size) for column, size in prior.categories.items()]).reshape(
+            -1, len(x)
+        )
+        self._squares = np.square(ordered.take(first, axis=1) - ordered.take(second, axis=1))
+        self._squares *= 5
+        self._differ = (choices.take(first, axis=1) != choices.take(second, axis=1)) / max(1, len(choices))
+        self._center, self._spread = _log_normals(self._ordered, len(prior.categories))
+        self.bounds = [
+            _NOISE_RANGE,
+            *[_LENGTH_RANGE] * self._ordered,
+            *[_SCALE_RANGE] * len(prior.categories),
+        ]
+
+    def negative(self, logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Per result, up to a constant."""
+        n = len(self._y)
+        noise, lengths, scales = np.exp(logs[0]), logs[1 : 1 + self._ordered], logs[1 + self._ordered :]
+        precision, weights = np.exp(-2 * lengths), np.exp(-scales)
+        r = np.sqrt(precision @ self._squares)
+        decay = np.exp(-r - weights @ self._differ)
+        upper = (1 + r + r**2 / 3) * decay
+        covariance = np.zeros((n, n))
+        # Column by column, this is the lower half that LAPACK reads.
+        covariance[self._pairs] = upper
+        covariance[np.diag_indices(n)] = 1.0 + noise
+        root = _root(covariance.T)
+        constant = _constant(root, self._y)
+        centred = self._y - constant
+        alpha = cho_solve((root, True), centred, check_finite=False)
+        inverse = lapack.dpotri(root, lower=1)[0]
+
+        # Half the trace of (alpha alpha' - K^-1) dK, in which every pair counts twice.
+        pull = alpha[self._pairs[0]] * alpha[self._pairs[1]] - inverse.T[self._pairs]
+        of_noise = 0.5 * noise * (alpha @ alpha - np.trace(inverse))
+        of_lengths = precision * (self._squares @ (pull * (1 + r) / 3 * decay))
+        of_scales = -weights * (self._differ @ (pull * upper))
+        gradient = np.concatenate([[of_noise], of_lengths, -of_scales])
+        value = -0.5 * centred @ alpha - np.log(np.diag(root)).sum()
+
+        z = (logs - self._center) / self._spread
+        value += -0.5 * z @ z - logs.sum()
+        gradient += -z / self._spread - 1.0
+        return -value / n, -gradient / n
+
+
+def _choices(column: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """(n,) numbers of the choices that stand in a column."""
+    return np.minimum(np.floor(column * size), size - 1)
+
+
+def _log_normals(ordered: int, categories: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and deviations of the hyper-parameters' logarithms."""
+    length = (2**0.5 + 0.5 * np.log(max(1, ordered)), 3**0.5)
+    every = np.array([_NOISE, *[length] * ordered, *[_SCALE] * categories])
+    return every[:, 0], every[:, 1]
+
+
+def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Its lower Cholesky factor."""
+    root, failed = lapack.dpotrf(covariance, lower=1, clean=1)
+    if failed:
+        raise np.linalg.LinAlgError(f"covariance of {len(covariance)} points is not positive definite")
+    return np.asarray(root)
+
+
+def _constant(root: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """The most probable mean of the process: the generalised least squares of a constant."""
+    white = solve_triangular(root, np.stack([np.ones(len(y)), y], axis=1), lower=True, check_finite=False)
+    return float(white[:, 0] @ white[:, 1] / (white[:, 0] @ white[:, 0]))
 
 
 def _subset(y: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -195,15 +349,13 @@ def _subset(y: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDAr
     return np.sort(np.concatenate([best, rng.choice(others, size - len(best), replace=False)]))
 
 
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 @contextmanager
-def _repeatable(seed: int) -> Iterator[None]:
-    """One thread and a random state of its own; both are put back."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
+def _one_thread() -> Iterator[None]:
+    """Linear algebra on one thread; the number is put back."""
+    with _controller().limit(limits=1, user_api="blas"):
+        yield

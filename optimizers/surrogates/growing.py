@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 # By how much the measurements grow until each tree has been fitted anew, and how many a tree is fitted on.
 _GROWTH = 0.2
 MAX_POINTS = 1000
+NO_BOUNDS: Mapping[int, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ class GrowingForest:
     Args:
         seed: of the forest; a tree's own adds its number and the length of its prefix.
         trees: more of them smooth mean and variance, at proportional cost.
+        bounds: column -> largest allowed outcome, of constraints.
     """
 
-    def __init__(self, seed: Sequence[int], trees: int) -> None:
+    def __init__(self, seed: Sequence[int], trees: int, bounds: Mapping[int, float] = NO_BOUNDS) -> None:
         self._seed = list(seed)
+        self._bounds = bounds
         self._trees = trees
         self._fitted: OrderedDict[tuple[int, int], _Tree] = OrderedDict()
         self._leaves: dict[int, _Leaves] = {}
@@ -133,7 +137,7 @@ class GrowingForest:
         if key in self._fitted:
             self._fitted.move_to_end(key)
             return self._fitted[key]
-        tree = self._fitted[key] = _fit(x[:prefix], y[:prefix], [*self._seed, number, prefix])
+        tree = self._fitted[key] = _fit(x[:prefix], y[:prefix], self._bounds, [*self._seed, number, prefix])
         if len(self._fitted) > 3 * self._trees:
             self._fitted.popitem(last=False)
         return tree
@@ -153,20 +157,28 @@ def fitted_on(measured: int, tree: int, trees: int) -> int:
     return max(1, min(measured, math.ceil(math.exp(own * step) - 1e-9)))
 
 
-def ceiling(y: NDArray[np.float64]) -> NDArray[np.float64]:
+def ceiling(y: NDArray[np.float64], bounds: Mapping[int, float] = NO_BOUNDS) -> NDArray[np.float64]:
     """(outputs,) the outer fence of each column (Tukey): three times the middle half's width above it, if it has one.
 
-    Beyond it an outcome would only stretch the scale: a diverged training is bad, and that is all.
+    Beyond it an outcome would only stretch the scale: a diverged training is bad, and that is all. Where few outcomes
+    miss a bound, and by far, the fence may lie below the bound; the median of the misses takes its place,
+    for a miss must not be cut down to a hit.
 
     Args:
         y: (n, outputs); rows of nan are failures.
+        bounds: column -> largest allowed outcome, of constraints.
     """
     finite = y[~np.isnan(y[:, 0])]
     if not len(finite):
         return np.zeros(y.shape[1])
     low, high = np.quantile(finite, [0.25, 0.75], axis=0)
     worst = finite.max(axis=0)
-    return np.asarray(np.where(high > low, np.minimum(worst, high + 3.0 * (high - low)), worst))
+    top = np.asarray(np.where(high > low, np.minimum(worst, high + 3.0 * (high - low)), worst))
+    for column, bound in bounds.items():
+        missed = finite[finite[:, column] > bound, column]
+        if len(missed):
+            top[column] = max(top[column], np.median(missed))
+    return top
 
 
 def below(y: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -174,12 +186,12 @@ def below(y: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.float6
     return np.asarray(np.where(np.isnan(y), top, np.minimum(y, top)))
 
 
-def _fit(x: NDArray[np.float32], y: NDArray[np.float64], seed: Sequence[int]) -> _Tree:
+def _fit(x: NDArray[np.float32], y: NDArray[np.float64], bounds: Mapping[int, float], seed: Sequence[int]) -> _Tree:
     # scikit-learn takes over a second to import.
     from sklearn.tree import DecisionTreeRegressor
 
     rng = np.random.default_rng(seed)
-    top = ceiling(y)
+    top = ceiling(y, bounds)
     y = below(y, top)
     kept = np.arange(len(x))
     if len(x) > MAX_POINTS:

@@ -37,6 +37,12 @@ KINDS: Mapping[str, tuple[str, dict[str, Any], int]] = {
     ),
     "hypertune-gp": ("hypertune", {"initial_trials": 6, "candidates": 40, "surrogate": "gp", "random_share": 0.5}, 3),
     "bayes-forest": ("bayes", {"initial_trials": 3, "candidates": 40}, 12),
+    "bayes-parego": ("bayes", {"initial_trials": 3, "candidates": 40, "several": "parego"}, 12),
+    "bayes-cost-early-stop": (
+        "bayes",
+        {"initial_trials": 3, "candidates": 40, "trees": 3, "cost_aware": True, "early_stop": True},
+        12,
+    ),
     "bayes-gp": ("bayes", {"initial_trials": 8, "candidates": 40, "surrogate": "gp"}, 4),
     "bayes-gp-fantasies": (
         "bayes",

@@ -4,10 +4,18 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from optimizers.acquisition import chebyshev, expected_improvement, log_expected_improvement, log_probability_below
+from optimizers.acquisition import (
+    chebyshev,
+    expected_improvement,
+    log_expected_improvement,
+    log_hypervolume_improvement,
+    log_probability_below,
+)
+from optimizers.pareto import free_boxes, hypervolume
 
 
 @pytest.mark.parametrize("mean", [-2.0, 0.0, 0.3, 4.0])
@@ -73,3 +81,64 @@ def test_chebyshev_takes_the_worst_weighted_loss_and_a_little_of_all() -> None:
 
 def test_chebyshev_of_equal_losses_is_zero() -> None:
     assert chebyshev(np.ones((3, 2)), np.array([0.3, 0.7])).tolist() == [0.0] * 3
+
+
+def front(m: int, count: int = 12) -> NDArray[np.float64]:
+    """(count, m) on a sphere: none dominates another."""
+    directions = np.abs(np.random.default_rng(m).normal(size=(count, m)))
+    return np.asarray(1 - directions / np.linalg.norm(directions, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_hypervolume_improvement_is_what_samples_gain_on_average(m: int) -> None:
+    points, reference = front(m), np.full(m, 1.2)
+    rng = np.random.default_rng(0)
+    mean, variance = 0.3 + 0.5 * rng.random((4, m)), 0.02 + 0.04 * rng.random((4, m))
+    volume = hypervolume(points, reference)
+
+    found = np.exp(log_hypervolume_improvement(mean, variance, free_boxes(points, reference)))
+
+    for row in range(4):
+        samples = mean[row] + np.sqrt(variance[row]) * rng.standard_normal((4000, m))
+        gains = [hypervolume(np.vstack([points, sample]), reference) - volume for sample in samples]
+        assert found[row] == pytest.approx(np.mean(gains), abs=4 * float(np.std(gains)) / 4000**0.5)
+
+
+def test_hypervolume_improvement_of_four_losses_is_what_samples_gain_on_average() -> None:
+    points, reference = front(4), np.full(4, 1.2)
+    mean, variance = np.full((1, 4), 0.5), np.full((1, 4), 0.02)
+    rng = np.random.default_rng(0)
+    # Places drawn below the reference count for a sample where it dominates them and the front does not.
+    places = rng.uniform(0.0, 1.2, size=(20_000, 4))
+    places = places[~(points[None] <= places[:, None]).all(axis=2).any(axis=1)]
+    samples = mean + np.sqrt(variance) * rng.standard_normal((400, 4))
+    gains = [float((sample <= places).all(axis=1).sum()) / 20_000 * 1.2**4 for sample in samples]
+
+    found = np.exp(log_hypervolume_improvement(mean, variance, free_boxes(points, reference)))
+
+    assert found[0] == pytest.approx(np.mean(gains), rel=0.15)
+
+
+def test_hypervolume_improvement_of_certain_points_is_their_gain_or_nothing() -> None:
+    boxes = free_boxes(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]), np.array([4.0, 4.0]))
+
+    found = log_hypervolume_improvement(np.array([[1.0, 1.0], [2.5, 2.5]]), np.zeros((2, 2)), boxes)
+
+    assert np.exp(found) == pytest.approx([3.0, 0.0])
+
+
+def test_logarithm_of_the_hypervolume_improvement_does_not_underflow() -> None:
+    boxes = free_boxes(np.array([[0.0, 0.0]]), np.array([1.0, 1.0]))
+
+    found = log_hypervolume_improvement(np.array([[50.0, 50.0], [60.0, 60.0]]), np.ones((2, 2)), boxes)
+
+    assert np.isfinite(found).all()
+    assert found[1] < found[0] < -1000
+
+
+def test_one_loss_is_plain_expected_improvement() -> None:
+    mean, variance = np.array([[0.3], [2.0]]), np.array([[0.5], [0.1]])
+
+    found = log_hypervolume_improvement(mean, variance, free_boxes(np.array([[0.7]]), np.array([1.0])))
+
+    assert found == pytest.approx(log_expected_improvement(mean[:, 0], variance[:, 0], 0.7))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from statistics import median
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from optimizers.bayes import BayesianOptimization, BayesSettings
 from optimizers.errors import OptimizerError
-from optimizers.protocol import Earlier, JobEnd, Problem, Report
+from optimizers.protocol import Earlier, JobEnd, Problem, Report, Verdict
 from optimizers.random_search import RandomSearch
 from optimizers.registry import create
 from optimizers.simulate import simulate
@@ -115,18 +116,51 @@ def test_while_nothing_is_feasible_the_search_is_for_feasibility() -> None:
     assert {job.why["rule"] for job in optimizer.jobs[4:]} == {"probability of feasibility"}
 
 
-def test_two_objectives_spread_along_the_front() -> None:
-    optimizer = bayes([Objective(metric="loss"), Objective(metric="score", direction="maximize")], 20)
-
-    # Both ends are best in one of the two.
+def two(several: str) -> tuple[BayesianOptimization, list[float]]:
+    """Twenty trials of two objectives, of which both ends are best in one; and their places."""
+    goals = [Objective(metric="loss"), Objective(metric="score", direction="maximize")]
+    optimizer = bayes(goals, 20, several=several)
     for _ in range(20):
         tell(optimizer, loss=1.0, score=1.0)
+    return optimizer, [float(best.config["x"]) for best in optimizer.best()]
 
-    xs = [best.config["x"] for best in optimizer.best()]
+
+def test_two_objectives_spread_along_the_front() -> None:
+    optimizer, xs = two("ehvi")
+
     assert len(xs) == 20
-    assert min(xs) < 0.1  # type: ignore[type-var]
-    assert max(xs) > 0.9  # type: ignore[type-var]
-    assert set(optimizer.jobs[-1].why["weights"]) == {"loss", "score"}
+    assert min(xs) < 0.1
+    assert max(xs) > 0.9
+    assert optimizer.jobs[-1].why["rule"] == "expected hypervolume improvement"
+
+
+def test_two_objectives_can_be_weighed_anew_for_each_trial() -> None:
+    optimizer, xs = two("parego")
+
+    assert max(xs) - min(xs) > 0.7
+    assert [set(job.why["weights"]) for job in optimizer.jobs[4:]] == [{"loss", "score"}] * 16
+    assert len({job.why["weights"]["loss"] for job in optimizer.jobs[4:]}) == 16
+
+
+@pytest.mark.parametrize("surrogate", ["forest", "gp"])
+def test_hypervolume_counts_where_the_constraint_holds(surrogate: str) -> None:
+    goals = [Objective(metric="loss"), Objective(metric="other"), Objective(metric="cost", bound=-0.6)]
+    optimizer = bayes(goals, 20, surrogate=surrogate)
+
+    for _ in range(20):
+        tell(optimizer, loss=1.0, other=-1.0, cost=-1.0)
+
+    later = [float(job.config["x"]) for job in optimizer.jobs[10:]]
+    assert sum(x >= 0.6 for x in later) >= 7
+
+
+def test_five_objectives_are_weighed() -> None:
+    optimizer = bayes([Objective(metric=name) for name in "abcde"], 8)
+
+    for _ in range(8):
+        tell(optimizer, a=1.0, b=-1.0, c=2.0, d=1.0, e=-2.0)
+
+    assert set(optimizer.jobs[-1].why["weights"]) == set("abcde")
 
 
 def test_too_few_results_are_not_modelled() -> None:
@@ -175,3 +209,60 @@ def test_earlier_results_are_evidence_and_shorten_the_design() -> None:
     assert rules == ["enqueued"] + ["expected improvement"] * 7
     assert optimizer.jobs[0].config == {"x": 0.1}
     assert min(float(job.config["x"]) for job in optimizer.jobs) < 0.05
+
+
+def timed(optimizer: BayesianOptimization, seconds: float | None) -> float:
+    """Run one job: its loss hardly depends on x."""
+    job = optimizer.next_job()
+    assert job is not None
+    x = float(job.config["x"])
+    optimizer.observe(Report(job.id, job.trial, 1.0, {"loss": 0.01 * math.sin(40 * x)}, seconds and seconds * 100**x))
+    optimizer.finish(job.id, JobEnd.COMPLETED)
+    return x
+
+
+def test_cheap_trials_come_first_where_improvement_is_counted_per_second() -> None:
+    aware, blind = bayes(cost_aware=True), bayes()
+
+    cheap = [timed(aware, 10.0) for _ in range(20)][6:]
+    plain = [timed(blind, 10.0) for _ in range(20)][6:]
+
+    assert np.mean(cheap) < np.mean(plain)
+    assert np.mean(cheap) < 0.4
+    assert aware.jobs[-1].why["seconds"] > 0
+    assert "seconds" not in blind.jobs[-1].why
+
+
+def test_without_measured_seconds_nothing_is_charged() -> None:
+    aware, blind = bayes(cost_aware=True), bayes()
+
+    assert [timed(aware, None) for _ in range(10)] == [timed(blind, None) for _ in range(10)]
+
+
+def reporting(optimizer: BayesianOptimization, offset: float) -> list[Verdict]:
+    """Run one job with reports at 1, 2 and 4; its loss falls by 1 from each to the next."""
+    job = optimizer.next_job()
+    assert job is not None
+    verdicts = []
+    for place, resource in enumerate((1.0, 2.0, 4.0)):
+        report = Report(job.id, job.trial, resource, {"loss": offset - place})
+        verdicts.append(optimizer.observe(report))
+        if verdicts[-1] is Verdict.STOP:
+            optimizer.finish(job.id, JobEnd.CANCELLED)
+            return verdicts
+    optimizer.finish(job.id, JobEnd.COMPLETED)
+    return verdicts
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_trial_that_cannot_beat_the_best_is_stopped(early_stop: bool) -> None:
+    problem = Problem(LINE, [Objective(metric="loss")], Fidelity(name="epochs", max=4), 30)
+    optimizer = BayesianOptimization(problem, BayesSettings(initial_trials=4, early_stop=early_stop))
+    for number in range(8):
+        assert set(reporting(optimizer, 10.0 + number)) == {Verdict.CONTINUE}
+
+    hopeless, hopeful = reporting(optimizer, 10.5), reporting(optimizer, 9.9)
+
+    assert hopeless == ([Verdict.STOP] if early_stop else [Verdict.CONTINUE] * 3)
+    assert hopeful == [Verdict.CONTINUE] * 3
+    assert optimizer.best()[0].metrics == {"loss": 7.9}

@@ -122,3 +122,10 @@ def test_fusions_in_closed_form() -> None:
 
     assert [part.item() for part in fuse("idp", means, variances, theta)] == [2.0, 1.25]
     assert [part.item() for part in fuse("gpoe", means, variances, theta)] == pytest.approx([1.4, 1.6])
+
+
+def test_ceiling_does_not_cut_a_missed_bound_down_to_a_kept_one() -> None:
+    y = np.array([[0.1 + i / 1000, 0.0] for i in range(18)] + [[10.0, 0.0], [12.0, 0.0]])
+
+    assert ceiling(y)[0] < 0.5
+    assert ceiling(y, {0: 0.5}) == pytest.approx([11.0, 0.0])

@@ -152,9 +152,19 @@ def test_two_objectives_spread_along_the_front_whatever_their_directions() -> No
     assert any(set(job.why.get("weights", ())) == {"loss", "score"} for job in jobs)
 
 
-def test_failing_region_is_avoided() -> None:
+def test_rare_violation_is_not_taken_for_feasible() -> None:
+    optimizer = line([Objective(metric="loss"), Objective(metric="cost", bound=0.5)])
+
+    run(optimizer, 90, loss=lambda x, r: x, cost=lambda x, r: 10.0 if x < 0.1 else 0.1 + x / 100)
+
+    predict = optimizer.models.ensemble(np.array([1.0, 0.0, 0.0]), [np.empty((0, 1))] * 3, np.ones(1), 0)
+    missed = predict(np.array([[0.05], [0.5]]))[0][:, 1]
+    assert missed[0] > 0 > missed[1]
+
+
+def test_failing_region_is_avoided_but_for_its_border_where_the_optimum_lies() -> None:
     optimizer = line()
-    failed = []
+    inside = []
     for _ in range(80):
         job = start(optimizer)
         x = float(job.config["x"])
@@ -163,9 +173,9 @@ def test_failing_region_is_avoided() -> None:
         else:
             complete(optimizer, job, loss=x)
         if not job.start:
-            failed.append(x < 0.5)
+            inside.append(x < 0.45)
 
-    assert np.mean(failed[6:]) < 0.3
+    assert np.mean(inside[6:]) < 0.2
 
 
 def test_every_part_can_be_switched_off() -> None:

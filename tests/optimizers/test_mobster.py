@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import math
 from statistics import median
 
 import numpy as np
 import pytest
 
 from optimizers.asha import Asha
-from optimizers.mobster import Mobster, MobsterSettings, last_milestone
+from optimizers.mobster import Mobster, MobsterSettings
 from optimizers.protocol import Earlier, Job, JobEnd, Problem, Report
 from optimizers.simulate import replay, simulate
 from optimizers.synthetic import branin
@@ -33,14 +32,6 @@ def tell(optimizer: Mobster, **metrics: float) -> Job:
     optimizer.observe(Report(job.id, job.trial, job.end, {"loss": loss, **metrics}))
     optimizer.finish(job.id, JobEnd.COMPLETED)
     return job
-
-
-@pytest.mark.parametrize(("results", "milestone"), [(2, 2), (5, 5), (6, 6), (8, 7), (100, 95), (10_000, 8964)])
-def test_milestones_grow_by_a_quarter(results: int, milestone: int) -> None:
-    found = last_milestone(results)
-
-    assert found <= results < max(found + 1, math.floor(found * 1.25))
-    assert last_milestone(found) == found
 
 
 def test_finds_the_promising_place() -> None:
@@ -76,13 +67,13 @@ def test_running_trials_keep_others_away() -> None:
     assert np.diff(sorted(xs)).min() > 1e-3
 
 
-def test_fit_rests_on_the_milestone_alone() -> None:
+def test_fit_rests_on_the_results_alone() -> None:
     whole, late = mobster(), mobster()
     journal = []
     for _ in range(17):
         job = tell(whole)
         journal.append((job, whole.trials[job.trial].reports[job.end]))
-    # The other one has never fitted at any earlier milestone.
+    # The other one has never fitted before.
     for job, metrics in journal:
         replay(late, [job, Report(job.id, job.trial, job.end, metrics)])
         late.finish(job.id, JobEnd.COMPLETED)

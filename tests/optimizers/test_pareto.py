@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from optimizers.errors import OptimizerError
-from optimizers.pareto import fronts, hypervolume
+from optimizers.pareto import Front, free_boxes, fronts, hypervolume
 
 
 def test_fronts_by_hand() -> None:
@@ -54,3 +54,34 @@ def test_hypervolume_counts_the_dominated_cells(points: NDArray[np.int64]) -> No
     covered = (points[None, :, :] <= cells[:, None, :]).all(axis=2).any(axis=1)
 
     assert hypervolume(points.astype(float), np.full(m, 5.0)) == pytest.approx(covered.sum())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(points=arrays(np.int64, st.tuples(st.integers(0, 7), st.integers(2, 4)), elements=st.integers(0, 5)))
+def test_free_boxes_cover_what_is_not_dominated_once(points: NDArray[np.int64]) -> None:
+    m = points.shape[1]
+    cells = np.stack(np.meshgrid(*[np.arange(5)] * m, indexing="ij"), axis=-1).reshape(-1, m) + 0.5
+    covered = (points[None, :, :] <= cells[:, None, :]).all(axis=2).any(axis=1)
+
+    lower, upper = free_boxes(points.astype(float), np.full(m, 5.0))
+
+    inside = ((lower[None] < cells[:, None]) & (cells[:, None] < upper[None])).all(axis=2).sum(axis=1)
+    assert (inside == ~covered).all()
+
+
+def test_two_losses_leave_a_box_more_than_points() -> None:
+    staircase = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
+
+    assert len(free_boxes(staircase, np.array([4.0, 4.0]))[0]) == 4
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(points=arrays(np.int64, st.tuples(st.integers(1, 20), st.integers(2, 3)), elements=st.integers(0, 5)))
+def test_front_keeps_up(points: NDArray[np.int64]) -> None:
+    front = Front()
+    for row, point in enumerate(points.astype(float)):
+        front.add(row, point)
+
+    best = points[fronts(points.astype(float)) == 0]
+    assert {tuple(points[row]) for row in front.rows} == {tuple(point) for point in best}
+    assert len(front.rows) == len(np.unique(best, axis=0))

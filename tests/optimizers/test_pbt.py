@@ -64,10 +64,44 @@ def test_worst_member_is_replaced_by_a_changed_copy_of_the_best() -> None:
 
 def test_nobody_is_replaced_before_ranks_mean_something() -> None:
     optimizer = pbt()
-    job = start(optimizer)
+    job, *_ = [start(optimizer) for _ in range(4)]
     complete(optimizer, job, 9.0)
 
     assert start(optimizer).why == {"rule": "go on", "rank": 1, "of": 1}
+
+
+def test_members_take_turns_where_fewer_jobs_run_than_there_are_members() -> None:
+    optimizer = pbt(max_trials=4)
+    order = []
+    for _ in range(12):
+        job = start(optimizer)
+        order.append((job.trial, job.end))
+        complete(optimizer, job, 0.5)
+
+    assert order == [(member, level) for level in (3, 6, 9) for member in range(4)]
+
+
+def test_what_may_be_copied_is_what_a_copy_begins_from() -> None:
+    table = branin(max_resource=27)
+    optimizer = PopulationBasedTraining(table.problem(max_trials=60, seed=3), PbtSettings(population=8))
+    running: list[Job] = []
+    copies = 0
+    while True:
+        copyable = optimizer.copyable()
+        job = optimizer.next_job() if len(running) < 5 else None
+        if job is None and not running:
+            break
+        if job is not None:
+            running.append(job)
+            if job.parent is not None:
+                assert copyable[job.parent] == job.start
+                copies += 1
+            continue
+        ended = running.pop(0)
+        complete(optimizer, ended, (ended.trial * 7 % 11) / ended.end)
+
+    assert copies > 5
+    assert optimizer.copyable() == {}
 
 
 def test_copy_starts_where_its_parent_stands_by_now() -> None:

@@ -85,6 +85,17 @@ def test_promotion_pays_only_the_additional_resource() -> None:
     assert trace.busy == pytest.approx(spent)
 
 
+def test_reports_say_how_long_their_leg_has_run() -> None:
+    optimizer, trace = run()
+
+    began = {event.entry.id: event.seconds for event in trace.events if isinstance(event.entry, Job)}
+    reports = [(event.seconds, event.entry) for event in trace.events if isinstance(event.entry, Report)]
+    assert reports
+    for seconds, report in reports:
+        assert report.seconds == pytest.approx(seconds - began[report.job])
+    assert {job.start for job in optimizer.jobs} > {0.0}
+
+
 def test_same_simulation_twice_is_the_same() -> None:
     failures = Failures(0.3, seed=4)
 

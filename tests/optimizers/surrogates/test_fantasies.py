@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
+from botorch.models.kernels.categorical import CategoricalKernel
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.priors import LogNormalPrior
+from numpy.typing import NDArray
 
 from optimizers.acquisition import log_expected_improvement
-from optimizers.surrogates import gp
 from optimizers.surrogates.fantasies import log_fantasy_improvement
-from optimizers.surrogates.gp import GaussianProcess
+from optimizers.surrogates.gp import GaussianProcess, GrowingProcess
 
 RNG = np.random.default_rng(0)
 X = np.column_stack([RNG.random(30), (RNG.integers(3, size=30) + 0.5) / 3, RNG.random(30)])
@@ -21,23 +27,70 @@ def fitted() -> GaussianProcess:
     return model
 
 
+def chosen(x: NDArray[np.float64], categories: dict[int, int]) -> NDArray[np.float64]:
+    """The same points with choices where categories stand."""
+    x = x.copy()
+    for column, size in categories.items():
+        x[:, column] = (np.floor(x[:, column] * size) + 0.5) / size
+    return x
+
+
+def botorchs(x: NDArray[np.float64], categories: dict[int, int]) -> SingleTaskGP:
+    """BoTorch's own model of the same data."""
+    ordered = [column for column in range(x.shape[1]) if column not in categories]
+    parts = []
+    if ordered:
+        parts.append(get_covar_module_with_dim_scaled_prior(len(ordered), active_dims=ordered, use_rbf_kernel=False))
+    if categories:
+        prior = LogNormalPrior(0.0, 1.0)
+        parts.append(
+            CategoricalKernel(ard_num_dims=len(categories), active_dims=list(categories), lengthscale_prior=prior)
+        )
+    kernel = parts[0] if len(parts) == 1 else parts[0] * parts[1]
+    scaled = torch.tensor((Y - Y.mean()) / Y.std())[:, None]
+    return SingleTaskGP(torch.tensor(x), scaled, covar_module=kernel, outcome_transform=None)
+
+
+def log_posterior(model: SingleTaskGP) -> float:
+    likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
+    model.train()
+    return float(likelihood(model(*model.train_inputs), model.train_targets).detach())
+
+
 @pytest.mark.parametrize("categories", [{1: 3}, {}, {0: 2, 1: 3, 2: 4}])
-def test_predictions_are_botorchs_own(categories: dict[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    models = []
-
-    def kept(*args: object, **options: object) -> SingleTaskGP:
-        models.append(SingleTaskGP(*args, **options))
-        return models[-1]
-
-    monkeypatch.setattr(gp, "SingleTaskGP", kept)
+def test_predictions_are_botorchs_own_and_the_fit_is_as_probable(categories: dict[int, int]) -> None:
     ours = GaussianProcess(categories)
-    ours.fit(X, Y, np.random.default_rng(1))
+    x, at = chosen(X, categories), chosen(AT, categories)
+    ours.fit(x, Y, np.random.default_rng(1))
+    theirs, model = botorchs(x, categories), botorchs(x, categories)
+    fit_gpytorch_mll(ExactMarginalLogLikelihood(theirs.likelihood, theirs))
+    kernels = list(getattr(model.covar_module, "kernels", [model.covar_module]))
+    found = ours.hyperparameters
+    with torch.no_grad():
+        model.likelihood.noise = found["noise"]
+        model.mean_module.constant.fill_(found["constant"])
+        for kernel, name in zip(kernels, [name for name in ("lengths", "scales") if len(found[name])], strict=True):
+            kernel.lengthscale = torch.tensor(found[name])
 
-    mean, variance = ours.predict(AT)
-
-    posterior = models[0].posterior(gp.torch.tensor(AT))
+    assert log_posterior(model) > log_posterior(theirs) - 1e-3
+    mean, variance = ours.predict(at)
+    posterior = model.eval().posterior(torch.tensor(at))
     np.testing.assert_allclose(mean, posterior.mean.detach().numpy()[:, 0] * Y.std() + Y.mean(), rtol=1e-9)
     np.testing.assert_allclose(variance, posterior.variance.detach().numpy()[:, 0] * Y.var(), rtol=1e-5, atol=1e-6)
+
+
+def test_process_that_keeps_up_follows_from_the_results_alone() -> None:
+    often, once = GrowingProcess([7], {1: 3}), GrowingProcess([7], {1: 3})
+    for count in range(2, 31):
+        often.grown(count, lambda n: (X[:n], Y[:n]))
+    answers = []
+    for process in (often, once):
+        model = process.grown(30, lambda n: (X[:n], Y[:n]))
+        model.condition(X, Y, np.random.default_rng(1))
+        answers.append(model.predict(AT)[0])
+
+    np.testing.assert_array_equal(*answers)
+    assert np.corrcoef(answers[0], 20 * np.sin(4 * AT[:, 0]) + 30 * AT[:, 1] + AT[:, 2])[0, 1] > 0.99
 
 
 def test_conditioning_on_the_same_data_changes_nothing_and_on_more_data_narrows() -> None:

@@ -1,0 +1,175 @@
+"""What is believed of every objective, given whole trials and those that still run: forests or Gaussian processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizers.acquisition import chebyshev
+from optimizers.evidence import Evidence
+from optimizers.surrogates.growing import GrowingForest
+
+if TYPE_CHECKING:
+    from optimizers.surrogates.gp import GaussianProcess, GrowingProcess
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How losses become the columns that are modelled: what is to be minimised, then what is bounded.
+
+    Attributes:
+        goals, bounded: columns of the losses.
+        weights: (goals,) with which goals become one column; None: each is a column of its own.
+        low, high: (goals,) losses at which the weighted ones are 0 and 1.
+    """
+
+    goals: Sequence[int]
+    bounded: Sequence[int]
+    weights: NDArray[np.float64] | None
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, evidence: Evidence, weights: NDArray[np.float64] | None) -> Columns:
+        """Scaled by all results."""
+        losses = evidence.losses[:, evidence.goals]
+        bounded = [column for column, _ in evidence.bounds]
+        return cls(evidence.goals, bounded, weights, np.nanmin(losses, axis=0), np.nanmax(losses, axis=0))
+
+    def __call__(self, losses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(..., objectives) losses as (..., columns)."""
+        goals = losses[..., self.goals]
+        if self.weights is not None:
+            flat = chebyshev(goals.reshape(-1, len(self.goals)), self.weights, bounds=(self.low, self.high))
+            goals = flat.reshape(*losses.shape[:-1], 1)
+        return np.concatenate([goals, losses[..., self.bounded]], axis=-1)
+
+
+class Belief(Protocol):
+    """One state of belief."""
+
+    def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(n, d) points -> (n, columns) means and variances, without measurement noise."""
+
+
+class Beliefs(Protocol):
+    """A model of all objectives that keeps up with the evidence.
+
+    What may be relied on: a belief follows from the evidence in its order, what is pending, the columns and the
+    generator's state, whatever was believed before.
+    """
+
+    def given(
+        self, evidence: Evidence, pending: NDArray[np.float64], columns: Columns, rng: np.random.Generator
+    ) -> Belief:
+        """What the evidence says, of which two results at least are no failures.
+
+        Args:
+            pending: (p, d) points that still run. They are taken for the median result: a lie that takes the appeal
+                from their neighbourhood, so that parallel trials spread out.
+        """
+
+
+@dataclass(frozen=True)
+class _Trees:
+    forest: Callable[[NDArray[np.float32]], NDArray[np.float64]]
+    columns: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+    def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values = self.columns(self.forest(single(x)))
+        mean = values.mean(axis=0)
+        return mean, np.square(values - mean).mean(axis=0)
+
+
+class ForestBeliefs:
+    """One forest for all objectives; failures are as bad as its ceiling.
+
+    Outcomes above the ceiling are cut off, and the ceiling may lie below a bound: how far each bound is missed is
+    therefore an outcome of its own, which is above 0 wherever it was.
+    """
+
+    def __init__(self, seed: Sequence[int], trees: int) -> None:
+        self._forest = GrowingForest(seed, trees)
+
+    def given(
+        self, evidence: Evidence, pending: NDArray[np.float64], columns: Columns, rng: np.random.Generator
+    ) -> Belief:
+        """See `Beliefs.given`."""
+        bounds = evidence.bounds
+        missed = [np.maximum(evidence.losses[:, column] - bound, 0.0) for column, bound in bounds]
+        outcomes = np.column_stack([evidence.losses, *missed])
+        middle = np.median(outcomes[~evidence.failed], axis=0)
+        guesses = np.tile(middle, (len(pending), 1))
+        forest = self._forest.grown(single(evidence.points), outcomes, single(pending), guesses)
+
+        def losses(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            found = values[..., : evidence.losses.shape[1]].copy()
+            for place, (column, bound) in enumerate(bounds, start=found.shape[-1]):
+                far = values[..., place]
+                found[..., column] = np.where(far > 0, np.maximum(found[..., column], bound + far), found[..., column])
+            return columns(found)
+
+        return _Trees(forest, losses)
+
+
+class Processes:
+    """A belief of one Gaussian process for each column."""
+
+    def __init__(self, models: Sequence[GaussianProcess]) -> None:
+        self.models = models
+
+    def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See `Belief.predict`."""
+        means, variances = zip(*(model.predict(x) for model in self.models), strict=True)
+        return np.stack(means, axis=-1), np.stack(variances, axis=-1)
+
+
+class ProcessBeliefs:
+    """One Gaussian process for each column; failures are as bad as the worst seen. For small studies."""
+
+    def __init__(self, seed: Sequence[int], categories: Mapping[int, int]) -> None:
+        self._seed = list(seed)
+        self._categories = categories
+        self._processes: list[GrowingProcess] = []
+
+    def given(
+        self, evidence: Evidence, pending: NDArray[np.float64], columns: Columns, rng: np.random.Generator
+    ) -> Processes:
+        """See `Beliefs.given`."""
+        from optimizers.surrogates.gp import GrowingProcess
+
+        measured = evidence.losses[~evidence.failed]
+        known = np.where(evidence.failed[:, None], measured.max(axis=0), evidence.losses)
+        guesses = np.tile(np.median(measured, axis=0), (len(pending), 1))
+        x, y = np.concatenate([evidence.points, pending]), columns(np.concatenate([known, guesses]))
+        while len(self._processes) < y.shape[1]:
+            self._processes.append(GrowingProcess([*self._seed, len(self._processes)], self._categories))
+        models = []
+        for column, process in enumerate(self._processes):
+            first = partial(_first, evidence=evidence, columns=columns, column=column)
+            model = process.grown(len(measured), first)
+            model.condition(x, y[:, column], rng)
+            models.append(model)
+        return Processes(models)
+
+
+def _first(
+    count: int, evidence: Evidence, columns: Columns, column: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points and outcomes of the first so many results; goals that become one column weigh the same."""
+    rows = np.flatnonzero(~evidence.failed)[:count]
+    losses = evidence.losses[rows]
+    goals = losses[:, columns.goals]
+    weights = None if columns.weights is None else np.full(len(columns.goals), 1 / len(columns.goals))
+    equal = replace(columns, weights=weights, low=goals.min(axis=0), high=goals.max(axis=0))
+    return evidence.points[rows], equal(losses)[:, column]
+
+
+def single(points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """As scikit-learn's trees take them."""
+    return np.ascontiguousarray(points, dtype=np.float32)
