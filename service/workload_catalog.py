@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from pathlib import Path
 
-from tunewright.errors import WorkloadError
+from tunewright.command import Command
+from tunewright.errors import SpecError, WorkloadError
+from tunewright.study import Resources, StudySpec
 from tunewright.views import Workloads
 from tunewright.workload import WorkloadInfo, registered
 from workers.declarations import describe, describe_one
 
 
 class WorkloadCatalog:
-    """Declarations of registered workloads; those named `module:attribute` are read anew each time."""
+    """Declarations of registered workloads; those named `module:attribute` are read anew each time.
 
-    def __init__(self, import_paths: list[Path]) -> None:
+    Args:
+        local: trials run on this machine alone, so that a command which does not exist here exists nowhere.
+    """
+
+    def __init__(self, import_paths: list[Path], *, local: bool = False) -> None:
+        self._local = local
         self._import_paths = [str(path.absolute()) for path in import_paths]
         self._lock = threading.Lock()
         self._registered: Workloads | None = None
@@ -43,6 +52,19 @@ class WorkloadCatalog:
         names = ", ".join(info.reference for info in known.items) or "none"
         raise WorkloadError(f'workload "{reference}": unknown; known: {names}; or name your own as module:attribute')
 
+    def complete(self, spec: StudySpec) -> StudySpec:
+        """The study with everything filled in that it left to its workload.
+
+        Raises:
+            WorkloadError: as `get`.
+            SpecError: the study does not fit its workload, or its command cannot be started.
+        """
+        if spec.command is None:
+            return self.get(spec.workload).complete(spec)
+        if self._local:
+            _require_program(spec.command)
+        return spec.model_copy(update={"resources": spec.resources or Resources()})
+
     def _ask(self) -> Workloads:
         try:
             return describe(None, self._import_paths)
@@ -59,3 +81,11 @@ class WorkloadCatalog:
             except WorkloadError as error:
                 problems[name] = str(error)
         return Workloads(items=items, problems=problems)
+
+
+def _require_program(command: Command) -> None:
+    if not os.path.isdir(command.directory):
+        raise SpecError(f"command.directory: {command.directory} does not exist")
+    if shutil.which(command.program, path=command.environment.get("PATH")) is None:
+        place = f"is no program in {command.directory}" if "/" in command.argv[0] else "is not in the service's PATH"
+        raise SpecError(f'command.argv.0: "{command.argv[0]}" {place}; give the path of a file that may be executed')

@@ -21,6 +21,7 @@ import json
 import math
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -29,13 +30,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunewright.errors import ReportError, TrialStopped, WorkloadError
-from tunewright.study import finite
-from tunewright.workload import Checkpoint, Leg, describe, load, registered
+from tunewright.command import Command
+from tunewright.errors import ReportError, ScriptError, TrialKilled, TrialStopped, WorkloadError
+from tunewright.script import CommandWorkload, kill_running
+from tunewright.study import METRIC_NAME, finite
+from tunewright.workload import Checkpoint, Leg, Workload, describe, load, registered
 
 CHANNEL_VARIABLE = "TUNEWRIGHT_CHANNEL"
 MAX_PROBLEM = 2_000
 MAX_TRACEBACK = 20_000
+MAX_METRIC_NAME = 100
 
 
 class Channel:
@@ -76,6 +80,7 @@ class Channel:
             traceback.print_exc()
         finally:
             # The worker is gone, or cannot be understood: nobody waits for this trial any more.
+            kill_running()
             os._exit(1)
 
 
@@ -92,7 +97,7 @@ class Reporter:
     def __call__(self, resource: float, metrics: Mapping[str, float]) -> None:
         if self._over:
             raise TrialStopped("this leg has ended")
-        resource = float(resource)
+        resource = _float(resource)
         if not self._last < resource <= self._leg.end:
             raise ReportError(
                 f"report: resource {resource:g} must be above {self._last:g} (reported or saved before) "
@@ -101,10 +106,13 @@ class Reporter:
         numbers = {name: _number(value) for name, value in metrics.items()}
         for name in self._objectives:
             if name not in numbers:
-                raise ReportError(f'report: objective "{name}" is missing at resource {resource:g}')
+                reported = ", ".join(map(str, numbers)) or "nothing"
+                raise ReportError(
+                    f'report: objective "{name}" is missing at resource {resource:g}; reported: {reported[:200]}'
+                )
             if not finite(numbers[name]):
                 raise ReportError(f'report: objective "{name}" is {numbers[name]} at resource {resource:g}')
-        kept = {name: value for name, value in numbers.items() if finite(value)}
+        kept = {_metric_name(name): value for name, value in numbers.items() if finite(value)}
         self._last = resource
         self._channel.send({"type": "report", "resource": resource, "metrics": kept})
         if self._channel.stopped.is_set():
@@ -119,25 +127,46 @@ def run_leg(channel: Channel, message: Mapping[str, Any]) -> dict[str, Any]:
     """Run one leg and say how it ended.
 
     Returns:
-        The "ended" message; outcome is `completed`, `stopped` or `failed`.
+        The "ended" message; outcome is `completed`, `stopped`, `failed` or `lost`.
     """
     reporter: Reporter | None = None
     try:
-        workload = load(message["workload"])
+        workload = _workload(channel, message)
         leg = Leg(**message["leg"])
         checkpoint = _checkpoint(channel, message["checkpoint"])
         reporter = Reporter(channel, leg, message["objectives"], checkpoint.resource)
         workload.run(message["config"], leg, data=message["data"], checkpoint=checkpoint, report=reporter)
     except TrialStopped:
         return {"type": "ended", "outcome": "stopped"}
+    except TrialKilled as error:
+        return {"type": "ended", "outcome": "lost", "problem": str(error)}
+    except ScriptError as error:
+        return _failed(str(error), error.stderr)
     except (Exception, SystemExit) as error:
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        text = traceback.format_exc()[-MAX_TRACEBACK:]
-        return {"type": "ended", "outcome": "failed", "problem": problem[:MAX_PROBLEM], "traceback": text}
+        return _failed(problem, traceback.format_exc())
     finally:
         if reporter is not None:
             reporter.close()
     return {"type": "ended", "outcome": "completed"}
+
+
+def _workload(channel: Channel, message: Mapping[str, Any]) -> Workload:
+    command = message.get("command")
+    if command is None:
+        return load(message["workload"])
+    # The program and what it started are ended by this process when the pipe closes, which it must live to see.
+    _die_with_parent(False)
+    return CommandWorkload(Command.model_validate(command), channel.stopped.is_set)
+
+
+def _failed(problem: str, text: str) -> dict[str, Any]:
+    return {
+        "type": "ended",
+        "outcome": "failed",
+        "problem": problem[:MAX_PROBLEM],
+        "traceback": text[-MAX_TRACEBACK:] or None,
+    }
 
 
 def describe_all(references: list[str] | None) -> dict[str, Any]:
@@ -156,7 +185,7 @@ def describe_all(references: list[str] | None) -> dict[str, Any]:
 
 def main() -> None:
     """Answer messages until standard input closes."""
-    _die_with_parent()
+    _die_with_parent(True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The trial's log is a file or a pipe: what the workload prints appears there at once, and is not lost with it.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -167,7 +196,19 @@ def main() -> None:
         if message["type"] == "describe":
             channel.send(describe_all(message["references"]))
         elif message["type"] == "leg":
-            channel.send(run_leg(channel, message))
+            ended = run_leg(channel, message)
+            _die_with_parent(True)
+            _flush()
+            channel.send(ended)
+
+
+def _flush() -> None:
+    """What the leg has printed belongs to it, and not to the next one."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        # The workload has closed it.
+        pass
 
 
 def _checkpoint(channel: Channel, fields: Mapping[str, Any]) -> Checkpoint:
@@ -202,11 +243,27 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _die_with_parent() -> None:
+def _float(resource: Any) -> float:
+    try:
+        return float(resource)
+    except OverflowError:
+        return math.inf
+
+
+def _metric_name(name: Any) -> str:
+    """A metric's name, which every database can hold."""
+    if not (isinstance(name, str) and re.match(METRIC_NAME, name) and name.isprintable()):
+        raise ReportError(f"report: {str(name)[:100]!r} cannot be a metric's name: no quotes, no control characters")
+    if len(name) > MAX_METRIC_NAME:
+        raise ReportError(f'report: metric "{name[:100]}..." has a name of more than {MAX_METRIC_NAME} characters')
+    return name
+
+
+def _die_with_parent(wanted: bool) -> None:
     """Ask the kernel to kill this process with its worker, even while it is deep in native code (Linux)."""
     pr_set_pdeathsig = 1
     try:
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL if wanted else 0)
     except (AttributeError, OSError):
         pass
 

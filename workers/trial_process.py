@@ -1,7 +1,7 @@
 """The child process in which a trial runs: starting it, talking to it, watching it, ending it.
 
 The process is `python -m tunewright.child`; `tunewright/child.py` has the messages. It leads a session of its own, so
-that ending it also ends what it started (data loaders, compilers).
+that ending it also ends what it started (data loaders, compilers, a study's own program).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import psutil
 
 from tunewright.child import CHANNEL_VARIABLE
 from tunewright.errors import TunewrightError
+from workers.output import Output
 
-MAX_LOG_BYTES = 64 * 1024
 # A single message; a report with some thousand metrics fits.
 MAX_MESSAGE_BYTES = 1024 * 1024
 # The service's own settings and Ray's tokens are no business of user code.
@@ -55,14 +55,13 @@ class TrialProcess:
     def __init__(self, import_paths: Sequence[str] = (), threads: int = 1) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="tunewright-trial-", ignore_cleanup_errors=True)
         self.scratch = Path(self._directory.name)
-        self._log = (self.scratch / "log").open("w+b")
-        self._log_start = 0
         reading, writing = os.pipe()
+        printed, printing = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tunewright.child"],
                 stdin=subprocess.PIPE,
-                stdout=self._log,
+                stdout=printing,
                 stderr=subprocess.STDOUT,
                 pass_fds=[writing],
                 cwd=self.scratch,
@@ -71,6 +70,8 @@ class TrialProcess:
             )
         finally:
             os.close(writing)
+            os.close(printing)
+        self._output = Output(printed)
         self._channel = reading
         os.set_blocking(reading, False)
         self._selector = selectors.DefaultSelector()
@@ -106,16 +107,9 @@ class TrialProcess:
             message = self._next_line()
         return message
 
-    def begin_log(self) -> None:
-        """What is printed from now on belongs to a new leg."""
-        self._log.truncate(0)
-        self._log.seek(0)
-
-    def log(self) -> str:
-        """The end of what the leg has printed."""
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - MAX_LOG_BYTES))
-        return self._log.read().decode(errors="replace").replace("\0", "")
+    def printed(self) -> str:
+        """What it has printed since this was last asked; bounded (see `Output`)."""
+        return self._output.take()
 
     def memory(self) -> int:
         """Bytes of physical memory held by the child and everything it started."""
@@ -133,11 +127,7 @@ class TrialProcess:
 
     def close(self) -> None:
         """End the child and its children, and remove its directory."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-        self._process.wait()
+        self._kill()
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
@@ -145,8 +135,23 @@ class TrialProcess:
             pass
         self._selector.close()
         os.close(self._channel)
-        self._log.close()
+        self._output.close()
         self._directory.cleanup()
+
+    def end(self) -> str:
+        """End the child and its children; returns what they have printed since `printed` was last asked."""
+        self._kill()
+        return self._output.take()
+
+    def _kill(self) -> None:
+        """End every process of the session, in whatever group it is, and those that it starts meanwhile."""
+        self._process.kill()
+        killed: set[int] = set()
+        while new := _session(self.pid) - killed:
+            for pid in new:
+                _kill(pid)
+            killed |= new
+        self._process.wait()
 
     def _next_line(self) -> dict[str, Any] | None:
         end = self._buffer.find(b"\n")
@@ -167,6 +172,25 @@ class TrialProcess:
         if not data:
             raise ProcessEnded(self._process.wait())
         self._buffer += data
+
+
+def _session(leader: int) -> set[int]:
+    """Processes of a session beside its leader."""
+    found = set()
+    for pid in psutil.pids():
+        try:
+            if pid != leader and os.getsid(pid) == leader:
+                found.add(pid)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def _environment(import_paths: Sequence[str], threads: int, channel: int) -> dict[str, str]:
