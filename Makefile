@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(BIN)/tunewright demo $(ARGS)
 
 test: $(INSTALLED)
-	scripts/system-packages chromium
+	scripts/system-packages chromium pg_createcluster=postgresql
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED)

@@ -1,9 +1,9 @@
 """The conductor: sees that every study that should run has a runner, and that no study hangs.
 
 It looks at the store a few times a second and compares what is wanted with what is. Of several services on one store
-the one that holds the conductor's lease acts. A study without a live lease has no runner: it gets one, under a new
-epoch. A runner that dies is replaced at once; one that dies again and again without getting anywhere fails its study,
-with the reason.
+the one that holds the conductor's lease acts, and whatever it does to a study it does under the epoch of that lease. A
+study without a live lease has no runner: it gets one, under a new epoch. A runner that dies is replaced at once; one
+that dies again and again without getting anywhere fails its study, with the reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
 # Renewing the lease is also how a store that can no longer be written is noticed while nothing else happens.
 RENEW_SECONDS = 2.0
+# So long after a conductor's death another one acts.
+LEAD_SECONDS = 6.0
 CONNECT_RETRY_SECONDS = 5.0
+# While the store is away, or this process is suspended, leases run out whose holders are well. After so long a silence
+# runners are given some time to renew theirs.
+SILENCE_SECONDS = 4.0
+RENEWAL_SECONDS = 4.0
+SWEEP_SECONDS = 10.0
 MAX_CRASHES = 5
 LEASE = "conductor"
 
@@ -59,7 +66,15 @@ class Conductor:
     """Runs in a thread of the service."""
 
     def __init__(
-        self, repository: Repository, store_url: str, cluster: Cluster, legs: LegSettings, max_running: int, holder: str
+        self,
+        repository: Repository,
+        store_url: str,
+        cluster: Cluster,
+        legs: LegSettings,
+        max_running: int,
+        holder: str,
+        *,
+        sole_user: bool,
     ) -> None:
         self._repository = repository
         self._store_url = store_url
@@ -67,10 +82,14 @@ class Conductor:
         self._legs = legs
         self._max_running = max_running
         self._holder = holder
+        self._sole_user = sole_user
         self._running: dict[str, _Running] = {}
         self._crashes: dict[str, _Crashes] = {}
         self._epoch: int | None = None
         self._renewed_at = 0.0
+        self._looked_at = 0.0
+        self._patient_until = 0.0
+        self._swept_at = 0.0
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="conductor", daemon=True)
@@ -106,6 +125,7 @@ class Conductor:
     def _main(self) -> None:
         if not self._connect():
             return
+        self._looked_at = time.monotonic()
         while not self._stop.is_set():
             try:
                 self.tick()
@@ -123,9 +143,9 @@ class Conductor:
         while not self._stop.is_set():
             try:
                 self._cluster.connect()
-                if self._cluster.local:
+                if self._sole_user:
                     # Whatever held a lease ran on the Ray that ended with the service before this one.
-                    self._void_leases()
+                    leases.void(self._repository.engine)
                 return True
             except (ClusterError, SQLAlchemyError) as error:
                 log.error("%s; trying again", error)
@@ -135,12 +155,15 @@ class Conductor:
 
     def tick(self) -> None:
         """Compare what is wanted with what is, once."""
-        if not self._lead():
-            return
+        leads = self._lead()
         self._collect()
         live = leases.live(self._repository.engine)
-        running = len(self._running)
-        for study in self._repository.unfinished():
+        if self._patient() or not leads:
+            return
+        self._sweep(live)
+        studies = self._repository.unfinished()
+        running = sum(leases.study_lease(study.id) in live for study in studies)
+        for study in studies:
             if leases.study_lease(study.id) in live:
                 continue
             if self._settle_without_runner(study):
@@ -149,6 +172,14 @@ class Conductor:
                 self._start(study)
                 running += 1
 
+    def _patient(self) -> bool:
+        """Whether leases may have run out because nobody could renew them, and not because their holders are dead."""
+        now = time.monotonic()
+        if now - self._looked_at > SILENCE_SECONDS:
+            self._patient_until = now + RENEWAL_SECONDS
+        self._looked_at = now
+        return now < self._patient_until
+
     def _lead(self) -> bool:
         """Whether this conductor is the one that acts."""
         now = time.monotonic()
@@ -156,10 +187,10 @@ class Conductor:
             return True
         if self._epoch is not None:
             with writing(self._repository.engine) as connection:
-                if not leases.renew(connection, LEASE, self._epoch):
+                if not leases.renew(connection, LEASE, self._epoch, seconds=LEAD_SECONDS):
                     self._epoch = None
         if self._epoch is None:
-            self._epoch = leases.acquire(self._repository.engine, LEASE, self._holder)
+            self._epoch = leases.acquire(self._repository.engine, LEASE, self._holder, seconds=LEAD_SECONDS)
         self._renewed_at = now
         return self._epoch is not None
 
@@ -171,19 +202,29 @@ class Conductor:
                 log.warning("conductor: %s", error)
 
     def _collect(self) -> None:
-        """Take note of runners that have ended."""
+        """Take note of runners of ours that have ended."""
         for study_id, running in list(self._running.items()):
             ended, problem = self._cluster.ended(running.run)
             if not ended:
                 continue
+            ours = leases.release(self._repository.engine, leases.study_lease(study_id), running.epoch)
             del self._running[study_id]
-            self._cluster.kill_runner(study_id)
-            leases.release(self._repository.engine, leases.study_lease(study_id), running.epoch)
-            if problem is None:
+            self._cluster.end_runner(running.run)
+            if not ours or problem is None:
                 self._crashes.pop(study_id, None)
             else:
                 log.warning("runner of study %s died: %s", study_id, problem)
                 self._note_crash(study_id, problem)
+
+    def _sweep(self, live: set[str]) -> None:
+        """End runners that are done and that nobody ends, because the conductor that started them is gone."""
+        now = time.monotonic()
+        if now - self._swept_at < SWEEP_SECONDS:
+            return
+        self._swept_at = now
+        for study_id in self._cluster.runners():
+            if study_id not in self._running and leases.study_lease(study_id) not in live:
+                self._cluster.kill_runner(study_id)
 
     def _note_crash(self, study_id: str, problem: str) -> None:
         batch = next((study.batch for study in self._repository.unfinished() if study.id == study_id), None)
@@ -202,7 +243,7 @@ class Conductor:
         return crashes is None or time.monotonic() >= crashes.not_before
 
     def _start(self, study: ConductorRow) -> None:
-        epoch = leases.acquire(self._repository.engine, leases.study_lease(study.id), self._holder)
+        epoch = self._acquire(study.id)
         if epoch is None:
             return
         journal = SqlJournal(self._store_url, study.id, epoch)
@@ -220,8 +261,9 @@ class Conductor:
 
     def _close(self, study_id: str, state: StudyState, reason: str | None) -> None:
         """Write a study's state in its runner's place, and end the jobs that a runner left open."""
-        epoch = leases.acquire(self._repository.engine, leases.study_lease(study_id), self._holder, seize=True)
-        assert epoch is not None
+        epoch = self._acquire(study_id, seize=True)
+        if epoch is None:
+            return
         journal = SqlJournal(self._store_url, study_id, epoch)
         record = journal.load()
         if not record.state.final:
@@ -235,16 +277,21 @@ class Conductor:
                     if moved:
                         counts[target] = counts.get(target, 0) + moved
             best = [Incumbent(**entry.model_dump()) for entry in summary.best]
-            status = Status(state, record.active_seconds, reason, counts, summary.progress, None, best)
+            status = Status(
+                state, record.active_seconds, reason, counts, summary.progress, None, best, record.cluster_seconds
+            )
             journal.commit(Batch(record.batch + 1, time.time(), facts, [], status))
         journal.release()
         self._crashes.pop(study_id, None)
 
-    def _void_leases(self) -> None:
-        for name in leases.live(self._repository.engine):
-            epoch = leases.acquire(self._repository.engine, name, self._holder, seize=True)
-            assert epoch is not None
-            leases.release(self._repository.engine, name, epoch)
+    def _acquire(self, study_id: str, *, seize: bool = False) -> int | None:
+        """A study's lease, under ours: a conductor that was thought dead gets none when it wakes up."""
+        if self._epoch is None:
+            return None
+        ours = leases.Hold(LEASE, self._epoch)
+        return leases.acquire(
+            self._repository.engine, leases.study_lease(study_id), self._holder, seize=seize, under=ours
+        )
 
 
 def _in_words(error: Exception) -> str:

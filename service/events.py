@@ -1,8 +1,8 @@
 """The live feed: new events of the store, for any number of listeners.
 
-One task reads the store while anybody listens and keeps the newest events in a ring. A listener that falls behind the
-ring (or comes back with an old Last-Event-ID) reads from the store until it has caught up, so a slow one costs memory
-neither here nor for the others.
+One task reads the store while anybody listens, whenever the store says that there may be news, and keeps the newest
+events in a ring. A listener that falls behind the ring (or comes back with an old Last-Event-ID) reads from the store
+until it has caught up, so a slow one costs memory neither here nor for the others.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.store import event_log
 from service.store.repository import Repository
 from tunewright.views import Event
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.05
+RETRY_SECONDS = 1.0
 RING_EVENTS = 2_000
 PAGE_EVENTS = 500
 
@@ -84,17 +86,22 @@ class EventFeed:
             self._follower = None
 
     async def _follow(self) -> None:
-        while True:
-            try:
-                events = await asyncio.to_thread(self._repository.events, self._newest, limit=PAGE_EVENTS)
-            except SQLAlchemyError as error:
-                log.warning("cannot read events: %s", error)
-                await asyncio.sleep(1.0)
-                continue
-            if events:
-                self._ring.extend(events)
-                self._newest = events[-1].id
-                self._news.set()
-                self._news = asyncio.Event()
-            if len(events) < PAGE_EVENTS:
-                await asyncio.sleep(POLL_SECONDS)
+        async with aclosing(event_log.news(self._repository.engine)) as news:
+            async for _ in news:
+                while await self._read():
+                    pass
+
+    async def _read(self) -> bool:
+        """Take in the next events; whether there may be more of them."""
+        try:
+            events = await asyncio.to_thread(self._repository.events, self._newest, limit=PAGE_EVENTS)
+        except SQLAlchemyError as error:
+            log.warning("cannot read events: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+            return True
+        if events:
+            self._ring.extend(events)
+            self._newest = events[-1].id
+            self._news.set()
+            self._news = asyncio.Event()
+        return len(events) == PAGE_EVENTS

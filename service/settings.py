@@ -7,9 +7,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.store.engine import parse_url
 from workers.cluster import ClusterSettings
 from workers.leg import LegSettings
 
@@ -22,7 +23,7 @@ class ServiceSettings(BaseSettings):
     Attributes:
         data_dir: home of the embedded store, checkpoints and Ray's token.
         host, port: where the service listens; port 0 takes a free one.
-        database_url: SQLAlchemy URL; None keeps SQLite in `data_dir`.
+        database_url: SQLAlchemy URL, of SQLite or PostgreSQL; None keeps SQLite in `data_dir`.
         ray_address: of a running Ray cluster; None starts a local one.
         ray_cpus: processors that a local Ray offers to trials; None means all.
         ray_temp_dir: Ray's sockets and logs; keep it short.
@@ -33,12 +34,12 @@ class ServiceSettings(BaseSettings):
         max_running_studies: further studies wait in the queue.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TUNEWRIGHT_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="TUNEWRIGHT_", extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(default_factory=lambda: Path.home() / ".tunewright")
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    database_url: str | None = None
+    database_url: SecretStr | None = None
     ray_address: str | None = None
     ray_cpus: int | None = Field(default=None, ge=1)
     ray_temp_dir: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()) / f"tunewright-{getpass.getuser()}")
@@ -60,10 +61,30 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"{path}: a question mark cannot stand in the store's URL; choose another directory")
         return path
 
+    @field_validator("database_url")
+    @classmethod
+    def _usable(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse_url(url.get_secret_value())
+        return url
+
     @property
     def store_url(self) -> str:
-        """SQLAlchemy URL of the store."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'tunewright.db'}"
+        """SQLAlchemy URL of the store; may hold a password, so it is not for logs or messages."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'tunewright.db'}"
+
+    @property
+    def store_has_password(self) -> bool:
+        """Whether the store's URL itself holds a password."""
+        url = parse_url(self.store_url)
+        return url.password is not None or "password" in url.query
+
+    @property
+    def sole_user(self) -> bool:
+        """Whether nobody else runs this store's studies: it is in the data directory, and Ray ends with the service."""
+        return self.database_url is None and self.ray_address is None
 
     @property
     def hosts(self) -> list[str]:

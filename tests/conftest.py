@@ -1,4 +1,4 @@
-"""What several rooms' tests need: a child process to run workloads in, driven message by message."""
+"""What several rooms' tests need: a child process to run workloads in, message by message; a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.private_postgres import PrivatePostgres, binaries
 from tunewright.child import CHANNEL_VARIABLE
 
 TEST_WORKLOADS = Path(__file__).parent / "tunewright"
@@ -103,3 +104,24 @@ def start_child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     yield start
     for child in children:
         child.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """A PostgreSQL server that all tests share; each makes databases of its own on it."""
+    if binaries() is None:
+        pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
+    server = PrivatePostgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres: PrivatePostgres) -> Iterator[str]:
+    """URL of an empty database."""
+    database = postgres.create_database()
+    yield postgres.url(database)
+    postgres.drop_database(database)

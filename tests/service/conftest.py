@@ -1,4 +1,7 @@
-"""The service on a real SQLite file, without Ray: its conductor stands still, so that tests say what runners did."""
+"""The service on a real store, without Ray: its conductor stands still, so that tests say what runners did.
+
+Whatever uses a store is tested on SQLite and on PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from service.store import leases
 from service.store.engine import migrate, open_engine
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
+from service.workload_catalog import WorkloadCatalog
+from tests.private_postgres import PrivatePostgres
 from tunewright.errors import WorkloadError
 from tunewright.space import Categorical, Float, Int, SearchSpace
 from tunewright.study import Budget, Fidelity, Objective, Resources, StudySpec, StudyState, TrialState
@@ -61,8 +66,11 @@ class StillConductor:
         pass
 
 
-class OneWorkload:
+class OneWorkload(WorkloadCatalog):
     """A catalogue of one workload, without a child process."""
+
+    def __init__(self) -> None:
+        super().__init__([], local=True)
 
     def all(self) -> Workloads:
         return Workloads(items=[WORKLOAD])
@@ -123,8 +131,9 @@ class Runner:
         self.at += 1.0
         improved = fields.pop("improved", False)
         attempts = fields.pop("attempts", [])
+        printed = fields.pop("printed", [])
         status = Status(state, active_seconds=self.at - 1_000.0, **{"counts": self.counts, **fields})
-        batch = Batch(self.batch, self.at, facts, attempts, status, improved)
+        batch = Batch(self.batch, self.at, facts, attempts, status, improved, printed)
         self.journal.commit(batch)
         return batch
 
@@ -160,22 +169,58 @@ def incumbent(trial: int, loss: float) -> Incumbent:
     return Incumbent(trial, {"x": 0.1, "n": 2, "flag": True}, 3.0, {"loss": loss, "size": 1.0})
 
 
+# For tests of what only this database has.
+sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of database that the store is in."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with all tables and no rows, to copy: quicker than a migration for each test."""
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    engine = open_engine(f"sqlite:///{path}")
-    migrate(engine)
-    engine.dispose()
+    _create_tables(f"sqlite:///{path}")
     return path
 
 
+@pytest.fixture(scope="session")
+def empty_database(postgres: PrivatePostgres) -> str:
+    """A PostgreSQL database with all tables and no rows, to copy."""
+    name = postgres.create_database()
+    _create_tables(postgres.url(name))
+    return name
+
+
+def _create_tables(url: str) -> None:
+    engine = open_engine(url)
+    migrate(engine)
+    engine.dispose()
+
+
 @pytest.fixture
-def settings(tmp_path: Path, empty_store: Path) -> ServiceSettings:
-    data_dir = tmp_path / "data"
-    data_dir.mkdir()
-    shutil.copy(empty_store, data_dir / "tunewright.db")
-    return ServiceSettings(data_dir=data_dir, max_body_bytes=100_000, import_paths=[tmp_path])
+def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A store with all tables and no rows."""
+    if database == "sqlite":
+        shutil.copy(request.getfixturevalue("empty_store"), tmp_path / "store.db")
+        yield f"sqlite:///{tmp_path / 'store.db'}"
+        return
+    postgres: PrivatePostgres = request.getfixturevalue("postgres")
+    name = postgres.create_database(request.getfixturevalue("empty_database"))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store_url: str) -> ServiceSettings:
+    return ServiceSettings(
+        data_dir=tmp_path / "data", database_url=store_url, max_body_bytes=100_000, import_paths=[tmp_path]
+    )
 
 
 @pytest.fixture
@@ -201,12 +246,6 @@ def service(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Ser
 @pytest.fixture
 def client(service: Service) -> TestClient:
     return service.client
-
-
-@pytest.fixture
-def store_url(tmp_path: Path, empty_store: Path) -> str:
-    shutil.copy(empty_store, tmp_path / "store.db")
-    return f"sqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture

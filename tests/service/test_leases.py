@@ -6,32 +6,34 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 
 from service.store import leases
 from service.store.engine import writing
 from service.store.repository import Repository
+from service.store.tables import LeaseRow
+from tests.service.conftest import postgresql_only
 
 
 class Clock:
-    """Stands for the `time` module that leases read."""
+    """Lets time pass for the leases, which know the store's time alone."""
 
-    now = 1_000.0
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
-    def time(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(leases, "time", clock)
-    return clock
+    def advance(self, seconds: float) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(update(LeaseRow).values(expires_at=LeaseRow.expires_at - seconds))
 
 
 @pytest.fixture
 def engine(repository: Repository) -> Engine:
     return repository.engine
+
+
+@pytest.fixture
+def clock(engine: Engine) -> Clock:
+    return Clock(engine)
 
 
 def renew(engine: Engine, epoch: int) -> bool:
@@ -48,12 +50,12 @@ def test_a_lease_has_one_holder(engine: Engine, clock: Clock) -> None:
 
 def test_a_lease_expires_unless_it_is_renewed(engine: Engine, clock: Clock) -> None:
     leases.acquire(engine, "a", "one")
-    clock.now += leases.LEASE_SECONDS - 1
+    clock.advance(leases.LEASE_SECONDS - 1)
     assert renew(engine, 1)
-    clock.now += leases.LEASE_SECONDS - 1
+    clock.advance(leases.LEASE_SECONDS - 1)
     assert leases.acquire(engine, "a", "two") is None
 
-    clock.now += 1
+    clock.advance(1)
 
     assert leases.live(engine) == set()
     assert leases.acquire(engine, "a", "two") == 2
@@ -99,3 +101,49 @@ def test_of_many_who_want_a_lease_at_once_one_gets_it(engine: Engine) -> None:
         epochs = list(pool.map(acquire, range(8)))
 
     assert sorted(epochs, key=lambda epoch: epoch is None) == [1] + [None] * 7
+
+
+def test_a_lease_taken_under_another_needs_that_one(engine: Engine) -> None:
+    old = leases.Hold("leader", leases.acquire(engine, "leader", "one") or 0)
+    assert leases.acquire(engine, "a", "one", under=old) == 1
+
+    new = leases.Hold("leader", leases.acquire(engine, "leader", "two", seize=True) or 0)
+
+    assert leases.acquire(engine, "a", "one", seize=True, under=old) is None
+    assert leases.acquire(engine, "b", "one", under=old) is None
+    assert leases.acquire(engine, "a", "two", seize=True, under=new) == 2
+
+
+def test_a_lease_from_before_the_clock_was_set_back_lasts_no_longer_than_any(engine: Engine, clock: Clock) -> None:
+    leases.acquire(engine, "a", "one")
+    clock.advance(-3_600)
+
+    assert leases.live(engine) == set()
+    assert leases.acquire(engine, "a", "two") is None
+
+    assert leases.live(engine) == {"a"}
+    clock.advance(leases.LEASE_SECONDS)
+    assert leases.acquire(engine, "a", "two") == 2
+
+
+def test_voiding_ends_every_lease_and_fences_off_its_holder(engine: Engine) -> None:
+    leases.acquire(engine, "a", "one")
+    leases.acquire(engine, "b", "one")
+
+    leases.void(engine)
+
+    assert leases.live(engine) == set()
+    assert not renew(engine, 1)
+    assert leases.acquire(engine, "a", "two") == 3
+
+
+@postgresql_only
+def test_the_stores_clock_counts_and_not_the_holders(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases.acquire(engine, "a", "one")
+
+    monkeypatch.setattr(leases.time, "time", lambda: 0.0)
+    assert leases.acquire(engine, "a", "two") is None
+    assert renew(engine, 1)
+
+    with engine.connect() as connection:
+        assert connection.execute(select(LeaseRow.expires_at)).scalar_one() > 1e9

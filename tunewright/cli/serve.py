@@ -31,6 +31,10 @@ _NOT_FOR_NETWORKS = (
     'host "{host}": Tunewright has no access tokens yet in this version, so it listens on this machine only; '
     "leave --host out, and put an authenticating proxy in front of it"
 )
+_NOT_ON_COMMAND_LINES = (
+    "database-url: it holds a password, which everybody on this machine could read in the list of processes; "
+    "set TUNEWRIGHT_DATABASE_URL instead, or leave the password out and keep it in ~/.pgpass"
+)
 
 
 def serve(
@@ -82,6 +86,8 @@ def serve(
         settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise Refused("\n".join(field_lines(error))) from None
+    if database_url is not None and settings.store_has_password:
+        raise Refused(_NOT_ON_COMMAND_LINES)
     if settings.host not in LOOPBACK:
         raise Refused(_NOT_FOR_NETWORKS.format(host=settings.host))
     try:

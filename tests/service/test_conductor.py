@@ -1,0 +1,204 @@
+"""Which conductor acts, and on what; its cluster starts nothing and says of runners what tests want."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from service import conductor as conductor_module
+from service.conductor import LEASE, MAX_CRASHES, RENEWAL_SECONDS, Conductor
+from service.store import leases
+from service.store.engine import writing
+from service.store.journal import SqlJournal
+from service.store.repository import Repository
+from service.store.tables import LeaseRow
+from tests.service.conftest import Runner, complete_spec
+from tunewright.study import StudyState
+from workers.journal import Wanted
+from workers.leg import LegSettings
+
+
+class Clock:
+    """Stands for the `time` module that the conductor reads."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1e9 + self.now
+
+
+class QuietCluster:
+    """Notes which runners were started and ended.
+
+    Attributes:
+        deaths: runs that have ended, and why.
+        present: studies that have a runner on the cluster.
+    """
+
+    local = False
+
+    def __init__(self) -> None:
+        self.started: list[SqlJournal] = []
+        self.ended_runs: list[int] = []
+        self.killed: list[str] = []
+        self.deaths: dict[int, str | None] = {}
+        self.present: list[str] = []
+
+    def start_runner(self, study: str, journal: SqlJournal, settings: LegSettings) -> int:
+        self.started.append(journal)
+        return len(self.started) - 1
+
+    def ended(self, run: int) -> tuple[bool, str | None]:
+        return run in self.deaths, self.deaths.get(run)
+
+    def runners(self) -> list[str]:
+        return self.present
+
+    def end_runner(self, run: int) -> None:
+        self.ended_runs.append(run)
+
+    def kill_runner(self, study: str) -> None:
+        self.killed.append(study)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(conductor_module, "time", clock)
+    return clock
+
+
+def make(repository: Repository, url: str, cluster: Any, holder: str = "one", most: int = 8) -> Conductor:
+    conductor = Conductor(repository, url, cluster, LegSettings("file:///nowhere", ()), most, holder, sole_user=False)
+    # As after its first look.
+    conductor._looked_at = conductor_module.time.monotonic()
+    return conductor
+
+
+def expire_all(repository: Repository) -> None:
+    with writing(repository.engine) as connection:
+        connection.execute(update(LeaseRow).values(expires_at=1.0))
+
+
+def test_of_two_conductors_one_acts(repository: Repository, store_url: str) -> None:
+    study = repository.create_study(complete_spec()).id
+    clusters = [QuietCluster(), QuietCluster()]
+    conductors = [make(repository, store_url, clusters[n], str(n)) for n in range(2)]
+
+    for conductor in [*conductors, *conductors]:
+        conductor.tick()
+
+    assert [[journal.study_id for journal in cluster.started] for cluster in clusters] == [[study], []]
+
+
+def test_a_conductor_that_was_thought_dead_does_nothing_when_it_wakes_up(
+    repository: Repository, store_url: str
+) -> None:
+    cluster = QuietCluster()
+    conductor = make(repository, store_url, cluster)
+    conductor.tick()
+    leases.acquire(repository.engine, LEASE, "two", seize=True)
+    cancelled = repository.create_study(complete_spec()).id
+    repository.steer(cancelled, Wanted.CANCEL)
+    waiting = repository.create_study(complete_spec()).id
+
+    # It renewed its lease a moment ago, so it does not know yet.
+    conductor.tick()
+
+    assert cluster.started == []
+    assert {repository.study(study).state for study in (cancelled, waiting)} == {StudyState.QUEUED}
+
+
+def test_a_runner_that_was_replaced_ends_alone_and_is_no_crash(
+    repository: Repository, store_url: str, clock: Clock
+) -> None:
+    study = repository.create_study(complete_spec()).id
+    cluster = QuietCluster()
+    conductor = make(repository, store_url, cluster)
+    for run in range(MAX_CRASHES + 1):
+        conductor.tick()
+        epoch = leases.acquire(repository.engine, leases.study_lease(study), "two", seize=True)
+        cluster.deaths[run] = "Fenced: another runner has it"
+        conductor.tick()
+        assert leases.study_lease(study) in leases.live(repository.engine), "the other runner's lease"
+        leases.release(repository.engine, leases.study_lease(study), epoch or 0)
+
+    assert cluster.ended_runs == list(range(MAX_CRASHES + 1))
+    assert cluster.killed == []
+    assert repository.study(study).state is StudyState.QUEUED
+
+
+def test_a_runner_that_dies_again_and_again_fails_its_study(
+    repository: Repository, store_url: str, clock: Clock
+) -> None:
+    study = repository.create_study(complete_spec()).id
+    cluster = QuietCluster()
+    conductor = make(repository, store_url, cluster)
+
+    for run in range(MAX_CRASHES):
+        conductor.tick()
+        cluster.deaths[run] = "it broke"
+        clock.now += 1.0
+        conductor.tick()
+        # Longer and longer waits are over; the conductor has looked all the time.
+        clock.now += 60.0
+        conductor._looked_at = clock.now
+
+    found = repository.study(study)
+    assert found.state is StudyState.FAILED
+    assert found.reason == f"its runner died {MAX_CRASHES} times in a row, the last time: it broke"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_runners_get_time_to_renew_leases_that_nobody_could_renew(
+    repository: Repository, store_url: str, clock: Clock, lives: bool
+) -> None:
+    repository.create_study(complete_spec())
+    cluster = QuietCluster()
+    conductor = make(repository, store_url, cluster)
+    conductor.tick()
+
+    expire_all(repository)
+    clock.now += 20.0
+    conductor.tick()
+    assert len(cluster.started) == 1
+    if lives:
+        cluster.started[0].heartbeat()
+    clock.now += 0.7 * RENEWAL_SECONDS
+    conductor.tick()
+    clock.now += 0.7 * RENEWAL_SECONDS
+    conductor.tick()
+
+    assert len(cluster.started) == (1 if lives else 2)
+
+
+def test_runners_of_conductors_that_are_gone_are_ended_when_they_are_done(
+    repository: Repository, store_url: str
+) -> None:
+    cluster = QuietCluster()
+    working, done = (repository.create_study(complete_spec()).id for _ in range(2))
+    Runner.of(repository, store_url, working)
+    Runner.of(repository, store_url, done).finish()
+    cluster.present = [working, done]
+
+    make(repository, store_url, cluster).tick()
+
+    assert cluster.killed == [done]
+
+
+def test_no_more_studies_run_than_may_whoever_started_them(repository: Repository, store_url: str) -> None:
+    for _ in range(5):
+        repository.create_study(complete_spec())
+    clusters = [QuietCluster(), QuietCluster()]
+    make(repository, store_url, clusters[0], most=3).tick()
+    expired = leases.acquire(repository.engine, LEASE, "nobody", seize=True)
+    leases.release(repository.engine, LEASE, expired or 0)
+
+    make(repository, store_url, clusters[1], most=4).tick()
+
+    assert [len(cluster.started) for cluster in clusters] == [3, 1]
