@@ -48,8 +48,10 @@ def open_services(settings: ServiceSettings) -> Services:
         settings.leg(),
         settings.max_running_studies,
         holder,
+        sole_user=settings.sole_user,
     )
-    return Services(settings, repository, conductor, EventFeed(repository), WorkloadCatalog(settings.import_paths))
+    catalog = WorkloadCatalog(settings.import_paths, local=settings.ray_address is None)
+    return Services(settings, repository, conductor, EventFeed(repository), catalog)
 
 
 def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services] = open_services) -> FastAPI:

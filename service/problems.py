@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -23,7 +23,7 @@ from optimizers.errors import OptimizerError
 from service.json_body import BadBody
 from service.store.cursors import BadCursor
 from service.store.repository import Conflict, NotFound
-from tunewright.errors import SpecError, WorkloadError
+from tunewright.errors import SpaceError, SpecError, WorkloadError
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BadCursor, _field_handler("cursor"))
     app.add_exception_handler(WorkloadError, _field_handler("workload"))
     app.add_exception_handler(OptimizerError, _field_handler("optimizer"))
+    app.add_exception_handler(SpaceError, _field_handler("config"))
     app.add_exception_handler(SpecError, _field_handler("study"))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(BadBody, _bad_body)
@@ -167,7 +168,7 @@ def _store(request: Request, error: Exception) -> JSONResponse:
     if store_is_full(cause):
         log.error("the store's disk is full")
         return response(507, "store-full", "The store's disk is full", "Nothing was changed; free space and try again.")
-    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
+    if isinstance(error, (OperationalError, InterfaceError, InternalError, PoolTimeout)):
         log.error("store: %s", cause)
         return response(503, "store-unavailable", "The store cannot be used now", "Nothing was changed; try again.")
     # A constraint or a statement that does not fit the schema: ours to mend, and trying again does not help.

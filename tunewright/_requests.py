@@ -5,6 +5,7 @@ The sync and the async client send these and know nothing else of the API.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,13 +17,15 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from tunewright.errors import ApiError, SpecError
-from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
     Curves,
     Improvement,
+    LogPage,
     Measurement,
     OptimizerInfo,
     Page,
+    QueuedConfig,
     Study,
     StudySummary,
     Trial,
@@ -34,6 +37,7 @@ T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 PAGE_ITEMS = 200
+LOG_CHARACTERS = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,10 @@ _STUDY = TypeAdapter(Study)
 _STUDIES = TypeAdapter(Page[StudySummary])
 _TRIAL = TypeAdapter(TrialDetail)
 _TRIALS = TypeAdapter(Page[Trial])
+_QUEUED = TypeAdapter(QueuedConfig)
+_QUEUE = TypeAdapter(Page[QueuedConfig])
 _REPORTS = TypeAdapter(Page[Measurement])
+_LOG = TypeAdapter(LogPage)
 _CURVES = TypeAdapter(Curves)
 _IMPROVEMENTS = TypeAdapter(list[Improvement])
 _WORKLOADS = TypeAdapter(Workloads)
@@ -116,8 +123,23 @@ def steer(study_id: str, verb: str) -> Call[Study]:
     return Call("POST", _path("studies", study_id, verb), _STUDY, repeatable=False)
 
 
+def extend(study_id: str, budget: Budget) -> Call[Study]:
+    body = json.dumps({"budget": budget.model_dump(mode="json", exclude_defaults=True)})
+    return Call("POST", _path("studies", study_id, "extend"), _STUDY, body=body)
+
+
 def delete(study_id: str) -> Call[None]:
     return Call("DELETE", _path("studies", study_id), _NOTHING, repeatable=False)
+
+
+def enqueue(study_id: str, config: Mapping[str, Any], idempotency_key: str) -> Call[QueuedConfig]:
+    body = json.dumps({"config": dict(config)})
+    headers = {"Idempotency-Key": idempotency_key}
+    return Call("POST", _path("studies", study_id, "queue"), _QUEUED, headers=headers, body=body)
+
+
+def queue(study_id: str, cursor: str | None) -> Call[Page[QueuedConfig]]:
+    return Call("GET", _path("studies", study_id, "queue"), _QUEUE, params=_page(None, cursor))
 
 
 def trials(study_id: str, state: TrialState | None, cursor: str | None) -> Call[Page[Trial]]:
@@ -130,6 +152,10 @@ def trial(trial_id: str) -> Call[TrialDetail]:
 
 def reports(trial_id: str, cursor: str | None) -> Call[Page[Measurement]]:
     return Call("GET", _path("trials", trial_id, "reports"), _REPORTS, params=_page(None, cursor))
+
+
+def log(trial_id: str, position: int) -> Call[LogPage]:
+    return Call("GET", _path("trials", trial_id, "log"), _LOG, params={"position": position, "limit": LOG_CHARACTERS})
 
 
 def curves(study_id: str, metric: str | None, trials: int, points: int) -> Call[Curves]:
@@ -219,6 +245,15 @@ def read_spec(spec: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
     if isinstance(spec, (str, Path)):
         return StudySpec.from_yaml(spec)
     return StudySpec.model_validate(dict(spec))
+
+
+def changed_spec(spec: StudySpec, changes: Mapping[str, Any]) -> StudySpec:
+    """A study with some of its fields replaced.
+
+    Raises:
+        pydantic.ValidationError: a field is unknown or wrong; names it.
+    """
+    return StudySpec.model_validate({**spec.model_dump(mode="json"), **changes})
 
 
 def _path(*parts: str) -> str:

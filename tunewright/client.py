@@ -8,7 +8,7 @@
 What may be relied on:
     - problems that the service answers with are `ApiError`; no answer at all is its subclass `ConnectionFailed`;
     - calls that may be repeated are repeated a few times when the connection fails or the service is not available
-      for a moment. A study is submitted once, however often the call had to be sent;
+      for a moment. A study is submitted once, a configuration enqueued once, however often the call had to be sent;
     - iterators over events go on after a lost connection where they stopped.
 """
 
@@ -30,7 +30,7 @@ from tunewright import _requests as requests
 from tunewright._connection import RETRIES, SILENT_SECONDS, Attempts, EventLine, after_event
 from tunewright._requests import Call
 from tunewright.errors import ApiError
-from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
     Curves,
     Event,
@@ -38,6 +38,7 @@ from tunewright.views import (
     Measurement,
     OptimizerInfo,
     Page,
+    QueuedConfig,
     Study,
     StudySummary,
     Trial,
@@ -48,7 +49,7 @@ from tunewright.views import (
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 30.0
-# `Client.wait` asks this often.
+# `Client.wait` and a log that is followed ask this often.
 POLL_SECONDS = 0.5
 
 
@@ -118,9 +119,42 @@ class Client:
         """Cancel for good; what was measured stays."""
         return self._send(requests.steer(study_id, "cancel"))
 
+    def clone(self, study_id: str, idempotency_key: str | None = None, **changes: Any) -> Study:
+        """Submit a study like another one, which may be in any state.
+
+        Args:
+            changes: fields of the study to replace, such as `seed=1` or `budget={"trials": 50}`.
+        Raises:
+            pydantic.ValidationError, ApiError: as `submit`.
+        """
+        return self.submit(requests.changed_spec(self.study(study_id).spec, changes), idempotency_key)
+
+    def extend(self, study_id: str, budget: Budget) -> Study:
+        """Let a study that has ended go on under a larger budget, what it has used already included.
+
+        Raises:
+            ApiError: the budget is used up already, or the study has not ended or was cancelled.
+        """
+        return self._send(requests.extend(study_id, budget))
+
     def delete(self, study_id: str) -> None:
         """Delete a study that is over, with everything measured in it."""
         self._send(requests.delete(study_id))
+
+    def enqueue(self, study_id: str, config: Mapping[str, Any], idempotency_key: str | None = None) -> QueuedConfig:
+        """Enqueue a configuration: the next new trial has it, whatever the optimizer would choose.
+
+        Args:
+            config: parameter -> value; what it leaves out are the defaults of the search space.
+            idempotency_key: the same key with the same configuration gives the entry made first; None makes a new one.
+        Raises:
+            ApiError: a value does not fit (`errors` says which), or the study has no trial left.
+        """
+        return self._send(requests.enqueue(study_id, config, idempotency_key or uuid.uuid4().hex))
+
+    def queue(self, study_id: str) -> Iterator[QueuedConfig]:
+        """Configurations that were enqueued, oldest first, and the trials that they became."""
+        return self._pages(lambda cursor: requests.queue(study_id, cursor))
 
     def curves(self, study_id: str, metric: str | None = None, *, trials: int = 200, points: int = 100) -> Curves:
         """Learning curves of the best and the newest trials, thinned for drawing; None draws the first objective."""
@@ -143,6 +177,24 @@ class Client:
     def reports(self, trial_id: str) -> Iterator[Measurement]:
         """A trial's reports, by resource."""
         return self._pages(lambda cursor: requests.reports(trial_id, cursor))
+
+    def log(self, trial_id: str, *, follow: bool = False) -> Iterator[str]:
+        """What a trial has printed, piece by piece; a line says how much of a very long log was left out.
+
+        Args:
+            follow: go on with what it prints, until it is over.
+        """
+        position = 0
+        while True:
+            page = self._send(requests.log(trial_id, position), retries=None if follow and position else RETRIES)
+            if page.text:
+                yield page.whole_text
+            position = page.next_position
+            if page.more:
+                continue
+            if page.over or not follow:
+                return
+            time.sleep(POLL_SECONDS)
 
     # The service
 
@@ -311,9 +363,28 @@ class AsyncClient:
         """As `Client.cancel`."""
         return await self._send(requests.steer(study_id, "cancel"))
 
+    async def clone(self, study_id: str, idempotency_key: str | None = None, **changes: Any) -> Study:
+        """As `Client.clone`."""
+        study = await self.study(study_id)
+        return await self.submit(requests.changed_spec(study.spec, changes), idempotency_key)
+
+    async def extend(self, study_id: str, budget: Budget) -> Study:
+        """As `Client.extend`."""
+        return await self._send(requests.extend(study_id, budget))
+
     async def delete(self, study_id: str) -> None:
         """As `Client.delete`."""
         await self._send(requests.delete(study_id))
+
+    async def enqueue(
+        self, study_id: str, config: Mapping[str, Any], idempotency_key: str | None = None
+    ) -> QueuedConfig:
+        """As `Client.enqueue`."""
+        return await self._send(requests.enqueue(study_id, config, idempotency_key or uuid.uuid4().hex))
+
+    def queue(self, study_id: str) -> AsyncIterator[QueuedConfig]:
+        """As `Client.queue`."""
+        return self._pages(lambda cursor: requests.queue(study_id, cursor))
 
     async def curves(self, study_id: str, metric: str | None = None, *, trials: int = 200, points: int = 100) -> Curves:
         """As `Client.curves`."""
@@ -334,6 +405,20 @@ class AsyncClient:
     def reports(self, trial_id: str) -> AsyncIterator[Measurement]:
         """As `Client.reports`."""
         return self._pages(lambda cursor: requests.reports(trial_id, cursor))
+
+    async def log(self, trial_id: str, *, follow: bool = False) -> AsyncIterator[str]:
+        """As `Client.log`."""
+        position = 0
+        while True:
+            page = await self._send(requests.log(trial_id, position), retries=None if follow and position else RETRIES)
+            if page.text:
+                yield page.whole_text
+            position = page.next_position
+            if page.more:
+                continue
+            if page.over or not follow:
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def workloads(self) -> Workloads:
         """As `Client.workloads`."""

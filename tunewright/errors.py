@@ -5,6 +5,8 @@ TunewrightError
 │   ├── SpaceError       a parameter, condition or configuration
 │   └── WorkloadError    a workload cannot be found or is declared wrongly
 ├── ReportError          a workload reported something that cannot be used
+├── ScriptError          a study's own program cannot be started, failed, or said what cannot be understood
+├── TrialKilled          a trial's process was killed by somebody else
 ├── TrialStopped         raised inside `report`: the service wants this leg to end
 └── ApiError             the service answered with a problem (RFC 9457)
     └── ConnectionFailed no service answered
@@ -34,6 +36,22 @@ class WorkloadError(SpecError):
 
 class ReportError(TunewrightError, ValueError):
     """A report has no finite value for an objective, or its resource is out of order."""
+
+
+class ScriptError(TunewrightError):
+    """A study's own program went wrong.
+
+    Attributes:
+        stderr: the end of what it wrote to standard error.
+    """
+
+    def __init__(self, message: str, stderr: str = "") -> None:
+        super().__init__(message)
+        self.stderr = stderr
+
+
+class TrialKilled(TunewrightError):
+    """A trial's process was killed from outside, which says nothing about the trial: its leg is run again."""
 
 
 class TrialStopped(TunewrightError):

@@ -434,6 +434,18 @@ class SearchSpace(RootModel[list[Parameter]]):
                 config[parameter.name] = parameter.default_value()
         return config
 
+    def complete(self, config: Mapping[str, Any]) -> Config:
+        """A configuration of which only some values are given, with the defaults of the others.
+
+        Raises:
+            SpaceError: as `validate_config`.
+        """
+        whole = dict(config)
+        for parameter in self.root:
+            if parameter.name not in whole and parameter.active(whole):
+                whole[parameter.name] = parameter.default_value()
+        return self.validate_config(whole)
+
     def validate_config(self, config: Mapping[str, Any]) -> Config:
         """The configuration with values of their parameters' own types.
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tunewright.command import COMMAND, Command, with_directory
 from tunewright.errors import SpecError
 from tunewright.space import SearchSpace
 
@@ -106,16 +107,20 @@ class Budget(_Frozen):
     Attributes:
         trials: configurations to start.
         seconds: wall time during which the study runs, pauses not counted.
+        cluster_seconds: time that trials run, summed over those that run side by side.
+        patience: ends once so many trials in a row have brought nothing better.
         target: ends once the first objective is at least this good at full fidelity.
     """
 
     trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    cluster_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    patience: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
     target: float | None = Field(default=None, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check(self) -> Budget:
-        if self.trials is None and self.seconds is None:
+        if self.trials is None and self.seconds is None and self.cluster_seconds is None:
             raise SpecError("budget: give trials or seconds, else the study would never end")
         return self
 
@@ -157,6 +162,9 @@ def _printable(name: str) -> str:
 _Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 
 
+_StudyId = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class StudySpec(_Frozen):
     """A study as submitted.
 
@@ -164,14 +172,18 @@ class StudySpec(_Frozen):
 
     Attributes:
         name: for people; need not be unique.
-        workload: a registered name, or `module:attribute` importable where trials run.
+        workload: a registered name, `module:attribute` importable where trials run, or `command`.
+        command: the program that is run; with the workload `command` alone, which declares nothing else by itself.
         data: options of the workload's data, as it declares them.
         parallel: trials that run at the same time.
+        warm_start: ids of earlier studies with the same parameters, objectives and fidelity; the optimizer learns from
+            their finished trials before the first of this study.
         seed: makes the study's decisions repeatable.
     """
 
     name: _Name
     workload: str = Field(min_length=1, max_length=300)
+    command: Command | None = None
     space: SearchSpace | None = None
     objectives: list[Objective] = Field(default_factory=list, max_length=20)
     fidelity: Fidelity | None = None
@@ -181,6 +193,7 @@ class StudySpec(_Frozen):
     resources: Resources | None = None
     limits: TrialLimits = Field(default_factory=TrialLimits)
     data: dict[str, Any] = Field(default_factory=dict)
+    warm_start: list[_StudyId] = Field(default_factory=list, max_length=20)
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @field_validator("objectives")
@@ -194,28 +207,68 @@ class StudySpec(_Frozen):
             raise SpecError("objectives: all are constraints; leave bound out of the one to optimise")
         return objectives
 
+    @field_validator("warm_start")
     @classmethod
-    def from_yaml(cls, source: str | Path) -> StudySpec:
+    def _check_warm_start(cls, studies: list[str]) -> list[str]:
+        twice = [study for study in studies if studies.count(study) > 1]
+        if twice:
+            raise SpecError(f'warm_start: study "{twice[0]}" stands twice; remove one')
+        return studies
+
+    @model_validator(mode="after")
+    def _check_command(self) -> StudySpec:
+        if (self.workload == COMMAND) is not (self.command is not None):
+            raise SpecError(f'command: stands with "workload: {COMMAND}", and that with it; give both or neither')
+        if self.command is None:
+            return self
+        for name in ("space", "objectives", "fidelity"):
+            if not getattr(self, name):
+                raise SpecError(f"{name}: a command declares none of its own; give it in the study")
+        if self.data:
+            raise SpecError("data: a command takes no data options; use command.argv or command.environment")
+        assert self.space is not None
+        self.command.check(self.space)
+        return self
+
+    @classmethod
+    def from_yaml(cls, source: str | Path, directory: Path | None = None) -> StudySpec:
         """Read a study from a YAML (or JSON) file, or from its text.
 
+        Args:
+            directory: what relative paths in the study start from; None takes that of the file, and refuses them in a
+                text.
         Raises:
             SpecError: not readable as YAML, or not a mapping.
             pydantic.ValidationError: a field is wrong; names it.
         """
-        try:
-            text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-            data = yaml.load(text, _Loader)
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"study: cannot read {source}: {error}") from error
-        except yaml.YAMLError as error:
-            raise SpecError(f"study: not valid YAML: {error}") from error
-        if not isinstance(data, dict):
-            raise SpecError(f"study: expected a mapping with name, workload and budget, not {type(data).__name__}")
-        return cls.model_validate(data)
+        study = read_mapping(source, "study", "name, workload and budget")
+        if isinstance(source, Path):
+            directory = directory or source.parent
+        return cls.model_validate(study if directory is None else with_directory(study, directory))
 
     def to_yaml(self) -> str:
         """YAML text from which `from_yaml` reads an equal study."""
         return yaml.dump(self.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False)
+
+
+def read_mapping(source: str | Path, what: str, keys: str) -> dict[str, Any]:
+    """Read a mapping from a YAML (or JSON) file, or from its text.
+
+    Args:
+        what, keys: what it is and what it holds, for messages.
+    Raises:
+        SpecError: not readable as YAML, or not a mapping.
+    """
+    try:
+        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        data = yaml.load(text, _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{what}: cannot read {source}: {error}") from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"{what}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SpecError(f"{what}: expected a mapping with {keys}, not {type(data).__name__}")
+    return data
 
 
 class StudyState(StrEnum):
@@ -242,6 +295,10 @@ class TrialState(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self not in (TrialState.RUNNING, TrialState.WAITING)
 
 
 def finite(value: Any) -> bool:

@@ -52,6 +52,7 @@ class StudySummary(_View):
         progress: done share of the budget, 0 to 1.
         seconds_left: estimate from the progress so far; None while there is none.
         active_seconds: wall time during which the study ran.
+        cluster_seconds: time that trials ran, summed over those that ran side by side.
     """
 
     id: str
@@ -65,6 +66,7 @@ class StudySummary(_View):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     active_seconds: float = 0.0
+    cluster_seconds: float = 0.0
     counts: dict[TrialState, int] = Field(default_factory=dict)
     progress: float = 0.0
     seconds_left: float | None = None
@@ -112,6 +114,7 @@ class Job(_View):
     """One leg of a trial, with how it went.
 
     Attributes:
+        parent: number of the trial from whose state at `start` this trial begins; None: it goes on from its own.
         state: `running`, or how it ended: completed, failed, cancelled, lost.
         attempts: how often it was started; above 1 after a worker was lost or the study was paused.
         why: the optimizer's reasons.
@@ -124,6 +127,7 @@ class Job(_View):
     end: float
     rung: int | None = None
     bracket: int | None = None
+    parent: int | None = None
     state: str
     attempts: int
     why: dict[str, Any] = Field(default_factory=dict)
@@ -135,10 +139,50 @@ class Job(_View):
 
 
 class TrialDetail(Trial):
-    """A trial with its jobs, and the end of its log."""
+    """A trial with its jobs, and the end of its log (`GET /v1/trials/{id}/log` has all that is kept of it)."""
 
     jobs: list[Job]
     log: str = ""
+
+
+class QueuedConfig(_View):
+    """A configuration that somebody wants to be tried.
+
+    Attributes:
+        number: its place in the study's queue, counted from 0.
+        config: whole: what was left out when it was enqueued is the default.
+        trial: id of the trial that it became; None while it waits.
+    """
+
+    study: str
+    number: int
+    config: dict[str, Any]
+    created_at: datetime
+    trial: str | None = None
+
+
+class LogPage(_View):
+    """A part of what a trial has printed; positions count characters from the beginning of its log.
+
+    Attributes:
+        start: position of the text's first character.
+        left_out: so many characters before `start`, from the position asked for, were not kept.
+        next_position: where to read on.
+        more: there is more of it already.
+        over: the trial is over; otherwise more may come.
+    """
+
+    start: int
+    text: str
+    left_out: int = 0
+    next_position: int
+    more: bool = False
+    over: bool = False
+
+    @property
+    def whole_text(self) -> str:
+        """The text, after a line about what was left out before it."""
+        return f"\n[{self.left_out:,} characters left out]\n{self.text}" if self.left_out else self.text
 
 
 class Measurement(_View):

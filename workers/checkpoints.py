@@ -1,17 +1,18 @@
 """Where trials' states are kept between legs: a directory or an object store, through fsspec.
 
     <root>/<study>/<trial>/<state>/...     the files of one state, as the workload wrote them
-    <root>/<study>/<trial>/latest.json     which state is the newest, and its resource
+    <root>/<study>/<trial>/latest.json     which state is the newest, its resource, and which older ones are kept
 
 A state counts once `latest.json` names it, and that file is replaced as a whole: a crash in the middle of a
-transfer leaves the state before.
+transfer leaves the state before. A trial's files are written by one leg at a time, and pruned only between its legs.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,34 @@ class SavedState:
     resource: float
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A state that counts: the name of its directory, and its resource."""
+
+    state: str
+    resource: float
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What `latest.json` says of a trial's states."""
+
+    newest: _Entry
+    kept: list[_Entry] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, text: bytes) -> _Index:
+        found = json.loads(text)
+        kept = [_Entry(**entry) for entry in found.get("kept", [])]
+        return cls(_Entry(found["state"], found["resource"]), kept)
+
+    def text(self) -> bytes:
+        return json.dumps({**asdict(self.newest), "kept": [asdict(entry) for entry in self.kept]}).encode()
+
+    def at(self, resource: float) -> _Entry | None:
+        return next((entry for entry in [self.newest, *self.kept] if entry.resource == resource), None)
+
+
 class CheckpointStore:
     """States of all trials under one fsspec URL, such as `file:///var/lib/tunewright/checkpoints` or `s3://bucket/x`."""
 
@@ -33,14 +62,16 @@ class CheckpointStore:
         self._fs: Any
         self._fs, self._root = fsspec.core.url_to_fs(url)
 
-    def put(self, study: str, trial: int, resource: float, directory: Path) -> None:
-        """Store a state and make it the trial's newest; the one before is removed.
+    def put(self, study: str, trial: int, resource: float, directory: Path, *, keep: Set[float] = frozenset()) -> None:
+        """Store a state and make it the trial's newest; older ones are removed, but not those at resources to keep.
 
         Raises:
             OSError: it could not be written, for example because the disk is full; the one before still stands.
         """
         home = self._home(study, trial)
-        before = self._latest(home)
+        before = self._index(home)
+        older = [] if before is None else [before.newest, *before.kept]
+        kept = [entry for entry in older if entry.resource in keep]
         name = f"{resource:.12g}-{secrets.token_hex(4)}"
         target = f"{home}/{name}"
         self._fs.makedirs(target, exist_ok=True)
@@ -51,27 +82,48 @@ class CheckpointStore:
                     self._fs.makedirs(remote, exist_ok=True)
                 else:
                     self._fs.put_file(str(path), remote)
-            self._replace(f"{home}/latest.json", json.dumps({"state": name, "resource": resource}).encode())
+            self._replace(f"{home}/latest.json", _Index(_Entry(name, resource), kept).text())
         except BaseException:
             self._remove(target)
             raise
-        if before is not None:
-            self._remove(f"{home}/{before['state']}")
+        self._drop(home, older, kept)
 
-    def get(self, study: str, trial: int, directory: Path) -> SavedState | None:
-        """Fetch a trial's newest state into a new directory under `directory`; None when it has none."""
+    def get(self, study: str, trial: int, directory: Path, *, at: float | None = None) -> SavedState | None:
+        """Fetch a trial's newest state, or the one at a resource, into a new directory under `directory`.
+
+        Returns:
+            None when it has none.
+        """
         home = self._home(study, trial)
-        latest = self._latest(home)
-        if latest is None:
+        index = self._index(home)
+        found = None if index is None else index.newest if at is None else index.at(at)
+        if found is None:
             return None
-        local = directory / f"state-{latest['resource']:.12g}"
+        local = directory / f"state-{found.resource:.12g}"
         local.mkdir()
-        source = f"{home}/{latest['state']}"
+        source = f"{home}/{found.state}"
         for remote in self._fs.find(source):
             path = local / remote[len(source) :].lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fs.get_file(remote, str(path))
-        return SavedState(local, latest["resource"])
+        return SavedState(local, found.resource)
+
+    def prune(self, study: str, trial: int, keep: Set[float], *, newest: bool) -> None:
+        """Remove a trial's states, but not those at resources to keep, nor the newest where that is asked for.
+
+        Only while no leg of the trial runs.
+        """
+        home = self._home(study, trial)
+        index = self._index(home)
+        if index is None:
+            return
+        states = [index.newest, *index.kept]
+        kept = [entry for entry in states if entry.resource in keep or (newest and entry is index.newest)]
+        if not kept:
+            self._remove(home)
+        elif kept != states:
+            self._replace(f"{home}/latest.json", _Index(kept[0], kept[1:]).text())
+            self._drop(home, states, kept)
 
     def remove(self, study: str, *, keep: frozenset[int] = frozenset()) -> None:
         """Remove the states of a study's trials, but not those of the trials to keep."""
@@ -86,12 +138,16 @@ class CheckpointStore:
     def _home(self, study: str, trial: int) -> str:
         return f"{self._root}/{study}/{trial}"
 
-    def _latest(self, home: str) -> dict[str, Any] | None:
+    def _index(self, home: str) -> _Index | None:
         try:
-            found: dict[str, Any] = json.loads(self._fs.cat_file(f"{home}/latest.json"))
+            return _Index.read(self._fs.cat_file(f"{home}/latest.json"))
         except FileNotFoundError:
             return None
-        return found
+
+    def _drop(self, home: str, states: Sequence[_Entry], kept: Sequence[_Entry]) -> None:
+        for entry in states:
+            if entry not in kept:
+                self._remove(f"{home}/{entry.state}")
 
     def _replace(self, path: str, content: bytes) -> None:
         # Object stores write a file as a whole; on a disk only a rename does.

@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util import list_named_actors
 
 from tunewright.errors import SpecError, TunewrightError
 from tunewright.study import Resources
@@ -109,6 +110,16 @@ class Cluster:
         ).remote(journal, settings)
         # The handle must live as long as the study: an actor without one is ended.
         return handle, handle.run.remote()
+
+    def runners(self) -> list[str]:
+        """Studies that have a runner on the cluster, whoever started it and whether or not it still runs them."""
+        prefix = _name("")
+        return [name.removeprefix(prefix) for name in list_named_actors() if name.startswith(prefix)]
+
+    def end_runner(self, run: Any) -> None:
+        """End a runner that this process started; one that another started for the same study goes on."""
+        handle, _ = run
+        ray.kill(handle)
 
     def kill_runner(self, study: str) -> None:
         """End a study's runner at once, if there is one."""

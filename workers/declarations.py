@@ -28,7 +28,7 @@ def describe(references: Sequence[str] | None, import_paths: Sequence[str]) -> W
             if message is not None and message["type"] == "described":
                 return Workloads(items=message["workloads"], problems=message["problems"])
     except ProcessEnded as error:
-        raise WorkloadError(f"workload {references}: {error}; it printed:\n{process.log()}") from error
+        raise WorkloadError(f"workload {references}: {error}; it printed:\n{process.end()}") from error
     finally:
         process.close()
     raise WorkloadError(f"workload {references}: importing it took longer than {IMPORT_SECONDS:g} s")

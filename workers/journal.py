@@ -4,7 +4,8 @@ What may be relied on:
     - `commit` writes a whole batch or nothing, and returns only when it is durable;
     - committing the same batch again changes nothing, so a commit whose outcome is unknown can be repeated;
     - a journal whose epoch is no longer the newest raises `Fenced` and writes nothing: there is one writer per study;
-    - `load` returns facts in the order in which the optimizer saw them.
+    - `load` returns facts in the order in which the optimizer saw them;
+    - what people enqueue is handed to the runner by `enqueued` until a committed fact tells of it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from optimizers.protocol import Incumbent, Job, JobEnd, Report
+from optimizers.protocol import Earlier, Incumbent, Job, JobEnd, Report
 from tunewright.errors import TunewrightError
+from tunewright.space import Config
 from tunewright.study import StudySpec, StudyState, TrialState
 
 
@@ -37,9 +39,14 @@ class Wanted(StrEnum):
 
 @dataclass(frozen=True)
 class JobStarted:
-    """The optimizer gave out a job."""
+    """The optimizer gave out a job.
+
+    Attributes:
+        enqueued: number of the configuration that its trial takes from the queue, if it does.
+    """
 
     job: Job
+    enqueued: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,17 @@ class JobEnded:
     trial_state: TrialState
     problem: str | None = None
     traceback: str | None = None
-    log: str = ""
 
 
-Fact: TypeAlias = JobStarted | Reported | JobEnded
+@dataclass(frozen=True)
+class Enqueued:
+    """The optimizer was told of a configuration that somebody wants to be tried; `number` counts up from 0."""
+
+    number: int
+    config: Config
+
+
+Fact: TypeAlias = JobStarted | Reported | JobEnded | Enqueued
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,14 @@ class AttemptStarted:
     job: int
     attempt: int
     worker: str
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a trial has printed since the last time; the end of its log so far."""
+
+    trial: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,7 @@ class Status:
     progress: float = 0.0
     seconds_left: float | None = None
     best: Sequence[Incumbent] = ()
+    cluster_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +120,7 @@ class Batch:
         number: one above the batch before.
         at: wall-clock time, seconds since the epoch.
         facts: in order.
+        printed: in order; kept for people, and not loaded again.
         improved: the incumbent changed in this batch.
     """
 
@@ -106,6 +130,12 @@ class Batch:
     attempts: Sequence[AttemptStarted]
     status: Status
     improved: bool = False
+    printed: Sequence[Printed] = ()
+
+    @property
+    def only_printed(self) -> bool:
+        """Whether trials have printed something and nothing else has happened."""
+        return bool(self.printed) and not self.facts and not self.attempts
 
 
 @dataclass(frozen=True)
@@ -115,6 +145,8 @@ class StudyRecord:
     Attributes:
         batch: number of the last batch committed.
         attempts: job id -> attempts so far, for jobs that have not ended.
+        earlier: trials of other studies with which it was warm-started.
+        improved_at: trials that were started until the incumbent changed last.
     """
 
     study: str
@@ -125,13 +157,20 @@ class StudyRecord:
     batch: int
     facts: Sequence[Fact]
     attempts: Mapping[int, int]
+    earlier: Sequence[Earlier] = ()
+    cluster_seconds: float = 0.0
+    improved_at: int = 0
 
 
 class Journal(Protocol):
     """One study's journal, held under one epoch."""
 
     def load(self) -> StudyRecord:
-        """Everything written so far."""
+        """Everything written so far.
+
+        Raises:
+            JournalUnavailable: as `commit`.
+        """
 
     def commit(self, batch: Batch) -> None:
         """Write a batch.
@@ -146,6 +185,13 @@ class Journal(Protocol):
 
         Raises:
             Fenced, JournalUnavailable: as `commit`.
+        """
+
+    def enqueued(self) -> Sequence[Enqueued]:
+        """What people enqueued and no fact tells of yet, in order.
+
+        Raises:
+            JournalUnavailable: as `commit`.
         """
 
     def release(self) -> None:
@@ -167,6 +213,7 @@ def facts_summary(batch: Batch) -> dict[str, Any]:
                 "end": job.end,
                 "rung": job.rung,
                 "bracket": job.bracket,
+                "parent": job.parent,
                 "why": dict(job.why),
             }
             for job in started

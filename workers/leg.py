@@ -1,8 +1,9 @@
 """One attempt of a job, on a worker: a child process, its reports, its checkpoints, its limits.
 
 Reports are handed on in groups: while one group is on its way the next collects, so that a fast trial costs few
-calls, and a trial that reports faster than the store can write waits in its pipe. A state is stored only after every
-report before it is durable, so a leg that starts again from a state has lost nothing.
+calls, and a trial that reports faster than the store can write waits in its pipe. What it prints goes along, once a
+second. A state is stored only after every report and every printed line before it is durable, so a leg that starts
+again from a state has lost nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tunewright.errors import TunewrightError
-from workers.checkpoints import CheckpointStore
+from workers.checkpoints import CheckpointStore, SavedState
 from workers.orders import STOP_GRACE_SECONDS, LegOrder, LegResult, Link, Outcome, Reply
 from workers.trial_process import ProcessEnded, TrialProcess
 
@@ -24,6 +25,7 @@ POLL_SECONDS = 0.1
 ALIVE_SECONDS = 1.0
 MAX_GROUP = 500
 GROUP_SECONDS = 0.05
+LOG_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class LegLimitError(TunewrightError):
     """The trial used more time, silence or memory than it may; the message says how much."""
 
 
+class NoStateError(TunewrightError):
+    """The state from which the trial is to begin does not exist."""
+
+
 class _DeafError(TunewrightError):
     """The trial was asked to stop and did not."""
 
@@ -57,11 +63,11 @@ def run(order: LegOrder, link: Link, settings: LegSettings) -> LegResult:
     try:
         result = _Attempt(order, link, settings, process).run()
     except ProcessEnded as error:
-        result = LegResult(Outcome.LOST if error.killed else Outcome.FAILED, str(error), log=process.log())
+        result = LegResult(Outcome.LOST if error.killed else Outcome.FAILED, str(error), log=process.end())
     except _DeafError as error:
-        result = LegResult(Outcome.STOPPED, str(error), log=process.log())
+        result = LegResult(Outcome.STOPPED, str(error), log=process.end())
     except (TunewrightError, OSError, ValueError) as error:
-        result = LegResult(Outcome.FAILED, str(error), log=process.log())
+        result = LegResult(Outcome.FAILED, str(error), log=process.end())
     except BaseException:
         process.close()
         raise
@@ -82,16 +88,17 @@ class _Attempt:
         self._store = CheckpointStore(settings.checkpoint_url)
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._group: list[tuple[float, Mapping[str, float]]] = []
-        self._began = self._heard = self._told = time.monotonic()
+        self._began = self._heard = self._told = self._logged = time.monotonic()
         self._stop_sent: float | None = None
 
     def run(self) -> LegResult:
+        # What an earlier leg left behind printed since is not this one's.
+        self._process.printed()
         # The first word says that the attempt has begun, and learns whether it is still wanted.
         if self._tell() is not Reply.CONTINUE:
             return LegResult(Outcome.STOPPED)
         root = self._process.scratch / f"states-{self._order.job.id}-{self._order.attempt}"
         root.mkdir()
-        self._process.begin_log()
         self._process.send(self._start_message(root))
         while True:
             message = self._process.receive(POLL_SECONDS)
@@ -104,10 +111,11 @@ class _Attempt:
 
     def _start_message(self, root: Path) -> dict[str, Any]:
         job, spec = self._order.job, self._order.spec
-        saved = self._store.get(self._order.study, job.trial, root)
+        saved = self._saved(root)
         return {
             "type": "leg",
             "workload": spec.workload,
+            "command": None if spec.command is None else spec.command.model_dump(),
             "config": job.config,
             "leg": {"start": job.start, "end": job.end, "seed": self._order.seed},
             "data": spec.data,
@@ -120,24 +128,44 @@ class _Attempt:
             },
         }
 
+    def _saved(self, root: Path) -> SavedState | None:
+        """The state to go on from: the trial's own, or that of the trial of which it is a copy."""
+        job, study = self._order.job, self._order.study
+        saved = self._store.get(study, job.trial, root)
+        if saved is not None or job.parent is None:
+            return saved
+        saved = self._store.get(study, job.parent, root, at=job.start)
+        if saved is None:
+            raise NoStateError(
+                f"it begins from trial {job.parent}'s state at {job.start:g}, and there is none: "
+                "the workload must save a state at the end of every leg"
+            )
+        return saved
+
     def _on_message(self, message: Mapping[str, Any]) -> LegResult | None:
         self._heard = time.monotonic()
         if message["type"] == "report":
             self._group.append((message["resource"], message["metrics"]))
         elif message["type"] == "checkpoint":
-            self._tell()
+            self._tell(whole=True)
             self._process.send({"type": "saved", "problem": self._save(message)})
         elif message["type"] == "ended":
             if self._group:
                 self._tell()
             return LegResult(
-                Outcome(message["outcome"]), message.get("problem"), message.get("traceback"), self._process.log()
+                Outcome(message["outcome"]), message.get("problem"), message.get("traceback"), self._process.printed()
             )
         return None
 
     def _save(self, message: Mapping[str, Any]) -> str | None:
         try:
-            self._store.put(self._order.study, self._order.job.trial, message["resource"], Path(message["directory"]))
+            self._store.put(
+                self._order.study,
+                self._order.job.trial,
+                message["resource"],
+                Path(message["directory"]),
+                keep=self._order.keep,
+            )
         except OSError as error:
             return str(error)
         return None
@@ -148,10 +176,17 @@ class _Attempt:
             return quiet or since > GROUP_SECONDS or len(self._group) >= MAX_GROUP
         return since > ALIVE_SECONDS
 
-    def _tell(self) -> Reply:
-        """Hand the collected reports on (or say that the leg is alive) and pass a stop to the trial."""
+    def _tell(self, *, whole: bool = False) -> Reply:
+        """Hand on what was collected, or say that the leg is alive, and pass a stop to the trial.
+
+        Args:
+            whole: hand on what it printed too, even if that was done a moment ago.
+        """
         group, self._group = self._group, []
-        reply = self._link.report(self._order.job.id, self._order.attempt, self._worker, group)
+        log = ""
+        if whole or time.monotonic() - self._logged > LOG_SECONDS:
+            log, self._logged = self._process.printed(), time.monotonic()
+        reply = self._link.report(self._order.job.id, self._order.attempt, self._worker, group, log)
         self._told = time.monotonic()
         if reply is Reply.STOP and self._stop_sent is None:
             self._stop_sent = self._told

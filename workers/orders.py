@@ -9,6 +9,7 @@ from typing import Protocol
 
 from optimizers.protocol import Job
 from tunewright.study import StudySpec
+from workers.copies import Released
 
 # A stopped leg gets half of this to save its state and end by itself; after the whole, its worker is killed.
 STOP_GRACE_SECONDS = 30.0
@@ -16,13 +17,18 @@ STOP_GRACE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class LegOrder:
-    """Everything a worker needs to run one attempt of a job."""
+    """Everything a worker needs to run one attempt of a job.
+
+    Attributes:
+        keep: resources at which states of the trial stay, beside its newest: other trials may begin from them.
+    """
 
     study: str
     job: Job
     attempt: int
     seed: int
     spec: StudySpec
+    keep: frozenset[float] = frozenset()
 
 
 class Outcome(StrEnum):
@@ -36,7 +42,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class LegResult:
-    """An attempt's end; `log` is the end of what the trial printed."""
+    """An attempt's end; `log` is what the trial printed since its last report."""
 
     outcome: Outcome
     problem: str | None = None
@@ -53,7 +59,7 @@ class Reply(StrEnum):
 
 
 class Launcher(Protocol):
-    """Starts legs somewhere else; both methods return at once."""
+    """Starts legs somewhere else; all methods return at once."""
 
     def start(self, order: LegOrder) -> None:
         """Start an attempt; its end comes back through `StudyLoop.ended`."""
@@ -61,10 +67,13 @@ class Launcher(Protocol):
     def kill(self, job: int, attempt: int) -> None:
         """End an attempt by force; its end comes back as lost or stopped."""
 
+    def release(self, study: str, released: Released) -> None:
+        """Remove states that nobody needs any more; what fails is only reported."""
+
 
 class Link(Protocol):
-    """A leg's way to its study; waits until what it carries is durable."""
+    """A leg's way to its study; waits until what it carries is durable: reports, and what the trial has printed."""
 
     def report(
-        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]], log: str
     ) -> Reply: ...

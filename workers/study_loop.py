@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -22,21 +22,26 @@ import numpy as np
 
 from optimizers.protocol import Incumbent, Job, JobEnd, Optimizer, Report, Verdict
 from tunewright.study import StudySpec, StudyState, TrialState
+from workers.copies import Copies
 from workers.journal import (
     AttemptStarted,
     Batch,
+    Enqueued,
     Fact,
     Fenced,
     JobEnded,
     JobStarted,
     Journal,
     JournalUnavailable,
+    Printed,
     Reported,
     Status,
     StudyRecord,
     Wanted,
 )
 from workers.orders import STOP_GRACE_SECONDS, Launcher, LegOrder, LegResult, Outcome, Reply
+from workers.spending import Spending, Spent
+from workers.standing import Standing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -53,6 +58,7 @@ class _Reports:
     attempt: int
     worker: str
     reports: Sequence[tuple[float, Mapping[str, float]]]
+    log: str
     answer: Future[Reply]
 
 
@@ -72,15 +78,20 @@ class _Live:
 
     Attributes:
         losses: how often this loop saw its leg lost.
+        began: when its leg was first heard of, by this loop's clock.
         stop: why it was asked to stop, if it was; and since when.
     """
 
     job: Job
     attempt: int
     losses: int = 0
-    seen: bool = False
+    began: float | None = None
     stop: Verdict | None = None
     stop_since: float | None = None
+
+    def seconds(self, attempt: int, now: float) -> float | None:
+        """Spent on the job until now; unknown of a later attempt, which goes on from what the one before had saved."""
+        return None if self.began is None or not self.attempt == attempt == 1 else now - self.began
 
 
 @dataclass
@@ -89,6 +100,7 @@ class _Pending:
 
     facts: list[Fact] = field(default_factory=list)
     attempts: list[AttemptStarted] = field(default_factory=list)
+    printed: list[Printed] = field(default_factory=list)
     answers: list[tuple[Future[Reply], Reply]] = field(default_factory=list)
     starts: list[_Live] = field(default_factory=list)
 
@@ -121,9 +133,9 @@ class StudyLoop:
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._live: dict[int, _Live] = {}
         self._pending = _Pending()
-        self._states: list[TrialState] = []
-        # Kept beside the states: counting them anew for each batch would cost more the longer the study runs.
-        self._counted: Counter[TrialState] = Counter()
+        self._standing = Standing()
+        # Numbers of what waits in the optimizer's queue; None for what a warm start put there.
+        self._queue: deque[int | None] = deque()
         self._late: set[tuple[int, float]] = set()
         self._ending: _Ending | None = None
         self._reason: str | None = None
@@ -140,18 +152,28 @@ class StudyLoop:
         """The best trials as last written."""
         return self._incumbents
 
+    @property
+    def copyable(self) -> frozenset[int]:
+        """Trials from whose states others would begin if the study went on."""
+        return frozenset(self._optimizer.copyable())
+
     # Called by other threads
 
     def report(
-        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+        self,
+        job: int,
+        attempt: int,
+        worker: str,
+        reports: Sequence[tuple[float, Mapping[str, float]]],
+        log: str = "",
     ) -> Future[Reply]:
-        """Reports of a leg, in order; an empty list says that it is alive.
+        """Reports of a leg, in order, and what it printed; without any of them it says that it is alive.
 
         Returns:
-            A future that is done once the reports are durable.
+            A future that is done once they are durable.
         """
         answer: Future[Reply] = Future()
-        self._inbox.put(_Reports(job, attempt, worker, reports, answer))
+        self._inbox.put(_Reports(job, attempt, worker, reports, log, answer))
         return answer
 
     def ended(self, job: int, attempt: int, result: LegResult) -> None:
@@ -168,7 +190,7 @@ class StudyLoop:
         Raises:
             Fenced: another runner has the study; legs of this one are abandoned.
         """
-        record = self._journal.load()
+        record = self._unless_unavailable(self._journal.load)
         if record.state.final:
             return record.state
         try:
@@ -177,7 +199,10 @@ class StudyLoop:
             while not self._over():
                 self._fill()
                 self._commit()
-                for message in self._receive():
+                self._release()
+                messages = self._receive()
+                self._spending.pass_time(sum(live.began is not None for live in self._live.values()))
+                for message in messages:
                     self._handle(message)
                 self._heartbeat()
                 self._check_budget()
@@ -193,9 +218,13 @@ class StudyLoop:
         self._spec = record.spec
         self._study = record.study
         self._batch = record.batch
-        self._active_before = record.active_seconds
-        self._since = self._monotonic()
+        spent = Spent(record.active_seconds, record.cluster_seconds, record.improved_at)
+        self._spending = Spending(record.spec, spent, self._monotonic)
         self._optimizer = self._make_optimizer(record.spec)
+        self._copies = Copies(self._optimizer)
+        if record.earlier:
+            self._optimizer.warm_start(record.earlier)
+            self._queue.extend([None] * len(self._optimizer.queue))
         for fact in record.facts:
             self._replay(fact)
         self._incumbents = self._optimizer.best()
@@ -205,10 +234,12 @@ class StudyLoop:
     def _replay(self, fact: Fact) -> None:
         if isinstance(fact, JobStarted):
             self._optimizer.replay(fact.job)
-            self._set_state(fact.job.trial, TrialState.RUNNING)
+            self._note_job(fact.job)
+        elif isinstance(fact, Enqueued):
+            self._enqueue(fact)
         elif isinstance(fact, JobEnded):
             self._optimizer.finish(fact.job, fact.end)
-            self._set_state(fact.trial, fact.trial_state)
+            self._standing.note(fact.trial, fact.trial_state)
         elif fact.late:
             self._late.add((fact.report.trial, fact.report.resource))
         else:
@@ -220,6 +251,10 @@ class StudyLoop:
         if self._ending is not None:
             return True
         self._fill()
+        if not self._live:
+            # Somebody may have thought of something in the last moment.
+            self._take_enqueued()
+            self._fill()
         return not self._live
 
     def _fill(self) -> None:
@@ -227,9 +262,23 @@ class StudyLoop:
             job = self._optimizer.next_job()
             if job is None:
                 return
-            self._pending.facts.append(JobStarted(job))
-            self._set_state(job.trial, TrialState.RUNNING)
+            self._pending.facts.append(JobStarted(job, self._note_job(job)))
             self._start(_Live(job, attempt=1))
+
+    def _note_job(self, job: Job) -> int | None:
+        """Take a job into the books; returns the number of the enqueued configuration that it took up, if it did."""
+        self._standing.note(job.trial, TrialState.RUNNING)
+        self._copies.note(job)
+        return self._queue.popleft() if len(self._optimizer.queue) < len(self._queue) else None
+
+    def _take_enqueued(self) -> None:
+        for fact in self._unless_unavailable(self._journal.enqueued):
+            self._enqueue(fact)
+            self._pending.facts.append(fact)
+
+    def _enqueue(self, fact: Enqueued) -> None:
+        self._optimizer.enqueue(fact.config)
+        self._queue.append(fact.number)
 
     def _start(self, live: _Live) -> None:
         self._live[live.job.id] = live
@@ -253,11 +302,12 @@ class StudyLoop:
     def _on_reports(self, message: _Reports) -> None:
         live = self._live.get(message.job)
         current = live is not None and live.attempt == message.attempt
-        if live is not None and current and not live.seen:
-            live.seen = True
+        if live is not None and current and live.began is None:
+            live.began = self._monotonic()
             self._pending.attempts.append(AttemptStarted(message.job, message.attempt, message.worker))
         for resource, metrics in message.reports:
             self._take(live, message, resource, metrics)
+        self._print(message.job, message.log)
         if live is None or not current:
             reply = Reply.ABANDON
         elif self._ending is not None or live.stop is not None:
@@ -273,7 +323,8 @@ class StudyLoop:
         trial = self._optimizer.jobs[message.job].trial
         if resource in self._optimizer.trials[trial].reports or (trial, resource) in self._late:
             return
-        report = Report(message.job, trial, resource, metrics)
+        seconds = None if live is None else live.seconds(message.attempt, self._monotonic())
+        report = Report(message.job, trial, resource, metrics, seconds)
         if live is None:
             self._late.add((trial, resource))
             self._pending.facts.append(Reported(report, message.attempt, late=True))
@@ -287,6 +338,7 @@ class StudyLoop:
         if live is None or live.attempt != message.attempt:
             return
         result = message.result
+        self._print(message.job, result.log)
         if result.outcome is Outcome.LOST and self._ending is None and live.stop is None:
             live.losses += 1
             if live.losses <= self._spec.limits.retries:
@@ -297,6 +349,10 @@ class StudyLoop:
         if self._ending is _Ending.PAUSE and live.stop is None and result.outcome in (Outcome.STOPPED, Outcome.LOST):
             return
         self._finish(live, *self._judge(live, result), result)
+
+    def _print(self, job: int, text: str) -> None:
+        if text and 0 <= job < len(self._optimizer.jobs):
+            self._pending.printed.append(Printed(self._optimizer.jobs[job].trial, text))
 
     def _judge(self, live: _Live, result: LegResult) -> tuple[JobEnd, TrialState, str | None]:
         """How a job ended, where that leaves its trial, and the problem in one line."""
@@ -320,23 +376,11 @@ class StudyLoop:
 
     def _finish(self, live: _Live, end: JobEnd, state: TrialState, problem: str | None, result: LegResult) -> None:
         self._optimizer.finish(live.job.id, end)
-        self._set_state(live.job.trial, state)
+        self._standing.note(live.job.trial, state)
         traceback = result.traceback if end is JobEnd.FAILED else None
-        self._pending.facts.append(JobEnded(live.job.id, live.job.trial, end, state, problem, traceback, result.log))
-
-    def _set_state(self, trial: int, state: TrialState) -> None:
-        if trial == len(self._states):
-            self._states.append(state)
-        else:
-            self._counted[self._states[trial]] -= 1
-            self._states[trial] = state
-        self._counted[state] += 1
+        self._pending.facts.append(JobEnded(live.job.id, live.job.trial, end, state, problem, traceback))
 
     # Time and steering
-
-    @property
-    def _active_seconds(self) -> float:
-        return self._active_before + self._monotonic() - self._since
 
     def _heartbeat(self) -> None:
         if self._monotonic() - self._beat_at < HEARTBEAT_SECONDS:
@@ -347,22 +391,13 @@ class StudyLoop:
             self._wind_down(_Ending.PAUSE, None)
         elif wanted is Wanted.CANCEL:
             self._wind_down(_Ending.CANCEL, None)
+        elif self._ending is None:
+            self._take_enqueued()
 
     def _check_budget(self) -> None:
-        budget = self._spec.budget
-        if budget.seconds is not None and self._active_seconds >= budget.seconds:
-            self._wind_down(_Ending.BUDGET, f"the budget of {budget.seconds:g} seconds is used up")
-        elif budget.target is not None and self._reached(budget.target):
-            self._wind_down(_Ending.BUDGET, f"the target of {budget.target:g} is reached")
-
-    def _reached(self, target: float) -> bool:
-        objective, fidelity = self._spec.objectives[0], self._spec.fidelity
-        assert fidelity is not None
-        return any(
-            incumbent.resource >= fidelity.max
-            and objective.sign * incumbent.metrics[objective.metric] <= objective.sign * target
-            for incumbent in self._incumbents
-        )
+        reason = self._spending.enough(self._standing, self._incumbents)
+        if reason is not None:
+            self._wind_down(_Ending.BUDGET, reason)
 
     def _wind_down(self, ending: _Ending, reason: str | None) -> None:
         """Stop all legs. A cancellation outranks a pause and the budget; otherwise the first reason stays."""
@@ -385,7 +420,7 @@ class StudyLoop:
         """Write what is pending, then do what waited for it."""
         pending = self._pending
         due = self._monotonic() - self._committed_at >= STATUS_SECONDS
-        if pending.facts or pending.attempts or due or state is not StudyState.RUNNING:
+        if pending.facts or pending.attempts or pending.printed or due or state is not StudyState.RUNNING:
             self._write(pending, state)
         self._pending = _Pending()
         for answer, reply in pending.answers:
@@ -393,15 +428,24 @@ class StudyLoop:
         for live in pending.starts:
             self._launcher.start(self._order(live))
 
+    def _release(self) -> None:
+        """Let go of states that nothing written so far can still ask for."""
+        for released in self._copies.released():
+            self._launcher.release(self._study, released)
+
     def _write(self, pending: _Pending, state: StudyState) -> None:
         best = self._optimizer.best() if pending.facts else self._incumbents
+        improved = bool(best) and best != self._incumbents
+        if improved:
+            self._spending.improved_at = self._standing.started
         batch = Batch(
             number=self._batch + 1,
             at=self._wall(),
             facts=pending.facts,
             attempts=pending.attempts,
+            printed=pending.printed,
             status=self._status(state, best),
-            improved=bool(best) and best != self._incumbents,
+            improved=improved,
         )
         self._unless_unavailable(lambda: self._journal.commit(batch))
         self._batch += 1
@@ -418,39 +462,25 @@ class StudyLoop:
                 time.sleep(RETRY_SECONDS)
 
     def _status(self, state: StudyState, best: Sequence[Incumbent]) -> Status:
-        progress = self._progress() if not state.final or state is StudyState.CANCELLED else 1.0
-        active = self._active_seconds
+        unfinished = not state.final or state is StudyState.CANCELLED
+        progress = self._spending.progress(self._standing) if unfinished else 1.0
+        active = self._spending.active_seconds
         left = active * (1 - progress) / progress if state is StudyState.RUNNING and progress > 0.01 else None
         return Status(
             state=state,
             active_seconds=active,
+            cluster_seconds=self._spending.cluster_seconds,
             reason=self._reason,
-            counts=self._counts(state),
+            counts=self._standing.counts(state),
             progress=progress,
             seconds_left=left,
             best=best,
         )
 
-    def _counts(self, state: StudyState) -> dict[TrialState, int]:
-        counts = Counter(self._counted)
-        if state.final:
-            # Nobody will promote them any more.
-            counts[TrialState.STOPPED] += counts.pop(TrialState.WAITING, 0)
-        return {trial_state: count for trial_state, count in counts.items() if count}
-
-    def _progress(self) -> float:
-        budget = self._spec.budget
-        shares = [0.0]
-        if budget.trials is not None:
-            begun = self._counted.total() - self._counted[TrialState.RUNNING]
-            shares.append(begun / budget.trials)
-        if budget.seconds is not None:
-            shares.append(self._active_seconds / budget.seconds)
-        return min(max(shares), 0.999)
-
     def _order(self, live: _Live) -> LegOrder:
         seed = np.random.SeedSequence([self._spec.seed, live.job.trial]).generate_state(1)[0]
-        return LegOrder(self._study, live.job, live.attempt, int(seed) >> 1, self._spec)
+        keep = self._copies.kept(live.job.trial)
+        return LegOrder(self._study, live.job, live.attempt, int(seed) >> 1, self._spec, keep)
 
     def _conclude(self) -> StudyState:
         """Write the last state; jobs that were left open by an earlier runner end with a cancelled study."""
@@ -458,11 +488,12 @@ class StudyLoop:
             state = StudyState.PAUSED
         elif self._ending is _Ending.CANCEL:
             state = StudyState.CANCELLED
-        elif self._states and self._counted[TrialState.FAILED] == len(self._states):
+        elif self._standing.all_failed:
             state, self._reason = StudyState.FAILED, "every trial failed; open one to see why"
         else:
             state = StudyState.COMPLETED
         self._commit(state)
+        self._release()
         return state
 
     def _fail(self, reason: str) -> StudyState:

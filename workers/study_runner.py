@@ -7,7 +7,9 @@ owns, so that Ray ends them when it dies.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,15 +17,17 @@ import ray
 from ray.exceptions import RayError
 
 from optimizers import registry
-from optimizers.errors import OptimizerError
 from optimizers.protocol import Optimizer, Problem
 from tunewright.study import StudySpec, StudyState
 from workers import leg
 from workers.checkpoints import CheckpointStore
+from workers.copies import Released
 from workers.journal import Journal
 from workers.leg import LegSettings
 from workers.orders import LegOrder, LegResult, Outcome, Reply
 from workers.study_loop import StudyLoop
+
+log = logging.getLogger(__name__)
 
 
 class StudyRunner:
@@ -32,24 +36,25 @@ class StudyRunner:
     def __init__(self, journal: Journal, settings: LegSettings) -> None:
         self._journal = journal
         self._settings = settings
-        launcher = RayLauncher(ray.get_runtime_context().current_actor, settings)
-        self._loop = StudyLoop(journal, make_optimizer, launcher)
-        launcher.loop = self._loop
+        self._launcher = RayLauncher(ray.get_runtime_context().current_actor, settings)
+        self._loop = StudyLoop(journal, make_optimizer, self._launcher)
+        self._launcher.loop = self._loop
 
     async def run(self) -> str:
         """Run the study until it is over or paused; returns the state in which it was left."""
         return await asyncio.to_thread(self._run)
 
     async def report(
-        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]], log: str
     ) -> str:
-        """Take a leg's reports; answers when they are durable."""
-        return await asyncio.wrap_future(self._loop.report(job, attempt, worker, reports))
+        """Take a leg's reports and what it printed; answers when they are durable."""
+        return await asyncio.wrap_future(self._loop.report(job, attempt, worker, reports, log))
 
     def _run(self) -> StudyState:
         state = self._loop.run()
+        self._launcher.close()
         if state.final:
-            keep = frozenset(incumbent.trial for incumbent in self._loop.incumbents)
+            keep = frozenset(incumbent.trial for incumbent in self._loop.incumbents) | self._loop.copyable
             if keep:
                 CheckpointStore(self._settings.checkpoint_url).remove(self._loop.study, keep=keep)
         self._journal.release()
@@ -65,6 +70,8 @@ class RayLauncher:
         self._runner = runner
         self._settings = settings
         self._tasks: dict[tuple[int, int], Any] = {}
+        # An object store may take its time; the study does not wait for it.
+        self._removals = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removals")
 
     def start(self, order: LegOrder) -> None:
         resources = order.spec.resources
@@ -80,6 +87,21 @@ class RayLauncher:
         task = self._tasks.get((job, attempt))
         if task is not None:
             ray.cancel(task, force=True)
+
+    def release(self, study: str, released: Released) -> None:
+        self._removals.submit(self._prune, study, released)
+
+    def close(self) -> None:
+        """Wait until all states that were released are gone."""
+        self._removals.shutdown()
+
+    def _prune(self, study: str, released: Released) -> None:
+        try:
+            store = CheckpointStore(self._settings.checkpoint_url)
+            store.prune(study, released.trial, released.keep, newest=released.newest)
+        except Exception as error:
+            # They go with the study at the latest.
+            log.warning("study %s: states of trial %d could not be removed: %s", study, released.trial, error)
 
     def _ended(self, key: tuple[int, int], future: Any) -> None:
         self._tasks.pop(key, None)
@@ -99,9 +121,9 @@ class _ActorLink:
         self._runner = runner
 
     def report(
-        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]], log: str
     ) -> Reply:
-        return Reply(ray.get(self._runner.report.remote(job, attempt, worker, reports)))
+        return Reply(ray.get(self._runner.report.remote(job, attempt, worker, reports, log)))
 
 
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator,unused-ignore]
@@ -118,13 +140,7 @@ def make_optimizer(spec: StudySpec) -> Optimizer:
     assert spec.space is not None
     assert spec.fidelity is not None
     problem = Problem(spec.space, spec.objectives, spec.fidelity, spec.budget.trials, spec.seed)
-    optimizer = registry.create(spec.optimizer.name, spec.optimizer.settings, problem)
-    if optimizer.branches:
-        raise OptimizerError(
-            f'optimizer.name: "{spec.optimizer.name}" copies checkpoints between trials, which workers cannot do yet; '
-            "it runs in the simulator alone, choose another one here"
-        )
-    return optimizer
+    return registry.create(spec.optimizer.name, spec.optimizer.settings, problem)
 
 
 def _name(order: LegOrder) -> str:

@@ -116,7 +116,11 @@ class PerceptronLearner:
         """Continue from a saved state."""
         state: dict[str, Any] = torch.load(directory / STATE_FILE, weights_only=True)
         self._model.load_state_dict(state["model"])
+        # Its settings stay those of this configuration, which may be a changed copy of the one that was saved.
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self._optimizer.param_groups]
         self._optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self._optimizer.param_groups, settings, strict=True):
+            group.update(own)
         self._random.set_state(state["random"])
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -23,5 +23,4 @@ def list_optimizers() -> list[OptimizerInfo]:
     return [
         OptimizerInfo(name=found.name, description=found.text, settings=dict(found.settings))
         for found in registry.describe()
-        if not registry.OPTIMIZERS[found.name].branches
     ]

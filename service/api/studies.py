@@ -7,17 +7,18 @@ plain `def` in a thread and check its answer in another one, which on two proces
 from __future__ import annotations
 
 from asyncio import to_thread
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, ConfigDict
 
 from service.api.dependencies import Cursor, Limit, ServicesDep, read
 from service.json_body import JsonRoute
 from service.problems import answers
 from service.store.repository import Repository, RequestKey
 from tunewright.errors import SpecError
-from tunewright.study import METRIC_NAME, StudySpec, StudyState, TrialState
-from tunewright.views import Curves, Improvement, Page, Study, StudySummary, Trial
+from tunewright.study import METRIC_NAME, Budget, StudySpec, StudyState, TrialState
+from tunewright.views import Curves, Improvement, Page, QueuedConfig, Study, StudySummary, Trial
 from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
 from workers.study_runner import make_optimizer
@@ -26,19 +27,19 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=JsonRoute
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=200, description="Repeat a request safely: the same key gives the same study"),
+    Header(min_length=1, max_length=200, description="Repeat a request safely: the same key gives the same answer"),
 ]
 
 
 @router.post("", status_code=201, responses=answers(409, 413, 415, 507))
 def create_study(spec: StudySpec, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> Study:
     """Submit a study. It is completed from its workload, checked, stored, and started as soon as there is room."""
-    complete = services.workloads.get(spec.workload).complete(spec)
+    complete = services.workloads.complete(spec)
     # Everything that the optimizer would refuse later is refused now.
     make_optimizer(complete)
     if complete.resources is not None:
         services.conductor.check(complete.resources)
-    key = None if idempotency_key is None else RequestKey.of(idempotency_key, spec)
+    key = None if idempotency_key is None else RequestKey.of(idempotency_key, spec.model_dump(mode="json"))
     study = services.repository.create_study(complete, key)
     services.conductor.nudge()
     return study
@@ -74,6 +75,47 @@ def resume_study(study_id: str, services: ServicesDep) -> Study:
 def cancel_study(study_id: str, services: ServicesDep) -> Study:
     """Cancel for good: running trials are stopped; everything measured so far stays."""
     return _steer(services, study_id, Wanted.CANCEL)
+
+
+class Enqueue(BaseModel):
+    """A configuration to try; what it leaves out are the defaults of the search space."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any]
+
+
+@router.post("/{study_id}/queue", status_code=201, responses=answers(404, 409, 413, 415, 507))
+def enqueue_config(
+    study_id: str, body: Enqueue, services: ServicesDep, idempotency_key: IdempotencyKey = None
+) -> QueuedConfig:
+    """Enqueue a configuration. New trials take what is enqueued, in order, before what the optimizer chooses."""
+    key = None if idempotency_key is None else RequestKey.of(idempotency_key, study_id, body.config)
+    return services.repository.enqueue(study_id, body.config, key)
+
+
+@router.get("/{study_id}/queue", responses=answers(404))
+async def list_queue(
+    study_id: str, services: ServicesDep, limit: Limit = 100, cursor: Cursor = None
+) -> Page[QueuedConfig]:
+    """Configurations that were enqueued, oldest first, and the trials that they became."""
+    return await read(services, services.repository.queued, study_id, limit=limit, cursor=cursor)
+
+
+class Extension(BaseModel):
+    """The budget that a study has from now on, what it has used already included."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget: Budget
+
+
+@router.post("/{study_id}/extend", status_code=202, responses=answers(404, 409, 413, 415, 507))
+def extend_study(study_id: str, body: Extension, services: ServicesDep) -> Study:
+    """Extend a study that has ended: it goes on under a larger budget, with all that it knows."""
+    study = services.repository.extend(study_id, body.budget)
+    services.conductor.nudge()
+    return study
 
 
 @router.delete("/{study_id}", status_code=204, responses=answers(404, 409, 507))

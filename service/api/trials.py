@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from service.api.dependencies import Cursor, Limit, ServicesDep, read
 from service.problems import answers
-from tunewright.views import Measurement, Page, TrialDetail
+from tunewright.views import LogPage, Measurement, Page, TrialDetail
+
+MAX_LOG_CHARACTERS = 256 * 1024
 
 router = APIRouter(prefix="/v1/trials", tags=["trials"])
 
@@ -23,3 +27,14 @@ async def list_reports(
 ) -> Page[Measurement]:
     """A trial's reports, by resource."""
     return await read(services, services.repository.reports, trial_id, limit=limit, cursor=cursor)
+
+
+@router.get("/{trial_id}/log", responses=answers(404))
+async def get_log(
+    trial_id: str,
+    services: ServicesDep,
+    position: Annotated[int, Query(ge=0, lt=2**53, description="`next_position` of the page before")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LOG_CHARACTERS, description="Characters at most")] = 64 * 1024,
+) -> LogPage:
+    """What a trial has printed, in pages. Of a very long log the beginning and the end are kept."""
+    return await read(services, services.repository.log, trial_id, position=position, limit=limit)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, insert, select, update
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from optimizers.protocol import Job, JobEnd, Report
-from service.store import leases
+from service.store import event_log, leases, queue, storable, trial_logs, warm_start
 from service.store.engine import open_engine, writing
-from service.store.tables import EventRow, ImprovementRow, JobRow, ReportRow, StatusRow, StudyRow, TrialRow
+from service.store.tables import (
+    EnqueuedRow,
+    EventRow,
+    ImprovementRow,
+    JobRow,
+    ReportRow,
+    StatusRow,
+    StudyRow,
+    TrialRow,
+)
 from tunewright.study import StudySpec, StudyState, TrialState
 from workers.journal import (
     Batch,
+    Enqueued,
     Fact,
     Fenced,
     JobEnded,
@@ -34,7 +44,8 @@ from workers.journal import (
 KEPT_EVENTS = 50_000
 PRUNE_EVERY = 1_000
 # What may be better at the next try. A violated constraint never is: it must end the study, not hang it.
-_TRANSIENT = (OperationalError, InterfaceError, PoolTimeout)
+# PostgreSQL's driver calls it an internal error that a server is only a standby until it has taken over.
+_TRANSIENT = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 
 class SqlJournal:
@@ -59,7 +70,7 @@ class SqlJournal:
         return self._opened
 
     def load(self) -> StudyRecord:
-        with self._engine.connect() as connection:
+        with self._reaching("read the store"), self._engine.connect() as connection:
             study = connection.execute(select(StudyRow.__table__).where(StudyRow.id == self.study_id)).one()
             status = connection.execute(select(StatusRow.__table__).where(StatusRow.study_id == self.study_id)).one()
             jobs = connection.execute(
@@ -68,6 +79,12 @@ class SqlJournal:
                 .where(JobRow.study_id == self.study_id)
             ).all()
             reports = connection.execute(select(ReportRow.__table__).where(ReportRow.study_id == self.study_id)).all()
+            enqueued = connection.execute(queue.entries(self.study_id).where(EnqueuedRow.seq.is_not(None))).all()
+            earlier = warm_start.load(connection, self.study_id)
+            # It only ever grows, so the largest is the last.
+            improved_at = connection.execute(
+                select(func.max(ImprovementRow.trials)).where(ImprovementRow.study_id == self.study_id)
+            ).scalar_one()
         return StudyRecord(
             study=self.study_id,
             spec=StudySpec.model_validate(study.spec),
@@ -75,43 +92,55 @@ class SqlJournal:
             wanted=Wanted(study.wanted),
             active_seconds=status.active_seconds,
             batch=status.batch,
-            facts=_ordered_facts(jobs, reports),
+            facts=_ordered_facts(jobs, reports, enqueued),
             attempts={job.number: job.attempts for job in jobs if job.end_seq is None},
+            earlier=earlier,
+            cluster_seconds=status.cluster_seconds,
+            improved_at=improved_at or 0,
         )
 
     def commit(self, batch: Batch) -> None:
-        try:
-            with writing(self._engine) as connection:
-                self._hold(connection)
-                seq = self._advance(connection, batch)
-                if seq is None:
-                    return
-                _write_facts(connection, self.study_id, batch, seq)
-                if batch.improved:
-                    _write_improvement(connection, self.study_id, batch)
-                event_id = _write_events(connection, self.study_id, batch)
-                if event_id % PRUNE_EVERY == 0:
-                    connection.execute(delete(EventRow).where(EventRow.id <= event_id - KEPT_EVENTS))
-        except _TRANSIENT as error:
-            raise JournalUnavailable(f"study {self.study_id}: cannot write to the store: {_cause(error)}") from error
+        with self._reaching("write to the store"), writing(self._engine) as connection:
+            self._hold(connection)
+            seq = self._advance(connection, batch)
+            if seq is None:
+                return
+            _write_facts(connection, self.study_id, batch, seq)
+            if batch.improved:
+                _write_improvement(connection, self.study_id, batch)
+            trial_logs.append(connection, self.study_id, batch.printed)
+            if batch.only_printed:
+                return
+            event_id = _write_events(connection, self.study_id, batch)
+            if event_id % PRUNE_EVERY == 0:
+                connection.execute(delete(EventRow).where(EventRow.id <= event_id - KEPT_EVENTS))
 
     def heartbeat(self) -> Wanted:
-        try:
-            with writing(self._engine) as connection:
-                if not leases.renew(connection, leases.study_lease(self.study_id), self.epoch):
-                    raise Fenced(f"study {self.study_id}: epoch {self.epoch} is over")
-                wanted = connection.execute(select(StudyRow.wanted).where(StudyRow.id == self.study_id)).scalar_one()
-                return Wanted(wanted)
-        except _TRANSIENT as error:
-            raise JournalUnavailable(f"study {self.study_id}: cannot renew the lease: {_cause(error)}") from error
+        with self._reaching("renew the lease"), writing(self._engine) as connection:
+            if not leases.renew(connection, leases.study_lease(self.study_id), self.epoch):
+                raise Fenced(f"study {self.study_id}: epoch {self.epoch} is over")
+            wanted = connection.execute(select(StudyRow.wanted).where(StudyRow.id == self.study_id)).scalar_one()
+            return Wanted(wanted)
+
+    def enqueued(self) -> list[Enqueued]:
+        with self._reaching("read the store"), self._engine.connect() as connection:
+            waiting = connection.execute(queue.entries(self.study_id).where(EnqueuedRow.seq.is_(None))).all()
+        return [Enqueued(row.number, row.config) for row in waiting]
 
     def release(self) -> None:
         try:
-            leases.release(self._engine, leases.study_lease(self.study_id), self.epoch)
-        except _TRANSIENT as error:
-            raise JournalUnavailable(f"study {self.study_id}: cannot release the lease: {_cause(error)}") from error
+            with self._reaching("release the lease"):
+                leases.release(self._engine, leases.study_lease(self.study_id), self.epoch)
         finally:
             self._engine.dispose()
+
+    @contextmanager
+    def _reaching(self, what: str) -> Iterator[None]:
+        """Turn what the driver raises while the store is away into what journals raise."""
+        try:
+            yield
+        except _TRANSIENT as error:
+            raise JournalUnavailable(f"study {self.study_id}: cannot {what}: {_cause(error)}") from error
 
     def _hold(self, connection: Connection) -> None:
         if not leases.held(connection, leases.study_lease(self.study_id), self.epoch):
@@ -120,9 +149,10 @@ class SqlJournal:
     def _advance(self, connection: Connection, batch: Batch) -> int | None:
         """Move the status to this batch; returns the next free sequence number, None when it stands there already."""
         row = connection.execute(
-            select(StatusRow.batch, StatusRow.seq, StatusRow.state, StatusRow.started_at).where(
-                StatusRow.study_id == self.study_id
-            )
+            select(StatusRow.batch, StatusRow.seq, StatusRow.state, StatusRow.started_at)
+            .where(StatusRow.study_id == self.study_id)
+            # This batch may be on its way already, in a transaction whose connection was lost.
+            .with_for_update()
         ).one()
         if row.batch == batch.number:
             return None
@@ -146,6 +176,7 @@ def _status_fields(batch: Batch, started_at: float | None) -> dict[str, Any]:
         "state": status.state,
         "reason": status.reason,
         "active_seconds": status.active_seconds,
+        "cluster_seconds": status.cluster_seconds,
         "started_at": started_at,
         "ended_at": batch.at if status.state.final else None,
         "counts": dict(status.counts),
@@ -163,6 +194,7 @@ def _write_facts(connection: Connection, study_id: str, batch: Batch, seq: int) 
     _insert_jobs(connection, study_id, batch.at, started)
     _insert_reports(connection, study_id, batch.at, reports)
     _write_attempts(connection, study_id, batch)
+    _write_enqueued(connection, study_id, numbered)
     # One batch may end a trial's job and start its next one, so trials move in the order of the facts.
     for n, fact in numbered:
         if isinstance(fact, JobStarted):
@@ -174,7 +206,7 @@ def _write_facts(connection: Connection, study_id: str, batch: Batch, seq: int) 
 def _insert_jobs(connection: Connection, study_id: str, at: float, started: list[tuple[int, Job]]) -> None:
     if not started:
         return
-    new_trials = [job for _, job in started if job.start == 0]
+    new_trials = [job for _, job in started if job.begins_trial]
     if new_trials:
         connection.execute(
             insert(TrialRow),
@@ -203,7 +235,8 @@ def _insert_jobs(connection: Connection, study_id: str, at: float, started: list
                 "end": job.end,
                 "rung": job.rung,
                 "bracket": job.bracket,
-                "why": _json_numbers(job.why),
+                "parent": job.parent,
+                "why": storable.json(job.why),
                 "state": "running",
                 "seq": seq,
                 "started_at": at,
@@ -227,6 +260,7 @@ def _insert_reports(connection: Connection, study_id: str, at: float, reports: l
                 "metrics": dict(fact.report.metrics),
                 "job": fact.report.job,
                 "attempt": fact.attempt,
+                "seconds": fact.report.seconds,
                 "seq": seq,
                 "at": at,
                 "late": fact.late,
@@ -252,7 +286,7 @@ def _insert_reports(connection: Connection, study_id: str, at: float, reports: l
 
 
 def _resume_trial(connection: Connection, study_id: str, job: Job) -> None:
-    if job.start > 0:
+    if not job.begins_trial:
         connection.execute(
             update(TrialRow)
             .where(TrialRow.study_id == study_id, TrialRow.number == job.trial)
@@ -282,7 +316,6 @@ def _end_job(connection: Connection, study_id: str, at: float, seq: int, fact: J
             ended_at=at,
             seconds=TrialRow.seconds + (at - began),
             problem=fact.problem,
-            log=fact.log,
         )
     )
 
@@ -304,6 +337,20 @@ def _write_attempts(connection: Connection, study_id: str, batch: Batch) -> None
         )
 
 
+def _write_enqueued(connection: Connection, study_id: str, numbered: Iterable[tuple[int, Fact]]) -> None:
+    """Note where the optimizer was told of enqueued configurations, and which trials they became."""
+    for n, fact in numbered:
+        if isinstance(fact, Enqueued):
+            number, values = fact.number, {"seq": n}
+        elif isinstance(fact, JobStarted) and fact.enqueued is not None:
+            number, values = fact.enqueued, {"trial": fact.job.trial}
+        else:
+            continue
+        connection.execute(
+            update(EnqueuedRow).where(EnqueuedRow.study_id == study_id, EnqueuedRow.number == number).values(**values)
+        )
+
+
 def _write_improvement(connection: Connection, study_id: str, batch: Batch) -> None:
     connection.execute(
         insert(ImprovementRow).values(
@@ -318,14 +365,8 @@ def _write_improvement(connection: Connection, study_id: str, batch: Batch) -> N
 
 
 def _write_events(connection: Connection, study_id: str, batch: Batch) -> int:
-    result = connection.execute(
-        insert(EventRow).values(
-            study_id=study_id, kind="progress", at=batch.at, body=_json_numbers(facts_summary(batch))
-        )
-    )
-    key = result.inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    body = facts_summary(batch)
+    return event_log.append(connection, study_id, "progress", batch.at, body)
 
 
 def _write_study_event(connection: Connection, study_id: str, at: float, status: Status) -> None:
@@ -337,18 +378,20 @@ def _write_study_event(connection: Connection, study_id: str, at: float, status:
             .values(state=TrialState.STOPPED)
         )
     body = {"state": status.state, "reason": status.reason}
-    connection.execute(insert(EventRow).values(study_id=study_id, kind="study", at=at, body=body))
+    event_log.append(connection, study_id, "study", at, body)
 
 
-def _ordered_facts(jobs: Iterable[Row[Any]], reports: Iterable[Row[Any]]) -> list[Fact]:
-    numbered: list[tuple[int, Fact]] = []
-    for job in jobs:
-        numbered.append((job.seq, JobStarted(_job(job))))
-        if job.end_seq is not None:
-            ended = JobEnded(job.number, job.trial, JobEnd(job.state), TrialState(job.trial_state), job.problem)
-            numbered.append((job.end_seq, ended))
+def _ordered_facts(jobs: Iterable[Row[Any]], reports: Iterable[Row[Any]], enqueued: Sequence[Row[Any]]) -> list[Fact]:
+    numbered: list[tuple[int, Fact]] = [(row.seq, Enqueued(row.number, row.config)) for row in enqueued]
+    taken_up = {row.trial: row.number for row in enqueued if row.trial is not None}
+    for row in jobs:
+        job = _job(row)
+        numbered.append((row.seq, JobStarted(job, taken_up.get(job.trial) if job.begins_trial else None)))
+        if row.end_seq is not None:
+            ended = JobEnded(job.id, job.trial, JobEnd(row.state), TrialState(row.trial_state), row.problem)
+            numbered.append((row.end_seq, ended))
     for row in reports:
-        report = Report(row.job, row.trial, row.resource, row.metrics)
+        report = Report(row.job, row.trial, row.resource, row.metrics, row.seconds)
         numbered.append((row.seq, Reported(report, row.attempt, row.late)))
     numbered.sort(key=lambda pair: pair[0])
     return [fact for _, fact in numbered]
@@ -364,16 +407,8 @@ def _job(row: Row[Any]) -> Job:
         rung=row.rung,
         bracket=row.bracket,
         why=row.why,
+        parent=row.parent,
     )
-
-
-def _json_numbers(value: Any) -> Any:
-    """The value with null for NaN and infinities, which JSON does not have; those may stand among a job's reasons."""
-    if isinstance(value, Mapping):
-        return {key: _json_numbers(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_numbers(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cause(error: SQLAlchemyError) -> BaseException:

@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, literal_column, select, update
 
-from service.store import cursors, rows
-from service.store.engine import writing
+from service.store import cursors, event_log, extension, queue, rows, trial_logs, warm_start
+from service.store.engine import queue_up, writing
 from service.store.journal import new_status
 from service.store.leases import study_lease
 from service.store.tables import (
     Base,
+    EnqueuedRow,
     EventRow,
     IdempotencyRow,
     ImprovementRow,
@@ -34,14 +35,16 @@ from service.store.tables import (
     TrialRow,
 )
 from tunewright.errors import TunewrightError
-from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
     Best,
     Curve,
     Event,
     Improvement,
+    LogPage,
     Measurement,
     Page,
+    QueuedConfig,
     Study,
     StudySummary,
     Trial,
@@ -50,6 +53,8 @@ from tunewright.views import (
 from workers.journal import Wanted
 
 IDEMPOTENCY_SECONDS = 24 * 3600
+# So many of a log's last characters stand in a trial's detail.
+SHOWN_LOG = 64 * 1024
 # Only what has the right form reaches the database, which may choke on the rest.
 _ID = re.compile("[0-9a-v]{16}")
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
@@ -67,15 +72,17 @@ class Conflict(TunewrightError):
 
 @dataclass(frozen=True)
 class RequestKey:
-    """What tells a repeated submission from another one: the client's key, and a digest of the study as it was sent."""
+    """What tells a repeated request from another one: the client's key, and a digest of what was sent with it."""
 
     key: str
     digest: str
 
     @classmethod
-    def of(cls, key: str, submitted: StudySpec) -> RequestKey:
-        body = json.dumps(submitted.model_dump(mode="json"), sort_keys=True)
-        return cls(key, hashlib.sha256(body.encode()).hexdigest())
+    def of(cls, key: str, *sent: Any) -> RequestKey:
+        """Args:
+        sent: JSON values.
+        """
+        return cls(key, hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -107,13 +114,13 @@ class Repository:
         Args:
             key: the same key with the same digest gives the study created the first time, for a day.
         Raises:
-            Conflict: the key was used for another study.
+            Conflict: the key was used for another request.
+            SpecError: an earlier study to start from is unknown or does not fit.
         """
         with writing(self.engine) as connection:
-            if key is not None:
-                earlier = _by_key(connection, key)
-                if earlier is not None:
-                    return rows.study(_study_row(connection, earlier))
+            earlier = _by_key(connection, key)
+            if earlier is not None:
+                return rows.study(_study_row(connection, earlier.study_id))
             study_id = new_id()
             now = time.time()
             connection.execute(
@@ -128,10 +135,8 @@ class Repository:
                 )
             )
             connection.execute(insert(StatusRow).values(**new_status(study_id)))
-            if key is not None:
-                connection.execute(
-                    insert(IdempotencyRow).values(key=key.key, body_hash=key.digest, study_id=study_id, created_at=now)
-                )
+            warm_start.copy(connection, study_id, spec, lambda source: _spec(connection, source))
+            _note_key(connection, key, study_id)
             _event(connection, study_id, {"state": StudyState.QUEUED, "reason": None, "name": spec.name})
             return rows.study(_study_row(connection, study_id))
 
@@ -164,13 +169,79 @@ class Repository:
             Conflict: it is over, or was cancelled already.
         """
         with writing(self.engine) as connection:
-            row = _study_row(connection, study_id)
+            row = _study_row(connection, study_id, hold=True)
             if StudyState(row.state).final:
                 raise Conflict(f"study {study_id} is {row.state}; only a study that is not over can be steered")
             if row.wanted == Wanted.CANCEL and wanted is not Wanted.CANCEL:
                 raise Conflict(f"study {study_id} is being cancelled; submit it again instead")
             connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(wanted=wanted))
             return rows.study(_study_row(connection, study_id))
+
+    def extend(self, study_id: str, budget: Budget) -> Study:
+        """Let a study that has ended go on under a larger budget; asking for the same again changes nothing.
+
+        Raises:
+            NotFound: no such study.
+            Conflict: it has not ended, or was cancelled.
+            SpecError: the budget is used up already; names the limit.
+        """
+        with writing(self.engine) as connection:
+            row = _study_row(connection, study_id, hold=True)
+            state = StudyState(row.state)
+            extended = not state.final and StudySpec.model_validate(row.spec).budget == budget
+            if not extended:
+                if state not in (StudyState.COMPLETED, StudyState.FAILED):
+                    raise Conflict(
+                        f"study {study_id} is {state}; only one that has completed or failed can be extended"
+                    )
+                extension.reopen(connection, row, budget)
+                _event(connection, study_id, {"state": StudyState.QUEUED, "reason": None, "name": row.name})
+            return rows.study(_study_row(connection, study_id))
+
+    def enqueue(self, study_id: str, given: Mapping[str, Any], key: RequestKey | None = None) -> QueuedConfig:
+        """Enqueue a configuration; values that it leaves out are the defaults.
+
+        Args:
+            key: the same key with the same digest gives the entry made the first time, for a day.
+        Raises:
+            NotFound: no such study.
+            SpaceError: it is no configuration of the study; names the parameter.
+            Conflict: the study is over or its budget spoken for, or the key was used for another request.
+        """
+        with writing(self.engine) as connection:
+            earlier = _by_key(connection, key)
+            if earlier is not None:
+                return rows.queued(queue.one(connection, earlier.study_id, earlier.enqueued))
+            # Held, so that the study does not end meanwhile.
+            row = _study_row(connection, study_id, hold=True)
+            spec = StudySpec.model_validate(row.spec)
+            assert spec.space is not None
+            config = spec.space.complete(given)
+            if StudyState(row.state).final or row.wanted == Wanted.CANCEL:
+                state = row.state if StudyState(row.state).final else "being cancelled"
+                raise Conflict(f"study {study_id} is {state}; extend it, or submit another one to try a configuration")
+            if queue.room(connection, study_id, spec, sum(row.counts.values())) < 1:
+                raise Conflict(f"study {study_id} has no trial left: what its budget allows is started or enqueued")
+            number = queue.append(connection, study_id, config)
+            _note_key(connection, key, study_id, number)
+            return rows.queued(queue.one(connection, study_id, number))
+
+    def queued(self, study_id: str, *, limit: int, cursor: str | None = None) -> Page[QueuedConfig]:
+        """Configurations that were enqueued, oldest first.
+
+        Raises:
+            NotFound: no such study.
+            BadCursor: the cursor is not this list's.
+        """
+        kind = f"queue:{study_id}"
+        statement = queue.entries(study_id).limit(limit + 1)
+        if cursor is not None:
+            statement = statement.where(EnqueuedRow.number > int(cursors.decode(cursor, kind, _NUMBER)))
+        with self.engine.connect() as connection:
+            _require_study(connection, study_id)
+            records = connection.execute(statement).all()
+        items, following = _page([rows.queued(row) for row in records], limit, kind, lambda q: str(q.number))
+        return Page[QueuedConfig](items=items, next_cursor=following)
 
     def require_over(self, study_id: str) -> None:
         """Check that a study may be deleted; once it may, it always may.
@@ -189,7 +260,7 @@ class Repository:
             NotFound, Conflict: as `require_over`.
         """
         with writing(self.engine) as connection:
-            _require_over(_study_row(connection, study_id))
+            _require_over(_study_row(connection, study_id, hold=True))
             connection.execute(delete(StudyRow).where(StudyRow.id == study_id))
             connection.execute(delete(IdempotencyRow).where(IdempotencyRow.study_id == study_id))
             # They tell configurations and results. Without its lease, a runner that wakes up late is fenced off.
@@ -243,7 +314,31 @@ class Repository:
                 .where(JobRow.study_id == study_id, JobRow.trial == number)
                 .order_by(JobRow.number)
             ).all()
-        return TrialDetail(**rows.trial(row).model_dump(), jobs=[rows.job(job) for job in jobs], log=row.log)
+            log = trial_logs.ending(connection, study_id, number, SHOWN_LOG)
+        return TrialDetail(**rows.trial(row).model_dump(), jobs=[rows.job(job) for job in jobs], log=log)
+
+    def log(self, trial_id: str, *, position: int, limit: int) -> LogPage:
+        """A part of what a trial has printed: at most `limit` characters from a position.
+
+        Raises:
+            NotFound: no such trial.
+        """
+        study_id, number = split_trial_id(trial_id)
+        with self.engine.connect() as connection:
+            state = connection.scalar(
+                select(TrialRow.state).where(TrialRow.study_id == study_id, TrialRow.number == number)
+            )
+            if state is None:
+                raise NotFound(f"trial {trial_id} does not exist")
+            part = trial_logs.read(connection, study_id, number, position, limit)
+        return LogPage(
+            start=part.start,
+            text=part.text,
+            left_out=max(0, part.start - position),
+            next_position=part.end,
+            more=part.end < part.whole,
+            over=TrialState(state).final,
+        )
 
     def reports(self, trial_id: str, *, limit: int, cursor: str | None = None) -> Page[Measurement]:
         """A trial's reports, by resource.
@@ -397,21 +492,33 @@ def _columns(table: type[Base], *left_out: str) -> list[Any]:
     return [column for column in table.__table__.columns if column.name not in left_out]
 
 
-# Lists leave out what can be large and is not shown in them: specifications and logs.
-_TRIAL_COLUMNS = _columns(TrialRow, "log")
+# Lists leave out what can be large and is not shown in them: specifications.
+_TRIAL_COLUMNS = _columns(TrialRow)
 _STATUS_COLUMNS = _columns(StatusRow, "study_id", "batch", "seq")
 _OF_ITS_STUDY = StatusRow.study_id == StudyRow.id
 _SUMMARIES = select(*_columns(StudyRow, "spec"), *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_STUDY)
 _STUDIES = select(StudyRow.__table__, *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_STUDY)
 
 
-def _study_row(connection: Connection, study_id: str) -> Row[Any]:
+def _study_row(connection: Connection, study_id: str, *, hold: bool = False) -> Row[Any]:
+    """Args:
+    hold: keep the study from changing until the transaction ends.
+    """
     row = None
     if _ID.fullmatch(study_id):
-        row = connection.execute(_STUDIES.where(StudyRow.id == study_id)).one_or_none()
+        statement = _STUDIES.where(StudyRow.id == study_id)
+        # Both rows, but not against a runner's inserts, which refer to the study while it holds the status itself.
+        row = connection.execute(statement.with_for_update(key_share=True) if hold else statement).one_or_none()
     if row is None:
         raise NotFound(f"study {study_id[:100]} does not exist")
     return row
+
+
+def _spec(connection: Connection, study_id: str) -> StudySpec | None:
+    try:
+        return StudySpec.model_validate(_study_row(connection, study_id).spec)
+    except NotFound:
+        return None
 
 
 def _require_study(connection: Connection, study_id: str) -> None:
@@ -425,18 +532,30 @@ def _require_over(row: Row[Any]) -> None:
         raise Conflict(f"study {row.id} is {row.state}; cancel it before deleting it")
 
 
-def _by_key(connection: Connection, key: RequestKey) -> str | None:
+def _by_key(connection: Connection, key: RequestKey | None) -> Row[Any] | None:
+    """What an earlier request with the same key made; None if there was none."""
+    if key is None:
+        return None
+    # Two requests with one key may come at once.
+    queue_up(connection, f"key {key.key}")
     connection.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < time.time() - IDEMPOTENCY_SECONDS))
     row = connection.execute(select(IdempotencyRow.__table__).where(IdempotencyRow.key == key.key)).one_or_none()
-    if row is None:
-        return None
-    if row.body_hash != key.digest:
-        raise Conflict(f'Idempotency-Key "{key.key}" was used for another study; take a new key')
-    return str(row.study_id)
+    if row is not None and row.body_hash != key.digest:
+        raise Conflict(f'Idempotency-Key "{key.key}" was used for another request; take a new key')
+    return row
+
+
+def _note_key(connection: Connection, key: RequestKey | None, study_id: str, enqueued: int | None = None) -> None:
+    if key is not None:
+        connection.execute(
+            insert(IdempotencyRow).values(
+                key=key.key, body_hash=key.digest, study_id=study_id, enqueued=enqueued, created_at=time.time()
+            )
+        )
 
 
 def _event(connection: Connection, study_id: str, body: Mapping[str, Any]) -> None:
-    connection.execute(insert(EventRow).values(study_id=study_id, kind="study", at=time.time(), body=dict(body)))
+    event_log.append(connection, study_id, "study", time.time(), body)
 
 
 def _page(items: list[T], limit: int, kind: str, key: Callable[[T], str]) -> tuple[list[T], str | None]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from tunewright.study import StudySpec
-from tunewright.views import Best, Improvement, Job, Measurement, Study, StudySummary, Trial
+from tunewright.views import Best, Improvement, Job, Measurement, QueuedConfig, Study, StudySummary, Trial
 
 
 def utc(seconds: float) -> datetime:
@@ -33,6 +33,7 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "started_at": _maybe_utc(row.started_at),
         "ended_at": _maybe_utc(row.ended_at),
         "active_seconds": row.active_seconds,
+        "cluster_seconds": row.cluster_seconds,
         "counts": row.counts,
         "progress": row.progress,
         "seconds_left": row.seconds_left,
@@ -78,6 +79,7 @@ def job(row: Row[Any]) -> Job:
         end=row.end,
         rung=row.rung,
         bracket=row.bracket,
+        parent=row.parent,
         state=row.state,
         attempts=row.attempts,
         why=row.why,
@@ -86,6 +88,17 @@ def job(row: Row[Any]) -> Job:
         ended_at=_maybe_utc(row.ended_at),
         problem=row.problem,
         traceback=row.traceback,
+    )
+
+
+def queued(row: Row[Any]) -> QueuedConfig:
+    """A configuration that was enqueued."""
+    return QueuedConfig(
+        study=row.study_id,
+        number=row.number,
+        config=row.config,
+        created_at=utc(row.created_at),
+        trial=None if row.trial is None else f"{row.study_id}-{row.trial}",
     )
 
 

@@ -1,18 +1,45 @@
 """The tables.
 
-No row is written by two paths: the API writes `studies`, `idempotency_keys`; a study's runner writes `study_status`,
-`trials`, `jobs`, `reports`, `improvements`; leases live in a table of their own. Times are seconds since the epoch.
+No row is written by two paths: the API writes `studies`, `earlier_trials`, `idempotency_keys`; a study's runner writes
+`study_status`, `trials`, `trial_logs`, `jobs`, `reports`, `improvements`; leases live in a table of their own. A row
+of `enqueued` is handed over: the API inserts it, the runner alone says what became of it. So is a study that is over:
+it has no runner, and the API may extend it before the next one begins. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from service.store import storable
 
 # SQLite only counts up by itself in a column of exactly this type.
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+
+class _FreeText(TypeDecorator[str]):
+    """What users' programs print and raise."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else storable.text(value)
 
 
 class Base(DeclarativeBase):
@@ -35,6 +62,36 @@ class StudyRow(Base):
     created_at: Mapped[float] = mapped_column(Float)
 
 
+class EnqueuedRow(Base):
+    """A configuration that somebody wants to be tried."""
+
+    __tablename__ = "enqueued"
+
+    study_id: Mapped[str] = _study_key()
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    config: Mapped[dict[str, Any]]
+    created_at: Mapped[float] = mapped_column(Float)
+    # Where among the study's facts the optimizer was told of it; null until then.
+    seq: Mapped[int | None] = mapped_column(_Sequence)
+    # Which trial it became; null while it waits.
+    trial: Mapped[int | None] = mapped_column(Integer)
+
+
+class EarlierRow(Base):
+    """A trial of another study with which this one was warm-started: a copy, whatever becomes of that study."""
+
+    __tablename__ = "earlier_trials"
+
+    study_id: Mapped[str] = _study_key()
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    source_study: Mapped[str] = mapped_column(String(32))
+    source_trial: Mapped[int] = mapped_column(Integer)
+    config: Mapped[dict[str, Any]]
+    # Pairs of resource and metrics.
+    reports: Mapped[list[Any]]
+    failed: Mapped[bool] = mapped_column(Boolean)
+
+
 class StatusRow(Base):
     __tablename__ = "study_status"
 
@@ -42,8 +99,9 @@ class StatusRow(Base):
     batch: Mapped[int] = mapped_column(Integer, default=0)
     seq: Mapped[int] = mapped_column(_Sequence, default=0)
     state: Mapped[str] = mapped_column(String(10), index=True)
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(_FreeText)
     active_seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    cluster_seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default="0")
     started_at: Mapped[float | None] = mapped_column(Float)
     ended_at: Mapped[float | None] = mapped_column(Float)
     counts: Mapped[dict[str, Any]]
@@ -56,7 +114,7 @@ class TrialRow(Base):
     __tablename__ = "trials"
     __table_args__ = (
         Index("ix_trials_state", "study_id", "state", "number"),
-        # Counting trials with a curve must not read their logs.
+        # Counting trials with a curve must not read their configurations and metrics.
         Index(
             "ix_trials_reported",
             "study_id",
@@ -77,8 +135,20 @@ class TrialRow(Base):
     started_at: Mapped[float] = mapped_column(Float)
     ended_at: Mapped[float | None] = mapped_column(Float)
     seconds: Mapped[float] = mapped_column(Float, default=0.0)
-    problem: Mapped[str | None] = mapped_column(Text)
-    log: Mapped[str] = mapped_column(Text, default="")
+    problem: Mapped[str | None] = mapped_column(_FreeText)
+
+
+class TrialLogRow(Base):
+    """A piece of what a trial printed; `trial_logs` says which are kept."""
+
+    __tablename__ = "trial_logs"
+
+    study_id: Mapped[str] = _study_key()
+    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
+    # In characters from the beginning of the trial's log; so is the size.
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    size: Mapped[int] = mapped_column(Integer)
+    text: Mapped[str] = mapped_column(_FreeText)
 
 
 class JobRow(Base):
@@ -92,6 +162,8 @@ class JobRow(Base):
     end: Mapped[float] = mapped_column(Float)
     rung: Mapped[int | None] = mapped_column(Integer)
     bracket: Mapped[int | None] = mapped_column(Integer)
+    # Trial from whose state at `start` its trial begins.
+    parent: Mapped[int | None] = mapped_column(Integer)
     why: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(10))
     # Where the job's end left its trial; the trial itself may have gone on since.
@@ -103,8 +175,8 @@ class JobRow(Base):
     end_seq: Mapped[int | None] = mapped_column(_Sequence)
     started_at: Mapped[float] = mapped_column(Float)
     ended_at: Mapped[float | None] = mapped_column(Float)
-    problem: Mapped[str | None] = mapped_column(Text)
-    traceback: Mapped[str | None] = mapped_column(Text)
+    problem: Mapped[str | None] = mapped_column(_FreeText)
+    traceback: Mapped[str | None] = mapped_column(_FreeText)
 
 
 class ReportRow(Base):
@@ -118,6 +190,7 @@ class ReportRow(Base):
     metrics: Mapped[dict[str, Any]]
     job: Mapped[int] = mapped_column(Integer)
     attempt: Mapped[int] = mapped_column(Integer)
+    seconds: Mapped[float | None] = mapped_column(Float)
     seq: Mapped[int] = mapped_column(_Sequence)
     at: Mapped[float] = mapped_column(Float)
     late: Mapped[bool] = mapped_column(Boolean, default=False)
@@ -163,4 +236,6 @@ class IdempotencyRow(Base):
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
     study_id: Mapped[str] = mapped_column(String(32))
+    # The configuration that the request enqueued; null where it created the study.
+    enqueued: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[float] = mapped_column(Float)

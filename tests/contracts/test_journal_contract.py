@@ -24,6 +24,7 @@ from tunewright.study import Budget, Fidelity, Objective, Resources, StudySpec, 
 from workers.journal import (
     AttemptStarted,
     Batch,
+    Enqueued,
     Fact,
     Fenced,
     JobEnded,
@@ -57,6 +58,9 @@ class Store(Protocol):
     def want(self, study: str, wanted: Wanted) -> None:
         """What people want of the study from now on."""
 
+    def enqueue(self, study: str, config: dict[str, Any]) -> None:
+        """Somebody wants a configuration to be tried."""
+
 
 class InMemory:
     def __init__(self) -> None:
@@ -73,6 +77,9 @@ class InMemory:
 
     def want(self, study: str, wanted: Wanted) -> None:
         self._newest[study].wanted = wanted
+
+    def enqueue(self, study: str, config: dict[str, Any]) -> None:
+        self._newest[study].configs.append(config)
 
 
 @dataclass
@@ -93,13 +100,17 @@ class OnSql:
     def want(self, study: str, wanted: Wanted) -> None:
         self.repository.steer(study, wanted)
 
+    def enqueue(self, study: str, config: dict[str, Any]) -> None:
+        self.repository.enqueue(study, config)
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "memory":
         yield InMemory()
         return
-    url = f"sqlite:///{tmp_path / 'store.db'}"
+    in_file = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path / 'store.db'}" if in_file else request.getfixturevalue("postgres_url")
     engine = open_engine(url)
     migrate(engine)
     yield OnSql(url, Repository(engine))
@@ -115,7 +126,7 @@ def start(job: int, trial: int, begin: float = 0.0) -> JobStarted:
 
 
 def report(job: int, trial: int, resource: float, loss: float = 0.5) -> Reported:
-    return Reported(Report(job, trial, resource, {"loss": loss}), attempt=1)
+    return Reported(Report(job, trial, resource, {"loss": loss}, seconds=resource / 3), attempt=1)
 
 
 def test_a_new_study_has_no_facts(store: Store) -> None:
@@ -210,6 +221,67 @@ def test_attempts_are_told_of_jobs_that_have_not_ended(store: Store) -> None:
     journal.commit(batch(3, JobEnded(0, 0, JobEnd.COMPLETED, TrialState.WAITING), attempts=[AttemptStarted(1, 2, "b")]))
 
     assert journal.load().attempts == {1: 2, 2: 0}
+
+
+def test_what_is_enqueued_is_handed_out_until_a_fact_tells_of_it(store: Store) -> None:
+    study = store.create(SPEC)
+    journal = store.journal(study)
+    first, second = Enqueued(0, {"x": 0.25}), Enqueued(1, {"x": 0.5})
+
+    store.enqueue(study, first.config)
+    store.enqueue(study, second.config)
+    seen = [list(journal.enqueued()), list(journal.enqueued())]
+    journal.commit(batch(1, start(0, 0), first))
+    seen.append(list(journal.enqueued()))
+    journal.commit(batch(2, second))
+    seen.append(list(journal.enqueued()))
+
+    assert seen == [[first, second], [first, second], [second], []]
+
+
+def test_it_is_known_what_was_enqueued_when_and_which_trial_it_became(store: Store) -> None:
+    study = store.create(SPEC)
+    journal = store.journal(study)
+    store.enqueue(study, {"x": 0.25})
+    store.enqueue(study, {"x": 0.5})
+    facts = [
+        start(0, 0),
+        Enqueued(0, {"x": 0.25}),
+        Enqueued(1, {"x": 0.5}),
+        report(0, 0, 3),
+        JobEnded(0, 0, JobEnd.COMPLETED, TrialState.WAITING),
+        JobStarted(Job(1, 1, {"x": 0.25}, 0.0, 3.0), enqueued=0),
+        JobEnded(1, 1, JobEnd.COMPLETED, TrialState.WAITING),
+        JobStarted(Job(2, 1, {"x": 0.25}, 3.0, 6.0)),
+    ]
+
+    journal.commit(batch(1, *facts[:4]))
+    journal.commit(batch(2, *facts[4:]))
+
+    assert list(store.journal(study).load().facts) == facts
+
+
+def test_an_old_epoch_cannot_say_what_became_of_the_queue(store: Store) -> None:
+    study = store.create(SPEC)
+    old = store.journal(study)
+    store.enqueue(study, {"x": 0.25})
+    new = store.journal(study)
+
+    with pytest.raises(Fenced):
+        old.commit(batch(1, Enqueued(0, {"x": 0.25})))
+
+    assert list(new.enqueued()) == [Enqueued(0, {"x": 0.25})]
+
+
+def test_a_trial_that_begins_from_another_is_loaded_with_its_parent(store: Store) -> None:
+    study = store.create(SPEC)
+    journal = store.journal(study)
+    copy = JobStarted(Job(1, 1, {"x": 0.75}, 3.0, 6.0, rung=1, parent=0))
+    facts = [start(0, 0), report(0, 0, 3), JobEnded(0, 0, JobEnd.COMPLETED, TrialState.WAITING), copy, report(1, 1, 6)]
+
+    journal.commit(batch(1, *facts))
+
+    assert list(store.journal(study).load().facts) == facts
 
 
 def test_the_newest_status_replaces_the_one_before(store: Store) -> None:

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.e2e.service_process import ServiceProcess, descendants, free_port, kill, wait_until
+from tests.e2e.conftest import RayHead
+from tests.e2e.service_process import ServiceProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A Ray head of its own; yields the settings by which a service joins it."""
-    port = free_port()
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    head = subprocess.Popen(
-        [
-            *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--include-dashboard=false"),
-            *(f"--port={port}", "--num-cpus=2", "--object-store-memory=100000000"),
-            *("--disable-usage-stats", f"--temp-dir=/tmp/tw-head-{os.getpid()}"),
-        ],
-        env={**os.environ, **token},
-        stdout=(tmp_path / "head.log").open("wb"),
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        wait_until(lambda: "Ray runtime started" in (tmp_path / "head.log").read_text(), 60, "the Ray head")
-        yield {"TUNEWRIGHT_RAY_ADDRESS": f"127.0.0.1:{port}", **token}
-    finally:
-        # Asked politely, Ray takes half a minute to leave.
-        processes = descendants(head.pid)
-        for process in [psutil.Process(head.pid), *processes]:
-            kill(process.pid)
-        head.wait()
-        psutil.wait_procs(processes, timeout=10)
-
-
-@pytest.fixture
-def service(cluster: dict[str, str], tmp_path: Path) -> Iterator[ServiceProcess]:
-    service = ServiceProcess(tmp_path / "data", cluster)
+def service(head: RayHead, tmp_path: Path) -> Iterator[ServiceProcess]:
+    service = ServiceProcess(tmp_path / "data", head.environment)
     service.start()
     try:
         yield service

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from models.data.catalog import CATALOG
@@ -143,3 +146,22 @@ def test_a_broken_state_fails_with_its_file_named(tmp_path):
                 checkpoint=Checkpoint(tmp_path, latest=state, resource=1),
                 report=lambda resource, metrics: None,
             )
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "adamw"}, {"optimizer": "sgd", "momentum": 0.5}], ids=str)
+def test_a_perceptron_that_goes_on_under_changed_settings_uses_them(changes, tmp_path):
+    def improvement(learning_rate):
+        """How far the loss falls from epoch 3 to 6, of a trial that goes on with another learning rate."""
+        reports = []
+        checkpoint = Checkpoint(Path(tempfile.mkdtemp(dir=tmp_path)), interval=1000)
+        for start, end, rate in ((0, 3, 1e-3), (3, 6, learning_rate)):
+            MLPWorkload().run(
+                MLPWorkload.space.validate_config({**MLPWorkload.space.default(), **changes, "learning_rate": rate}),
+                Leg(start, end, 0),
+                data={"dataset": "wine"},
+                checkpoint=checkpoint,
+                report=lambda resource, metrics: reports.append(metrics["loss"]),
+            )
+        return reports[2] - reports[5]
+
+    assert improvement(1e-2) > improvement(1e-3) > 2 * improvement(1e-4) > 0

@@ -20,6 +20,7 @@ from service.settings import ServiceSettings
 from service.store.engine import writing
 from service.store.repository import Repository, _event
 from service.store.tables import EventRow
+from tests.service.conftest import sqlite_only
 from tunewright.views import Event
 
 SECONDS = 20.0
@@ -304,6 +305,7 @@ def test_the_stream_of_one_study_tells_of_its_deletion(settings: ServiceSettings
     in_app(settings, assemble, test)
 
 
+@sqlite_only
 def test_a_quiet_stream_is_kept_alive(
     settings: ServiceSettings, assemble: Assemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from service.store.repository import thin
 from tests.service.conftest import Service, ended, incumbent, report, start
 from tunewright.study import StudyState, TrialState
+from workers.journal import Printed
 
 
 def pages(client: TestClient, path: str, **query: Any) -> list[list[Any]]:
@@ -161,7 +162,9 @@ def test_a_trial_shows_its_jobs_its_traceback_and_its_log(service: Service) -> N
     study = service.create()["id"]
     runner = service.runner(study)
     runner.commit(start(0, 0, why={"score": float("nan"), "of": [1.0, float("inf")]}))
-    runner.commit(ended(0, 0, TrialState.FAILED, problem="it broke", traceback="Traceback ...", log="printed"))
+    runner.commit(
+        ended(0, 0, TrialState.FAILED, problem="it broke", traceback="Traceback ..."), printed=[Printed(0, "printed")]
+    )
 
     trial = service.client.get(f"/v1/trials/{study}-0").json()
 

@@ -16,40 +16,41 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from optimizers.protocol import JobEnd
 from service.store import journal as journal_module
 from service.store import leases
 from service.store.engine import writing
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.tables import EventRow
-from tests.service.conftest import Runner, complete_spec, ended, incumbent, report, start
+from tests.service.conftest import Runner, complete_spec, ended, incumbent, report, sqlite_only, start
 from tunewright.study import StudyState, TrialState
 from tunewright.views import Study
-from workers.journal import AttemptStarted, JournalUnavailable
+from workers.journal import AttemptStarted, JournalUnavailable, Printed
 
 W = TrialState.WAITING
 
 
 def test_a_trial_follows_its_jobs(repository: Repository, runner: Runner, study: Study) -> None:
     seen = []
-    batches: list[list[Any]] = [
-        [start(0, 0)],
-        [report(0, 0, 1, 0.9), report(0, 0, 3, 0.7)],
-        [ended(0, 0, W, log="first leg")],
-        [start(1, 0, begin=3.0, end=9.0, rung=1)],
-        [report(1, 0, 9, 0.1), ended(1, 0, TrialState.COMPLETED, log="second leg")],
+    batches: list[tuple[list[Any], list[Printed]]] = [
+        ([start(0, 0)], []),
+        ([report(0, 0, 1, 0.9), report(0, 0, 3, 0.7)], []),
+        ([ended(0, 0, W)], [Printed(0, "first leg, ")]),
+        ([start(1, 0, begin=3.0, end=9.0, rung=1)], []),
+        ([report(1, 0, 9, 0.1), ended(1, 0, TrialState.COMPLETED)], [Printed(0, "second leg")]),
     ]
-    for facts in batches:
-        runner.commit(*facts)
+    for facts, printed in batches:
+        runner.commit(*facts, printed=printed)
         trial = repository.trial(f"{study.id}-0")
         seen.append((trial.state.value, trial.resource, trial.rung, trial.ended_at is not None, trial.log))
 
     assert seen == [
         ("running", 0.0, None, False, ""),
         ("running", 3.0, None, False, ""),
-        ("waiting", 3.0, None, True, "first leg"),
-        ("running", 3.0, 1, False, "first leg"),
-        ("completed", 9.0, 1, True, "second leg"),
+        ("waiting", 3.0, None, True, "first leg, "),
+        ("running", 3.0, 1, False, "first leg, "),
+        ("completed", 9.0, 1, True, "first leg, second leg"),
     ]
     assert trial.metrics == {"loss": 0.1, "size": 1.0}
     assert trial.config == {"x": 0.1, "n": 2, "flag": True}
@@ -85,6 +86,23 @@ def test_a_trials_time_leaves_out_the_time_before_its_last_attempt(
     trial = repository.trial(f"{study.id}-0")
     assert trial.seconds == 1.0
     assert (trial.jobs[0].attempts, trial.jobs[0].worker) == (2, "host:7")
+
+
+def test_what_a_program_says_is_kept_whatever_characters_it_has(
+    repository: Repository, runner: Runner, study: Study
+) -> None:
+    said = "a\0b\ud800c\n\N{SNOWMAN}"
+    runner.commit(start(0, 0, why={"said": said}))
+
+    runner.commit(ended(0, 0, TrialState.FAILED, JobEnd.FAILED, problem=said, traceback=said))
+    runner.commit(state=StudyState.FAILED, reason=said)
+
+    kept = "a?b?c\n\N{SNOWMAN}"
+    trial = repository.trial(f"{study.id}-0")
+    assert (trial.problem, trial.jobs[0].traceback) == (kept, kept)
+    assert repository.study(study.id).reason == kept
+    events = repository.events(0, limit=100)
+    assert [event.body["ended"][0]["problem"] for event in events if event.body.get("ended")] == [kept]
 
 
 def test_a_late_report_is_kept_and_marked(repository: Repository, runner: Runner, study: Study) -> None:
@@ -199,6 +217,7 @@ def file_limit(tmp_path: Path, runner: Runner) -> Iterator[Any]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@sqlite_only
 def test_a_full_disk_loses_nothing_and_the_batch_goes_through_later(
     repository: Repository, runner: Runner, study: Study, file_limit: Any
 ) -> None:
@@ -224,6 +243,7 @@ def test_a_full_disk_loses_nothing_and_the_batch_goes_through_later(
     assert len(runner.journal.load().facts) == 20
 
 
+@sqlite_only
 def test_a_store_with_no_page_left_is_unavailable(
     repository: Repository, runner: Runner, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

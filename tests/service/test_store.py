@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
 from sqlalchemy import inspect, select, text
 
 from service.app import DataDirectoryError, create_app, lock_data_directory, open_services
 from service.settings import ServiceSettings
+from service.store import leases
 from service.store.engine import SchemaError, alembic_config, migrate, open_engine, writing
 from service.store.repository import Repository, new_id
 from service.store.tables import Base
-from tests.service.conftest import Runner, complete_spec, start
+from tests.service.conftest import Runner, complete_spec, ended, incumbent, report, sqlite_only, start
+from tunewright.study import TrialState
 
 
 @pytest.fixture
-def empty_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'new.db'}"
+def empty_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    if database == "sqlite":
+        return f"sqlite:///{tmp_path / 'new.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
 
 
 def test_a_new_store_gets_all_tables_and_a_second_migration_changes_nothing(empty_url: str) -> None:
@@ -58,6 +66,52 @@ def test_the_schema_can_go_back_and_forth_with_data_in_place(empty_url: str) -> 
     assert repository.create_study(complete_spec()).state == "queued"
 
 
+def revisions() -> list[str]:
+    """All of them, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
+
+
+@pytest.mark.parametrize("steps", range(1, len(revisions())))
+def test_what_a_store_holds_survives_going_back_and_forth(empty_url: str, steps: int) -> None:
+    engine = open_engine(empty_url)
+    migrate(engine)
+    repository = Repository(engine)
+    study = repository.create_study(complete_spec()).id
+    runner = Runner.of(repository, empty_url, study)
+    runner.commit(start(0, 0), start(1, 1), report(0, 0, 1), best=[incumbent(0, 0.5)], improved=True)
+    runner.commit(report(0, 0, 3), ended(0, 0, TrialState.WAITING))
+
+    def everything() -> list[Any]:
+        return [
+            repository.study(study),
+            repository.trials(study, limit=10),
+            [repository.trial(f"{study}-{number}") for number in (0, 1)],
+            repository.reports(f"{study}-0", limit=10),
+            repository.improvements(study),
+            repository.events(0, limit=100),
+            runner.journal.load(),
+            leases.live(engine),
+        ]
+
+    before = everything()
+    with writing(engine) as connection:
+        command.downgrade(alembic_config(connection), f"-{steps}")
+    migrate(engine)
+
+    assert everything() == before
+    runner.commit(report(1, 1, 1))
+
+
+def test_services_that_start_at_once_bring_the_store_to_its_schema_once(empty_url: str) -> None:
+    engines = [open_engine(empty_url) for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(migrate, engines))
+
+    with engines[0].connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == revisions()[:1]
+
+
 def test_a_store_of_a_newer_release_is_refused(empty_url: str) -> None:
     engine = open_engine(empty_url)
     migrate(engine)
@@ -68,6 +122,7 @@ def test_a_store_of_a_newer_release_is_refused(empty_url: str) -> None:
         migrate(engine)
 
 
+@sqlite_only
 def test_connections_are_set_up_for_many_readers_and_a_durable_writer(empty_url: str) -> None:
     engine = open_engine(empty_url)
 

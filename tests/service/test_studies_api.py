@@ -105,7 +105,6 @@ BAD_STUDIES: dict[str, tuple[dict[str, Any], str, str]] = {
         "stands twice",
     ),
     "unknown optimizer": ({"optimizer": "magic"}, "optimizer", "known are"),
-    "copies checkpoints": ({"optimizer": "pbt"}, "optimizer", "simulator alone"),
     "unknown setting": ({"optimizer": {"name": "asha", "settings": {"speed": 1}}}, "optimizer", "eta"),
     "bad setting": ({"optimizer": {"name": "asha", "settings": {"eta": -1}}}, "optimizer", "optimizer.settings.eta"),
     "unknown data option": ({"data": {"colour": 1}}, "study", "known: rows"),

@@ -25,6 +25,7 @@ from tunewright.cli import app
 from tunewright.cli.serve import READY
 from tunewright.study import StudyState, TrialState
 from tunewright.views import Study
+from workers.journal import Printed
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -55,9 +56,8 @@ def measured(service: LiveService) -> tuple[Study, Runner]:
         start(1, 1),
         report(0, 0, 3.0, 0.25),
         ended(0, 0, TrialState.COMPLETED),
-        ended(
-            1, 1, TrialState.FAILED, problem="ValueError: \x1b[31mbad\tluck", traceback="Traceback ...", log="said so"
-        ),
+        ended(1, 1, TrialState.FAILED, problem="ValueError: \x1b[31mbad\tluck", traceback="Traceback ..."),
+        printed=[Printed(1, "said so")],
         best=[incumbent(0, 0.25)],
     )
     return study, runner
@@ -179,6 +179,78 @@ def test_a_study_is_steered_and_deleted(service: LiveService) -> None:
 # Trials
 
 
+def test_a_configuration_is_enqueued_from_a_file_and_from_standard_input(service: LiveService, tmp_path: Path) -> None:
+    study = service.create()
+    file = tmp_path / "config.yaml"
+    file.write_text("x: 1e-1\nn: 3\n")
+
+    first = run("enqueue", study.id, str(file))
+    second = json.loads(run("enqueue", study.id, "-", "--json", stdin="{}").stdout)
+
+    assert first.stdout == f"study {study.id} will try it as number 0 of its queue\n"
+    assert (second["number"], second["config"]) == (1, {"x": 0.5, "n": 5, "flag": True})
+    listed = rows(run("queue", study.id))
+    assert [(row["number"], row["trial"], row["configuration"]) for row in listed] == [
+        ("0", "-", "x=0.1 n=3 flag=True"),
+        ("1", "-", "x=0.5 n=5 flag=True"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("- 1", 2, "expected a mapping with a value for each parameter, not list"),
+        ("x: [", 2, "not valid YAML"),
+        ("n: 77", 1, 'parameter "n": 77 lies outside integers [1, 9]'),
+        ("m: 1", 1, 'unknown parameter "m"'),
+    ],
+)
+def test_what_is_wrong_with_a_configuration_is_one_line(
+    service: LiveService, text: str, code: int, message: str
+) -> None:
+    result = run("enqueue", service.create().id, "-", stdin=text)
+
+    assert result.exit_code == code
+    assert message in result.stderr
+
+
+def test_a_study_is_cloned(service: LiveService) -> None:
+    study = service.create()
+
+    cloned = json.loads(run("clone", study.id, "--name", "again", "--seed", "5", "--json").stdout)
+
+    assert (cloned["name"], cloned["spec"]["seed"], cloned["state"]) == ("again", 5, "queued")
+    assert cloned["spec"]["budget"] == study.spec.budget.model_dump(mode="json")
+
+
+def test_a_study_that_has_ended_is_extended(service: LiveService) -> None:
+    study = service.create()
+    service.runner(study).finish()
+
+    result = run("extend", study.id, "--trials", "50")
+
+    assert result.stdout == f"study {study.id} goes on\n"
+    assert json.loads(run("studies", "--state", "queued", "--json").stdout)[0]["id"]
+    assert run("extend", study.id, "--trials", "60").exit_code == 1
+    assert "budget: give trials or seconds" in run("extend", study.id).stderr
+
+
+def test_a_study_is_submitted_with_a_warm_start(measured: tuple[Study, Runner], tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY)
+
+    submitted = json.loads(run("submit", str(file), "--warm-start", measured[0].id[:14], "--json").stdout)
+
+    assert submitted["spec"]["warm_start"] == [measured[0].id]
+
+
+def test_a_warm_start_from_an_unknown_study_is_refused(tmp_path: Path) -> None:
+    result = run("submit", "-", "--warm-start", "nothing", stdin=STUDY)
+
+    assert result.exit_code == 2
+    assert 'no study\'s id begins with "nothing"' in result.stderr
+
+
 def test_trials_are_listed_without_what_could_steer_a_terminal(measured: tuple[Study, Runner]) -> None:
     study, _ = measured
 
@@ -281,6 +353,31 @@ def test_serve_refuses_a_data_directory_in_use(tmp_path: Path) -> None:
         line = refusal(serve("--port", "0", "--data-dir", str(tmp_path)))
 
     assert f"another service (pid {os.getpid()}) is using it" in line
+
+
+def test_serve_refuses_a_password_on_its_command_line(tmp_path: Path) -> None:
+    for url in ("postgresql://user:hunter2@host/store", "postgresql://user@host/store?password=hunter2"):
+        line = refusal(serve("--data-dir", str(tmp_path), "--database-url", url))
+
+        assert "TUNEWRIGHT_DATABASE_URL" in line
+        assert "hunter2" not in line
+
+
+def test_serve_names_a_wrong_store_without_quoting_it(tmp_path: Path) -> None:
+    line = refusal(serve("--data-dir", str(tmp_path), TUNEWRIGHT_DATABASE_URL="mysql://user:hunter2@host/store"))
+
+    assert 'database_url: "mysql" is not supported' in line
+    assert "hunter2" not in line
+
+
+def test_serve_says_when_its_store_cannot_be_reached(tmp_path: Path) -> None:
+    url = "postgresql://user:hunter2@127.0.0.1:1/store"
+
+    result = serve("--data-dir", str(tmp_path), "--port", "0", TUNEWRIGHT_DATABASE_URL=url)
+
+    assert result.returncode == 1
+    assert "the service cannot start" in result.stderr
+    assert "hunter2" not in result.stderr + result.stdout
 
 
 def test_serve_names_a_wrong_setting(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from optimizers.protocol import Incumbent
 from tests.service.conftest import ended, incumbent, report, start
 from tests.tunewright.live_service import LiveService
 from tunewright import ApiError, AsyncClient, Client, ConnectionFailed, SpecError, StudyState, TrialState, _connection
+from tunewright.study import Budget
 from tunewright.views import Study
 
 pytestmark = pytest.mark.timeout(60)
@@ -105,6 +106,70 @@ def test_a_study_is_steered_and_deleted(service: LiveService, client: Client) ->
     with pytest.raises(ApiError) as caught:
         client.study(study.id)
     assert caught.value.status == 404
+
+
+def test_a_configuration_is_enqueued_once_per_key(client: Client) -> None:
+    study = client.submit(SPEC)
+
+    first = client.enqueue(study.id, {"n": 3}, idempotency_key=f"{study.id}-k")
+    again = client.enqueue(study.id, {"n": 3}, idempotency_key=f"{study.id}-k")
+    other = client.enqueue(study.id, {"n": 3})
+
+    assert (first.number, first.config, first.trial) == (0, {"x": 0.5, "n": 3, "flag": True}, None)
+    assert again == first
+    assert list(client.queue(study.id)) == [first, other]
+
+
+def test_a_configuration_that_does_not_fit_names_its_parameter(client: Client) -> None:
+    study = client.submit(SPEC)
+
+    with pytest.raises(ApiError, match='parameter "n": 77 lies outside') as caught:
+        client.enqueue(study.id, {"n": 77})
+
+    assert caught.value.status == 422
+
+
+def test_a_study_is_warm_started(service: LiveService, client: Client) -> None:
+    earlier = service.create()
+    service.runner(earlier).commit(start(0, 0), report(0, 0, 3.0), ended(0, 0, TrialState.COMPLETED))
+
+    study = client.submit({**SPEC, "warm_start": [earlier.id]})
+
+    assert study.spec.warm_start == [earlier.id]
+    assert len(service.runner(study).journal.load().earlier) == 1
+
+
+def test_a_study_is_cloned_with_changes(client: Client) -> None:
+    study = client.submit(SPEC)
+
+    same, changed = client.clone(study.id), client.clone(study.id, seed=7, budget={"trials": 2})
+
+    assert len({study.id, same.id, changed.id}) == 3
+    assert same.spec == study.spec
+    assert changed.spec == study.spec.model_copy(update={"seed": 7, "budget": Budget(trials=2)})
+    with pytest.raises(ValueError, match="colour"):
+        client.clone(study.id, colour="red")
+
+
+def test_a_study_that_has_ended_is_extended(service: LiveService, client: Client) -> None:
+    study = client.submit(SPEC)
+    runner = service.runner(study)
+    runner.counts = {TrialState.COMPLETED: 4}
+    runner.finish()
+
+    extended = client.extend(study.id, Budget(trials=8, patience=3))
+
+    assert (extended.state, extended.spec.budget) == (StudyState.QUEUED, Budget(trials=8, patience=3))
+
+
+def test_the_asynchronous_client_enqueues_too(service: LiveService) -> None:
+    async def run() -> list[int]:
+        async with AsyncClient(service.url) as client:
+            study = await client.submit(SPEC)
+            await client.enqueue(study.id, {})
+            return [entry.number async for entry in client.queue(study.id)]
+
+    assert asyncio.run(run()) == [0]
 
 
 def test_the_catalogue_is_read(client: Client) -> None:

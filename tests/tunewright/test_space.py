@@ -218,3 +218,18 @@ def test_wrong_configuration_names_the_parameter(change: dict[str, Any], message
 def test_value_that_is_no_choice_cannot_be_encoded() -> None:
     with pytest.raises(SpaceError, match=r'parameter "booster": \'x\' is none of'):
         BOOSTER.encode({"learning_rate": 0.1, "max_depth": 3, "booster": "x"})
+
+
+def test_defaults_complete_a_configuration_as_far_as_conditions_hold() -> None:
+    space = SearchSpace(
+        Float("rate", 0.1, 1.0, default=0.5),
+        Categorical("booster", ["tree", "dart"]),
+        Float("drop", 0.0, 1.0, default=0.25, when={"booster": "dart"}),
+    )
+
+    assert space.complete({}) == {"rate": 0.5, "booster": "tree"}
+    assert space.complete({"booster": "dart", "rate": 1}) == {"rate": 1.0, "booster": "dart", "drop": 0.25}
+    with pytest.raises(SpaceError, match='"drop" is inactive'):
+        space.complete({"drop": 0.5})
+    with pytest.raises(SpaceError, match='"rate": 7 lies outside'):
+        space.complete({"rate": 7})

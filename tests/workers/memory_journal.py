@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from optimizers.protocol import Earlier
+from tunewright.space import Config
 from tunewright.study import StudySpec, StudyState
 from workers.journal import (
     Batch,
+    Enqueued,
     Fact,
     Fenced,
     JobEnded,
@@ -26,6 +29,8 @@ class MemoryJournal:
         wanted: what people want of the study.
         fenced: another runner has the study.
         outages: writes that will fail before the store is back.
+        configs: what people enqueued.
+        earlier: trials of other studies to start with.
     """
 
     def __init__(self, spec: StudySpec) -> None:
@@ -34,6 +39,8 @@ class MemoryJournal:
         self.wanted = Wanted.RUN
         self.fenced = False
         self.outages = 0
+        self.configs: list[Config] = []
+        self.earlier: list[Earlier] = []
 
     @property
     def facts(self) -> list[Fact]:
@@ -44,10 +51,11 @@ class MemoryJournal:
         self.fenced = True
         following = MemoryJournal(self.spec)
         following.batches, following.wanted = self.batches, self.wanted
+        following.configs, following.earlier = self.configs, self.earlier
         return following
 
     def load(self) -> StudyRecord:
-        facts = [replace(f, traceback=None, log="") if isinstance(f, JobEnded) else f for f in self.facts]
+        facts = [replace(f, traceback=None) if isinstance(f, JobEnded) else f for f in self.facts]
         over = {fact.job for fact in facts if isinstance(fact, JobEnded)}
         attempts = {fact.job.id: 0 for fact in facts if isinstance(fact, JobStarted)}
         attempts |= {attempt.job: attempt.attempt for batch in self.batches for attempt in batch.attempts}
@@ -61,6 +69,9 @@ class MemoryJournal:
             batch=len(self.batches),
             facts=facts,
             attempts={job: count for job, count in attempts.items() if job not in over},
+            earlier=self.earlier,
+            cluster_seconds=status.cluster_seconds,
+            improved_at=max((sum(b.status.counts.values()) for b in self.batches if b.improved), default=0),
         )
 
     def commit(self, batch: Batch) -> None:
@@ -75,6 +86,11 @@ class MemoryJournal:
     def heartbeat(self) -> Wanted:
         self._write()
         return self.wanted
+
+    def enqueued(self) -> list[Enqueued]:
+        self._write()
+        told = sum(isinstance(fact, Enqueued) for fact in self.facts)
+        return [Enqueued(number, self.configs[number]) for number in range(told, len(self.configs))]
 
     def release(self) -> None:
         pass

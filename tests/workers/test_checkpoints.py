@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import fsspec
@@ -26,10 +27,12 @@ def state(root: Path, text: str) -> Path:
     return directory
 
 
-def fetched(store: CheckpointStore, root: Path, trial: int = 0) -> tuple[float, str, str] | None:
+def fetched(
+    store: CheckpointStore, root: Path, trial: int = 0, at: float | None = None
+) -> tuple[float, str, str] | None:
     place = root / "fetched"
     place.mkdir(exist_ok=True)
-    saved = store.get("study", trial, _fresh(place))
+    saved = store.get("study", trial, _fresh(place), at=at)
     if saved is None:
         return None
     return (
@@ -37,6 +40,11 @@ def fetched(store: CheckpointStore, root: Path, trial: int = 0) -> tuple[float, 
         (saved.directory / "model.bin").read_text(),
         (saved.directory / "nested" / "deeper" / "optimizer.bin").read_text(),
     )
+
+
+def files(store: CheckpointStore) -> int:
+    """Number of files of all trials, an index among them for each trial that has states."""
+    return len(store._fs.find(store._root))
 
 
 def _fresh(place: Path) -> Path:
@@ -93,3 +101,65 @@ def test_removing_keeps_the_trials_named(store: CheckpointStore, tmp_path: Path)
 def test_removing_a_study_that_has_nothing_is_no_error(store: CheckpointStore) -> None:
     store.remove("unknown")
     store.remove("unknown", keep=frozenset({1}))
+
+
+def test_states_to_keep_outlive_newer_ones(store: CheckpointStore, tmp_path: Path) -> None:
+    store.put("study", 0, 3.0, state(tmp_path, "three"))
+    store.put("study", 0, 4.0, state(tmp_path, "four"), keep={3.0})
+    store.put("study", 0, 6.0, state(tmp_path, "six"), keep={3.0})
+
+    assert fetched(store, tmp_path) == (6.0, "six", "sixsix")
+    assert fetched(store, tmp_path, at=3.0) == (3.0, "three", "threethree")
+    assert fetched(store, tmp_path, at=6.0) == (6.0, "six", "sixsix")
+    assert fetched(store, tmp_path, at=4.0) is None
+    assert files(store) == 2 * 2 + 1
+
+
+def test_a_state_goes_once_it_is_not_to_be_kept_any_more(store: CheckpointStore, tmp_path: Path) -> None:
+    store.put("study", 0, 3.0, state(tmp_path, "three"))
+    store.put("study", 0, 6.0, state(tmp_path, "six"), keep={3.0})
+
+    store.put("study", 0, 9.0, state(tmp_path, "nine"), keep={6.0})
+
+    assert fetched(store, tmp_path, at=3.0) is None
+    assert fetched(store, tmp_path, at=6.0) == (6.0, "six", "sixsix")
+    assert files(store) == 2 * 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("keep", "newest", "left"),
+    [
+        ({3.0}, True, [3.0, 6.0]),
+        ({3.0}, False, [3.0]),
+        (set(), True, [6.0]),
+        (set(), False, []),
+        ({6.0}, False, [6.0]),
+        ({5.0}, False, []),
+    ],
+)
+def test_pruning_leaves_what_is_named(
+    store: CheckpointStore, tmp_path: Path, keep: set[float], newest: bool, left: list[float]
+) -> None:
+    store.put("study", 0, 3.0, state(tmp_path, "three"))
+    store.put("study", 0, 6.0, state(tmp_path, "six"), keep={3.0})
+
+    for _ in range(2):
+        store.prune("study", 0, keep, newest=newest)
+
+    assert [at for at in (3.0, 6.0) if fetched(store, tmp_path, at=at) is not None] == left
+    assert files(store) == (2 * len(left) + 1 if left else 0)
+
+
+def test_pruning_a_trial_that_has_nothing_is_no_error(store: CheckpointStore) -> None:
+    store.prune("unknown", 0, frozenset(), newest=False)
+
+
+def test_states_of_an_older_release_are_found(tmp_path: Path) -> None:
+    store = CheckpointStore(f"file://{tmp_path / 'states'}")
+    store.put("study", 0, 3.0, state(tmp_path, "three"))
+    latest = tmp_path / "states" / "study" / "0" / "latest.json"
+    old = json.loads(latest.read_text())
+    del old["kept"]
+    latest.write_text(json.dumps(old))
+
+    assert fetched(store, tmp_path) == (3.0, "three", "threethree")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,14 @@ class RecordingLink:
         self.reports: list[tuple[float, Mapping[str, float]]] = []
         self.reply = Reply.CONTINUE
         self.calls = 0
+        self.log = ""
 
     def report(
-        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]]
+        self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]], log: str
     ) -> Reply:
         self.calls += 1
         self.reports.extend(reports)
+        self.log += log
         self.on_report()
         return self.reply
 
@@ -140,7 +143,10 @@ def test_a_second_leg_uses_the_same_process(tmp_path: Path, settings: LegSetting
 
 
 def run_rude(name: str, settings: LegSettings, link: RecordingLink | None = None, **fields: Any) -> LegResult:
-    return leg.run(order(f"rude:{name}", **fields), link or RecordingLink(), settings)
+    """Run it; the result's log is all that it printed."""
+    link = link or RecordingLink()
+    result = leg.run(order(f"rude:{name}", **fields), link, settings)
+    return replace(result, log=link.log + result.log)
 
 
 def test_an_exception_fails_the_trial_with_its_traceback_and_log(settings: LegSettings) -> None:
@@ -210,12 +216,14 @@ def test_what_a_trial_started_ends_with_it(settings: LegSettings) -> None:
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_long_log_keeps_its_end(settings: LegSettings) -> None:
-    result = run_rude("Talks", settings)
+def test_a_long_log_is_handed_on_whole_while_it_grows(settings: LegSettings) -> None:
+    link = RecordingLink()
+
+    result = run_rude("Talks", settings, link, data={"seconds": 1.5})
 
     assert result.outcome is Outcome.COMPLETED
-    assert len(result.log) <= 64 * 1024
-    assert "line 49999" in result.log
+    assert result.log == "about to misbehave\n" + "".join(f"line {n} of a long story\n" for n in range(50_000))
+    assert 0 < len(link.log) < len(result.log)
 
 
 def test_a_killed_child_counts_as_lost(tmp_path: Path, settings: LegSettings) -> None:
@@ -235,7 +243,7 @@ def test_a_killed_child_counts_as_lost(tmp_path: Path, settings: LegSettings) ->
 def test_a_full_disk_fails_the_trial_and_names_the_checkpoint(
     tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(CheckpointStore, "put", full)
@@ -266,3 +274,56 @@ def test_a_lost_study_ends_the_child(tmp_path: Path, settings: LegSettings) -> N
 
 def test_grace_of_a_leg_is_shorter_than_that_of_the_study() -> None:
     assert leg.STOP_GRACE_SECONDS / 2 < study_loop.STOP_GRACE_SECONDS
+
+
+def copy_of(first: LegOrder, start: float, end: float, attempt: int = 1) -> LegOrder:
+    """An order for trial 1, which begins from trial 0's state."""
+    return LegOrder("study", Job(1, 1, {"x": 0.75}, start, end, parent=0), attempt, 8, first.spec)
+
+
+def test_a_copy_begins_from_its_parents_state(tmp_path: Path, settings: LegSettings) -> None:
+    parent = steady(tmp_path, end=3)
+    leg.run(parent, RecordingLink(), settings)
+    further = LegOrder("study", Job(2, 0, {"x": 0.5}, 3.0, 9.0), 1, 7, parent.spec, keep=frozenset({3.0}))
+    leg.run(further, RecordingLink(), settings)
+    link = RecordingLink()
+
+    result = leg.run(copy_of(parent, 3.0, 6.0), link, settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert link.resources == [4.0, 5.0, 6.0]
+    store = CheckpointStore(settings.checkpoint_url)
+    assert [saved.resource for saved in (store.get("study", trial, tmp_path) for trial in (0, 1)) if saved] == [9, 6]
+
+
+def test_a_copy_that_was_lost_goes_on_from_its_own_state(tmp_path: Path, settings: LegSettings) -> None:
+    class StopAfterTwo(RecordingLink):
+        def on_report(self) -> None:
+            if len(self.reports) >= 2:
+                self.reply = Reply.STOP
+
+    parent = steady(tmp_path, end=3, seconds=0.06)
+    leg.run(parent, RecordingLink(), settings)
+    first, second = StopAfterTwo(), RecordingLink()
+
+    leg.run(copy_of(parent, 3.0, 27.0), first, settings)
+    CheckpointStore(settings.checkpoint_url).prune("study", 0, frozenset(), newest=False)
+    result = leg.run(copy_of(parent, 3.0, 27.0, attempt=2), second, settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert first.resources[0] == 4.0
+    assert second.resources[0] > 4.0
+    assert sorted({*first.resources, *second.resources}) == [float(step) for step in range(4, 28)]
+
+
+def test_a_copy_whose_parent_saved_nothing_there_fails_and_says_so(tmp_path: Path, settings: LegSettings) -> None:
+    parent = steady(tmp_path, end=3)
+    leg.run(parent, RecordingLink(), settings)
+    link = RecordingLink()
+
+    result = leg.run(copy_of(parent, 5.0, 9.0), link, settings)
+
+    assert result.outcome is Outcome.FAILED
+    assert "trial 0's state at 5" in str(result.problem)
+    assert "must save a state at the end of every leg" in str(result.problem)
+    assert link.resources == []

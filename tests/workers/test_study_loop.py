@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from optimizers.protocol import JobEnd
+from optimizers.protocol import Earlier, JobEnd
 from tests.workers.memory_journal import MemoryJournal
-from tunewright import Budget, Fidelity, Float, Objective, OptimizerSpec, Resources, SearchSpace, StudySpec, TrialLimits
+from tunewright import (
+    Budget,
+    Categorical,
+    Fidelity,
+    Float,
+    Objective,
+    OptimizerSpec,
+    Resources,
+    SearchSpace,
+    StudySpec,
+    TrialLimits,
+)
 from tunewright.study import StudyState, TrialState
 from workers import study_loop
-from workers.journal import Fenced, JobEnded, JobStarted, Reported, Wanted
+from workers.copies import Released
+from workers.journal import Enqueued, Fenced, JobEnded, JobStarted, Printed, Reported, Wanted
 from workers.orders import LegOrder, LegResult, Outcome, Reply
 from workers.study_loop import StudyLoop
 from workers.study_runner import make_optimizer
@@ -50,6 +63,7 @@ class ScriptedLegs:
         self._play = play
         self.orders: list[LegOrder] = []
         self.killed: list[tuple[int, int]] = []
+        self.released: list[Released] = []
 
     def start(self, order: LegOrder) -> None:
         self.orders.append(order)
@@ -58,6 +72,9 @@ class ScriptedLegs:
     def kill(self, job: int, attempt: int) -> None:
         self.killed.append((job, attempt))
         self.loop.ended(job, attempt, LegResult(Outcome.LOST, "killed"))
+
+    def release(self, study: str, released: Released) -> None:
+        self.released.append(released)
 
     def report(self, order: LegOrder, *resources: float) -> Reply:
         loss = float(order.job.config["x"])
@@ -164,6 +181,25 @@ def test_a_repeated_report_counts_once() -> None:
     assert [f.report.resource for f in journal.facts if isinstance(f, Reported)] == [1.0, 2.0, 9.0]
 
 
+def test_a_report_tells_the_seconds_spent_unless_another_attempt_spent_some_of_them() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=1)))
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        for resource in (1.0, 2.0) if order.attempt == 1 else (3.0, 9.0):
+            time.sleep(0.05)
+            legs.report(order, resource)
+        return LegResult(Outcome.LOST if order.attempt == 1 else Outcome.COMPLETED)
+
+    run(journal, play)
+
+    first, second, *later = (f.report.seconds for f in journal.facts if isinstance(f, Reported))
+    # Counted from when the leg is first heard of, which here is its first report.
+    assert first is not None
+    assert second is not None
+    assert 0 <= first < 0.05 <= second < 5
+    assert later == [None, None]
+
+
 def test_a_lost_leg_runs_again_and_is_given_up_after_its_retries() -> None:
     journal = MemoryJournal(spec(budget=Budget(trials=1)))
 
@@ -182,7 +218,8 @@ def test_a_failed_leg_is_not_run_again_and_keeps_its_traceback() -> None:
 
     assert len(legs.orders) == 1
     end = next(fact for fact in journal.facts if isinstance(fact, JobEnded))
-    assert (end.problem, end.traceback, end.log) == ("ValueError: no", "Traceback ...", "printed")
+    assert (end.problem, end.traceback) == ("ValueError: no", "Traceback ...")
+    assert [piece for batch in journal.batches for piece in batch.printed] == [Printed(0, "printed")]
     assert journal.batches[-1].status.state is StudyState.FAILED
 
 
@@ -370,3 +407,173 @@ def test_a_crash_at_any_batch_changes_nothing_of_what_is_decided(optimizer: str,
         f.job for f in whole.facts if isinstance(f, JobStarted)
     ]
     assert crashed.batches[-1].status.best == whole.batches[-1].status.best
+
+
+def trials_of(journal: MemoryJournal) -> list[dict[str, Any]]:
+    """Configurations of the trials, in their order."""
+    return [dict(f.job.config) for f in journal.facts if isinstance(f, JobStarted) and f.job.begins_trial]
+
+
+@pytest.mark.parametrize("optimizer", ["random", "asha", "bayes", "pbt"])
+def test_enqueued_configurations_are_tried_first_and_in_their_order(optimizer: str) -> None:
+    journal = MemoryJournal(spec(optimizer, parallel=1))
+    journal.configs = [{"x": 0.111}, {"x": 0.222}]
+
+    run(journal)
+
+    assert trials_of(journal)[:2] == journal.configs
+    taken = {f.enqueued: f.job.trial for f in journal.facts if isinstance(f, JobStarted) and f.enqueued is not None}
+    assert taken == {0: 0, 1: 1}
+
+
+def test_a_configuration_enqueued_while_a_study_runs_is_its_next_trial() -> None:
+    journal = MemoryJournal(spec(parallel=1))
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if order.job.trial == 2:
+            journal.configs = [{"x": 0.111}]
+            while Enqueued(0, {"x": 0.111}) not in journal.facts:
+                legs.report(order)
+        return train(legs, order)
+
+    run(journal, play)
+
+    assert trials_of(journal)[3] == {"x": 0.111}
+    assert journal.batches[-1].status.state is StudyState.COMPLETED
+
+
+def test_a_configuration_enqueued_at_the_last_moment_is_still_tried() -> None:
+    grid = spec("grid", space=SearchSpace(Categorical("x", [0.5])), budget=Budget(trials=10), parallel=1)
+    journal = MemoryJournal(grid)
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        result = train(legs, order)
+        if order.job.trial == 0:
+            journal.configs = [{"x": 0.5}]
+        return result
+
+    run(journal, play)
+
+    assert trials_of(journal) == [{"x": 0.5}, {"x": 0.5}]
+
+
+def test_what_is_enqueued_beyond_the_budget_waits() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=1), parallel=1))
+    journal.configs = [{"x": 0.111}, {"x": 0.222}]
+
+    run(journal)
+
+    assert trials_of(journal) == [{"x": 0.111}]
+    assert journal.batches[-1].status.state is StudyState.COMPLETED
+
+
+def test_a_paused_study_takes_up_what_was_enqueued_once_it_goes_on() -> None:
+    journal = MemoryJournal(spec(parallel=1))
+
+    def pause(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        journal.wanted = Wanted.PAUSE
+        while legs.report(order) is Reply.CONTINUE:
+            pass
+        journal.configs = [{"x": 0.111}]
+        return LegResult(Outcome.STOPPED)
+
+    run(journal, pause)
+    told = [fact for fact in journal.facts if isinstance(fact, Enqueued)]
+    journal.wanted = Wanted.RUN
+    run(journal)
+
+    assert told == []
+    assert trials_of(journal)[1] == {"x": 0.111}
+
+
+@pytest.mark.parametrize("optimizer", ["asha", "bayes", "hypertune"])
+def test_a_crash_after_any_batch_keeps_the_place_of_what_was_enqueued(optimizer: str) -> None:
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if order.job.id == 2 and not whole.configs:
+            whole.configs = [{"x": 0.111}, {"x": 0.222}]
+            while sum(isinstance(fact, Enqueued) for fact in whole.facts) < 2:
+                legs.report(order)
+        return train(legs, order)
+
+    whole = MemoryJournal(spec(optimizer, parallel=1))
+    run(whole, play)
+    told = next(n for n, b in enumerate(whole.batches, 1) if any(isinstance(fact, Enqueued) for fact in b.facts))
+    assert [config for config in trials_of(whole) if config in whole.configs] == whole.configs
+
+    for crash_at in range(told, len(whole.batches), 5):
+        crashed = MemoryJournal(whole.spec)
+        crashed.batches, crashed.configs = whole.batches[:crash_at], whole.configs
+        run(crashed)
+        assert started(crashed) == started(whole)
+
+    # Before it was told, its place is not settled yet; it is tried once all the same.
+    early = MemoryJournal(whole.spec)
+    early.batches, early.configs = whole.batches[: told - 1], whole.configs
+    run(early)
+    assert [config for config in trials_of(early) if config in whole.configs] == whole.configs
+
+
+def started(journal: MemoryJournal) -> list[JobStarted]:
+    return [fact for fact in journal.facts if isinstance(fact, JobStarted)]
+
+
+@pytest.mark.parametrize("optimizer", ["asha", "bayes"])
+def test_a_warm_started_study_tries_the_best_again_and_replays(optimizer: str) -> None:
+    earlier = [Earlier({"x": x / 20}, {9.0: {"loss": abs(x / 20 - 0.45)}}) for x in range(20)]
+    whole = MemoryJournal(spec(optimizer, parallel=1))
+    whole.earlier = earlier
+    whole.configs = [{"x": 0.111}]
+    run(whole)
+
+    crashed = MemoryJournal(whole.spec)
+    crashed.earlier, crashed.configs, crashed.batches = earlier, whole.configs, whole.batches[:12]
+    run(crashed)
+
+    assert trials_of(whole)[:2] == [{"x": 0.45}, {"x": 0.111}]
+    assert [fact.enqueued for fact in started(whole)][:1] == [None]
+    assert started(crashed) == started(whole)
+
+
+def test_the_budget_of_cluster_seconds_ends_a_study() -> None:
+    journal = MemoryJournal(spec(budget=Budget(cluster_seconds=0.2), parallel=2))
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        while legs.report(order) is Reply.CONTINUE:
+            pass
+        return LegResult(Outcome.STOPPED)
+
+    run(journal, play)
+
+    last = journal.batches[-1].status
+    assert "0.2 cluster seconds" in str(last.reason)
+    assert 0.2 <= last.cluster_seconds <= 2 * last.active_seconds
+
+
+def test_cluster_seconds_count_on_after_a_crash() -> None:
+    journal = MemoryJournal(spec())
+    run(journal)
+    crashed = MemoryJournal(journal.spec)
+    crashed.batches = journal.batches[:20]
+    before = crashed.batches[-1].status.cluster_seconds
+
+    run(crashed)
+
+    assert 0 < before < crashed.batches[-1].status.cluster_seconds
+
+
+@pytest.mark.parametrize("crash_at", [None, 30])
+def test_a_study_ends_when_its_patience_does(crash_at: int | None) -> None:
+    """Trial 3 is the best one of all."""
+    journal = MemoryJournal(spec(budget=Budget(trials=1000, patience=5), parallel=1))
+    journal.configs = [{"x": x} for x in (0.9, 0.8, 0.7, 0.0)]
+    run(journal)
+    if crash_at is not None:
+        del journal.batches[crash_at:]
+        run(journal)
+
+    last = journal.batches[-1].status
+    assert last.state is StudyState.COMPLETED
+    assert last.reason == "the last 5 trials brought nothing better"
+    assert last.best[0].trial == 3
+    # One more where the best one's end came together with its last report.
+    assert 0 <= last.counts[TrialState.COMPLETED] - (4 + 5) <= 1

@@ -62,6 +62,12 @@ def block(title: str, text: str) -> None:
         console.print(Text(plain(text.rstrip())), soft_wrap=True)
 
 
+def text(piece: str) -> None:
+    """Print a piece of a text as it is; on a terminal, without what could steer it."""
+    sys.stdout.write(plain(piece) if for_people() else piece)
+    sys.stdout.flush()
+
+
 def heading(text: str) -> None:
     """Print a heading."""
     console.print(Text(plain(text), style="bold"), soft_wrap=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from tunewright.cli import output
 from tunewright.study import TrialState
-from tunewright.views import Best, Study, StudySummary, Trial, TrialDetail
+from tunewright.views import Best, QueuedConfig, Study, StudySummary, Trial, TrialDetail
 
 
 def studies(found: Iterable[StudySummary]) -> None:
@@ -45,6 +45,19 @@ def trials(found: Iterable[Trial]) -> None:
     output.table(columns, rows, right=("Resource", "Seconds"))
 
 
+def queue(found: Iterable[QueuedConfig]) -> None:
+    rows = (
+        (
+            str(entry.number),
+            entry.trial or "-",
+            " ".join(f"{name}={value_text(value)}" for name, value in entry.config.items()),
+            moment(entry.created_at),
+        )
+        for entry in found
+    )
+    output.table(("Number", "Trial", "Configuration", "Created"), rows, right=("Number",))
+
+
 def trial(found: TrialDetail) -> None:
     output.fields(
         [
@@ -59,7 +72,8 @@ def trial(found: TrialDetail) -> None:
     )
     for job in found.jobs:
         on = f", on {job.worker}" if job.worker else ""
-        told = f"{number(job.start)} to {number(job.end)}, {job.state}, attempts: {job.attempts}{on}"
+        of = "" if job.parent is None else f" of trial {job.parent}"
+        told = f"{number(job.start)}{of} to {number(job.end)}, {job.state}, attempts: {job.attempts}{on}"
         output.fields([(f"job.{job.number}", told)])
     for job in found.jobs:
         output.block(f"Traceback of job {job.number}", job.traceback or "")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -17,20 +18,28 @@ from tunewright.cli.problems import Refused, in_file
 from tunewright.cli.progress import follow
 from tunewright.client import Client
 from tunewright.errors import SpecError
-from tunewright.study import StudySpec, StudyState
+from tunewright.study import Budget, StudySpec, StudyState, read_mapping
 from tunewright.views import Study
+
+T = TypeVar("T")
 
 
 def submit(
     file: Annotated[Path, typer.Argument(help="A study in YAML; - reads it from standard input.")],
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option("--warm-start", metavar="STUDY", help="Learn from an earlier study; may be repeated."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it is over.")] = False,
     json: Json = False,
     url: Url = None,
 ) -> None:
     """Submit a study."""
-    spec = _read(file)
+    place = Path.cwd() if str(file) == "-" else file.parent
+    spec = _read(file, lambda text: StudySpec.from_yaml(text, place))
     with Client(url) as client:
-        study = client.submit(spec)
+        earlier = [study_id(client, given) for given in [*spec.warm_start, *(warm_start or [])]]
+        study = client.submit(spec.model_copy(update={"warm_start": list(dict.fromkeys(earlier))}))
         if json and not watch:
             output.as_json(study)
         elif output.for_people():
@@ -81,6 +90,65 @@ def cancel(study: StudyId, url: Url = None) -> None:
         _steered(client.cancel(study_id(client, study)), "is being cancelled")
 
 
+def clone(
+    study: StudyId,
+    name: Annotated[str | None, typer.Option(help="Name of the new study.", show_default="as the old one")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the new study.", show_default="as the old one")] = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Submit a study like another one."""
+    changes: dict[str, Any] = {"name": name, "seed": seed}
+    given = {field: value for field, value in changes.items() if value is not None}
+    with Client(url) as client:
+        found = client.clone(study_id(client, study), **given)
+    if json:
+        output.as_json(found)
+    else:
+        output.line(found.id)
+
+
+def extend(
+    study: StudyId,
+    trials: Annotated[int | None, typer.Option(help="Trials that it may start, in all.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds that it may run, in all.")] = None,
+    cluster_seconds: Annotated[float | None, typer.Option(help="Seconds that its trials may run, in all.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Trials that may bring nothing better.")] = None,
+    target: Annotated[float | None, typer.Option(help="Value of the first objective to reach.")] = None,
+    url: Url = None,
+) -> None:
+    """Let a study that has ended go on; the limits that are given replace its budget."""
+    budget = Budget(trials=trials, seconds=seconds, cluster_seconds=cluster_seconds, patience=patience, target=target)
+    with Client(url) as client:
+        _steered(client.extend(study_id(client, study), budget), "goes on")
+
+
+def enqueue(
+    study: StudyId,
+    file: Annotated[Path, typer.Argument(help="A configuration in YAML; - reads it from standard input.")],
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Enqueue a configuration: the next new trial has it. What it leaves out are the defaults."""
+    config = _read(file, lambda text: read_mapping(text, "configuration", "a value for each parameter"))
+    with Client(url) as client:
+        entry = client.enqueue(study_id(client, study), config)
+    if json:
+        output.as_json(entry)
+    else:
+        output.line(f"study {entry.study} will try it as number {entry.number} of its queue")
+
+
+def queue(study: StudyId = "last", json: Json = False, url: Url = None) -> None:
+    """List the configurations that were enqueued, and the trials that they became."""
+    with Client(url) as client:
+        found = list(client.queue(study_id(client, study)))
+    if json:
+        output.as_json(found)
+    else:
+        show.queue(found)
+
+
 def delete(
     study: StudyId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -95,7 +163,7 @@ def delete(
         output.line(f"study {found.id} is deleted")
 
 
-def _read(file: Path) -> StudySpec:
+def _read(file: Path, parse: Callable[[str], T]) -> T:
     name = "standard input" if str(file) == "-" else str(file)
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
@@ -104,7 +172,7 @@ def _read(file: Path) -> StudySpec:
     except UnicodeDecodeError:
         raise Refused(f"{name}: is no text in UTF-8") from None
     try:
-        return StudySpec.from_yaml(text)
+        return parse(text)
     except (ValidationError, SpecError) as error:
         raise in_file(name, error) from None
 

@@ -1,4 +1,4 @@
-"""Commands about trials: list them, look at one, and at the best."""
+"""Commands about trials: list them, look at one, at its log, and at the best."""
 
 from __future__ import annotations
 
@@ -43,6 +43,19 @@ def trial(
         output.as_json(found)
     else:
         show.trial(found)
+
+
+def logs(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="<study>-<number>, such as last-0.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what it prints, until it is over.")
+    ] = False,
+    url: Url = None,
+) -> None:
+    """Print a trial's log; of a very long one its beginning and end."""
+    with Client(url) as client:
+        for text in client.log(trial_id(client, trial), follow=follow):
+            output.text(text)
 
 
 def best(study: StudyId = "last", json: Json = False, url: Url = None) -> None:

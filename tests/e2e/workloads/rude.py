@@ -27,13 +27,14 @@ class _Rude(Workload):
     space = SearchSpace(Float("x", 0.0, 1.0))
     objectives = (Objective(metric="loss"),)
     fidelity = Fidelity(name="steps", max=3)
-    data_options = {"pid_file": "where to leave the process id"}
+    data_options = {"pid_file": "where to leave the process id", "seconds": "how long to talk"}
 
     def run(self, config: Config, leg: Leg, *, data: Mapping[str, Any], checkpoint: Checkpoint, report: Report) -> None:
         if "pid_file" in data:
             with open(data["pid_file"], "a") as file:
                 file.write(f"{os.getpid()}\n")
         print("about to misbehave", flush=True)
+        self.seconds = float(data.get("seconds", 0))
         self.misbehave(report)
 
     def misbehave(self, report: Report) -> None:
@@ -124,5 +125,7 @@ class Talks(_Rude):
     def misbehave(self, report: Report) -> None:
         for line in range(50_000):
             print(f"line {line} of a long story")
+            if line % 1000 == 0:
+                time.sleep(self.seconds / 50)
         report(1, {"loss": 1.0})
         report(3, {"loss": 0.5})

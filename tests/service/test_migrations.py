@@ -1,0 +1,65 @@
+"""Each migration up and down with data in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from alembic import command
+from sqlalchemy import Connection, Engine, text
+
+from service.store.engine import alembic_config, open_engine, writing
+from service.store.journal import SqlJournal
+from service.store.repository import Repository, RequestKey
+from tests.service.conftest import Runner, complete_spec, ended, report, start
+from tunewright.study import Budget, TrialState
+from workers.journal import JobStarted
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    """A store of this release."""
+    engine = open_engine(store_url)
+    yield engine
+    engine.dispose()
+
+
+def move(engine: Engine, revision: str, *, down: bool = False) -> None:
+    with writing(engine) as connection:
+        (command.downgrade if down else command.upgrade)(alembic_config(connection), revision)
+
+
+def count(connection: Connection, table: str) -> int:
+    found: int = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+    return found
+
+
+def test_steering_goes_down_and_up_with_data_in_place(engine: Engine, store_url: str) -> None:
+    repository = Repository(engine)
+    source = repository.create_study(complete_spec())
+    runner = Runner.of(repository, store_url, source.id)
+    copy = start(1, 1, begin=3.0, end=6.0, parent=0)
+    runner.commit(start(0, 0), report(0, 0, 3.0), ended(0, 0, TrialState.COMPLETED), copy)
+    runner.journal.release()
+    study = repository.create_study(complete_spec(warm_start=[source.id]), RequestKey.of("created", 1))
+    repository.enqueue(study.id, {}, RequestKey.of("enqueued", 2))
+    timed = repository.create_study(
+        complete_spec().model_copy(update={"budget": Budget(cluster_seconds=5, patience=3)})
+    )
+
+    move(engine, "0001", down=True)
+    with engine.connect() as connection:
+        left = {table: count(connection, table) for table in ("studies", "trials", "jobs", "reports")}
+        keys = connection.execute(text("SELECT key FROM idempotency_keys")).scalars().all()
+        specs = [str(spec) for spec in connection.execute(text("SELECT spec FROM studies")).scalars()]
+    move(engine, "head")
+
+    assert left == {"studies": 3, "trials": 2, "jobs": 2, "reports": 1}
+    assert keys == ["created"]
+    assert not any(name in spec for spec in specs for name in ("warm_start", "patience", "cluster_seconds"))
+    assert repository.study(timed.id).spec.budget == Budget(seconds=5)
+    assert repository.study(study.id).spec == complete_spec()
+    assert repository.queued(study.id, limit=10).items == []
+    jobs = [fact.job for fact in SqlJournal(store_url, source.id, 0).load().facts if isinstance(fact, JobStarted)]
+    assert [(job.id, job.trial, job.parent) for job in jobs] == [(0, 0, None), (1, 1, None)]
+    assert repository.enqueue(study.id, {"n": 3}).number == 0
