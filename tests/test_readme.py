@@ -10,8 +10,9 @@ import pytest
 
 from optimizers.protocol import Problem
 from optimizers.registry import create
+from service.workload_catalog import WorkloadCatalog
 from tunewright import Checkpoint, Leg, StudySpec
-from tunewright.workload import describe, load
+from tunewright.workload import load
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -21,10 +22,11 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_studies_in_yaml_are_complete_and_accepted_by_their_optimizer(text: str) -> None:
-    spec = StudySpec.from_yaml(text)
+def test_studies_in_yaml_are_complete_and_accepted_by_their_optimizer(text: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    spec = StudySpec.from_yaml(tmp_path / "study.yaml")
 
-    complete = describe(spec.workload).complete(spec)
+    complete = WorkloadCatalog([], local=True).complete(spec)
 
     assert complete.space is not None
     assert complete.fidelity is not None
