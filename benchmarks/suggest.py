@@ -47,6 +47,7 @@ LADDER: Mapping[str, Any] = {"promotion": "delayed", "brackets": "round_robin"}
 OURS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "hypertune": ("asha", LADDER),
     "asha": ("asha", LADDER),
+    "mobster": ("asha", LADDER),
     "bayes": ("random", {}),
 }
 # Peers, and the largest size that ends within minutes. Optuna's GP needs PyTorch, which their environment lacks.

@@ -23,7 +23,7 @@ from service.store.engine import migrate, open_engine
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from tunewright.study import StudySpec, StudyState, TrialState
-from workers.journal import Batch, Fact, JobEnded, JobStarted, Reported, Status
+from workers.journal import Batch, Fact, JobEnded, JobStarted, Printed, Reported, Status
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -53,7 +53,7 @@ class IdleConductor:
     problem: str | None = None
     alive = True
 
-    def __init__(self, *_parts: Any) -> None:
+    def __init__(self, *_parts: Any, **_settings: Any) -> None:
         pass
 
     def start(self) -> None:
@@ -134,6 +134,7 @@ class Writer:
         state: StudyState = StudyState.RUNNING,
         progress: float = 0.0,
         reason: str | None = None,
+        printed: Sequence[Printed] = (),
     ) -> None:
         improved = False
         for fact in facts:
@@ -158,7 +159,7 @@ class Writer:
             seconds_left=None if progress == 0 or state.final else 60 * (1 - progress),
             best=[self._best] if self._best else [],
         )
-        self._journal.commit(Batch(self._batch, time.time(), facts, [], status, improved))
+        self._journal.commit(Batch(self._batch, time.time(), facts, [], status, improved, printed))
 
     def run_trial(self, trial: int, losses: Sequence[float], end: JobEnd | None = JobEnd.COMPLETED) -> None:
         """A whole trial in one batch; `end` None leaves it running."""
@@ -169,8 +170,8 @@ class Writer:
 
     def fail_trial(self, trial: int) -> None:
         traceback = 'Traceback (most recent call last):\n  File "train.py", line 7, in run\nValueError: no rows left\n'
-        end = JobEnded(trial, trial, JobEnd.FAILED, TrialState.FAILED, "ValueError: no rows left", traceback, "a log\n")
-        self.commit([started(trial), end])
+        end = JobEnded(trial, trial, JobEnd.FAILED, TrialState.FAILED, "ValueError: no rows left", traceback)
+        self.commit([started(trial), end], printed=[Printed(trial, "a log\n")])
 
 
 def started(trial: int) -> JobStarted:
