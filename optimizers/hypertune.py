@@ -93,11 +93,15 @@ class HyperTune(AsynchronousHalving):
             return 0, {}
         number = len(self.trials)
         if self._own.allocation == "round_robin" or self.models.measured[-1] < REFERENCE_FROM:
-            return bracket_in_turn(number, self.sizes), {}
+            return self._bracket_in_turn(number), {}
         theta = self.models.theta()
         weights = bracket_weights(theta.values, self.sizes)
         chosen = int(self.rng(_BRACKET, len(self.jobs)).choice(len(weights), p=weights))
         return chosen, {"theta": _figures(theta.values), "bracket_weights": _figures(weights)}
+
+    def _bracket_in_turn(self, number: int) -> int:
+        """Hyperband's shares, the highest bracket first: whole trainings tell soonest what lower rungs are worth."""
+        return len(self.sizes) - 1 - bracket_in_turn(number, self.sizes[::-1])
 
     def _configuration(self) -> tuple[Config | None, dict[str, Any]]:
         number = len(self.trials)
