@@ -21,7 +21,7 @@ def test_the_benchmark_measures_every_headline(tmp_path: Path) -> None:
     assert set(found["headline"]) == {"p50_ms_at_20", "p95_ms_at_20", "p50_ms_at_40", "p95_ms_at_40"}
     assert all(value > 0 for value in found["headline"].values())
     assert {(row["method"], row["finished"]) for row in found["rows"]} == {
-        (method, size) for method in ("hypertune", "asha", "bayes") for size in (20, 40)
+        (method, size) for method in ("hypertune", "asha", "mobster", "bayes") for size in (20, 40)
     }
     assert all(row["new trials"] == 3 for row in found["rows"])
 
