@@ -83,7 +83,7 @@ class BayesianOptimization(WholeTrials):
         super().__init__(problem, self._own)
         seed = [problem.seed, _MODEL]
         self._beliefs: Beliefs = (
-            ForestBeliefs(seed, self._own.trees)
+            ForestBeliefs(seed, self._own.trees, dict(self._evidence.bounds))
             if self._own.surrogate == "forest"
             else ProcessBeliefs(seed, surrogates.categorical_columns(problem.space))
         )

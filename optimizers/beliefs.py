@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from optimizers.acquisition import chebyshev
 from optimizers.evidence import Evidence
-from optimizers.surrogates.growing import GrowingForest
+from optimizers.surrogates.growing import GrowingForest, single
 
 if TYPE_CHECKING:
     from optimizers.surrogates.gp import GaussianProcess, GrowingProcess
@@ -89,32 +89,20 @@ class _Trees:
 class ForestBeliefs:
     """One forest for all objectives; failures are as bad as its ceiling.
 
-    Outcomes above the ceiling are cut off, and the ceiling may lie below a bound: how far each bound is missed is
-    therefore an outcome of its own, which is above 0 wherever it was.
+    Args:
+        bounds: column of the losses -> largest allowed, of constraints.
     """
 
-    def __init__(self, seed: Sequence[int], trees: int) -> None:
-        self._forest = GrowingForest(seed, trees)
+    def __init__(self, seed: Sequence[int], trees: int, bounds: Mapping[int, float]) -> None:
+        self._forest = GrowingForest(seed, trees, bounds)
 
     def given(
         self, evidence: Evidence, pending: NDArray[np.float64], columns: Columns, rng: np.random.Generator
     ) -> Belief:
         """See `Beliefs.given`."""
-        bounds = evidence.bounds
-        missed = [np.maximum(evidence.losses[:, column] - bound, 0.0) for column, bound in bounds]
-        outcomes = np.column_stack([evidence.losses, *missed])
-        middle = np.median(outcomes[~evidence.failed], axis=0)
-        guesses = np.tile(middle, (len(pending), 1))
-        forest = self._forest.grown(single(evidence.points), outcomes, single(pending), guesses)
-
-        def losses(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            found = values[..., : evidence.losses.shape[1]].copy()
-            for place, (column, bound) in enumerate(bounds, start=found.shape[-1]):
-                far = values[..., place]
-                found[..., column] = np.where(far > 0, np.maximum(found[..., column], bound + far), found[..., column])
-            return columns(found)
-
-        return _Trees(forest, losses)
+        guesses = np.tile(np.median(evidence.losses[~evidence.failed], axis=0), (len(pending), 1))
+        points = single(evidence.points)
+        return _Trees(self._forest.grown(points, evidence.losses, single(pending), guesses), columns)
 
 
 class Processes:
@@ -168,8 +156,3 @@ def _first(
     weights = None if columns.weights is None else np.full(len(columns.goals), 1 / len(columns.goals))
     equal = replace(columns, weights=weights, low=goals.min(axis=0), high=goals.max(axis=0))
     return evidence.points[rows], equal(losses)[:, column]
-
-
-def single(points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """As scikit-learn's trees take them."""
-    return np.ascontiguousarray(points, dtype=np.float32)

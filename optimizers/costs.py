@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizers.beliefs import single
 from optimizers.evidence import Evidence
 from optimizers.protocol import Problem
-from optimizers.surrogates.growing import GrowingForest
+from optimizers.surrogates.growing import GrowingForest, single
 from tunewright.space import Config
 from tunewright.study import Objective
 

@@ -23,7 +23,7 @@ from optimizers.evidence import Evidence
 from optimizers.protocol import Problem
 from optimizers.surrogates import SurrogateName
 from optimizers.surrogates.ensemble import Fusion, fuse
-from optimizers.surrogates.growing import GrowingForest, below, ceiling
+from optimizers.surrogates.growing import GrowingForest, below, ceiling, single
 from tunewright.space import Config
 
 ThetaName: TypeAlias = Literal["rank_loss_p_norm", "rank_loss_prob"]
@@ -238,10 +238,10 @@ class RungModels:
         if self._surrogate == "gp":
             columns = self.columns(below(np.concatenate([y, guesses]), scale.top), scale, weights)
             return self._process(np.concatenate([x, guessed]), columns, [self._seed, _GP, k, decision])
-        forest = self._forests[k].grown(_single(x), y, _single(guessed), guesses)
+        forest = self._forests[k].grown(single(x), y, single(guessed), guesses)
 
         def predict(at: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            columns = self.columns(forest(_single(at)), scale, weights)
+            columns = self.columns(forest(single(at)), scale, weights)
             mean = columns.mean(axis=0)
             return mean, np.square(columns - mean).mean(axis=0)
 
@@ -300,7 +300,7 @@ class RungModels:
         x, y = self.evidence[k].points[:rows], self.evidence[k].losses[:rows]
         scale = self.scale(k, weights, rows)
         if self._surrogate == "forest":
-            columns = self.columns(self._forests[k].each(_single(x), y, _single(at)), scale, weights)[..., 0]
+            columns = self.columns(self._forests[k].each(single(x), y, single(at)), scale, weights)[..., 0]
             return columns.mean(axis=0), columns.var(axis=0)
         columns = self.columns(below(y, scale.top), scale, weights)[:, :1]
         means, variances = self._process(x, columns, [self._seed, _THETA, k, rows])(at)
@@ -313,7 +313,7 @@ class RungModels:
         x, y = self.evidence[k].points[:rows], self.evidence[k].losses[:rows]
         scale = self.scale(k, weights, rows)
         if self._surrogate == "forest":
-            columns = self.columns(self._forests[k].out_of_bag(_single(x), y)[:, asked], scale, weights)[..., 0]
+            columns = self.columns(self._forests[k].out_of_bag(single(x), y)[:, asked], scale, weights)[..., 0]
             trees = np.sum(~np.isnan(columns), axis=0)
             mean = np.where(trees > 0, np.nansum(columns, axis=0) / np.maximum(trees, 1), np.nan)
             return mean, np.nansum(np.square(columns - mean), axis=0) / np.maximum(trees, 1)
@@ -331,8 +331,3 @@ def _deviation(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard deviation along the first axis; 1 where all are equal, to rounding."""
     deviation = values.std(axis=0)
     return np.asarray(np.where(deviation > 1e-12 * np.maximum(1e-300, np.abs(values).max(axis=0)), deviation, 1.0))
-
-
-def _single(points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """As scikit-learn's trees take them."""
-    return np.ascontiguousarray(points, dtype=np.float32)

@@ -143,6 +143,11 @@ class GrowingForest:
         return tree
 
 
+def single(points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """As scikit-learn's trees take them."""
+    return np.ascontiguousarray(points, dtype=np.float32)
+
+
 def fitted_on(measured: int, tree: int, trees: int) -> int:
     """On how many of the measurements a tree is fitted: by turns, so that few are fitted at once.
 
@@ -161,8 +166,8 @@ def ceiling(y: NDArray[np.float64], bounds: Mapping[int, float] = NO_BOUNDS) -> 
     """(outputs,) the outer fence of each column (Tukey): three times the middle half's width above it, if it has one.
 
     Beyond it an outcome would only stretch the scale: a diverged training is bad, and that is all. Where few outcomes
-    miss a bound, and by far, the fence may lie below the bound; the median of the misses takes its place,
-    for a miss must not be cut down to a hit.
+    miss a bound, or none does yet, the fence may lie below the bound; then it stands at the median of the misses, or
+    the middle half's width above the bound, for a miss must not be cut down to a hit.
 
     Args:
         y: (n, outputs); rows of nan are failures.
@@ -176,8 +181,8 @@ def ceiling(y: NDArray[np.float64], bounds: Mapping[int, float] = NO_BOUNDS) -> 
     top = np.asarray(np.where(high > low, np.minimum(worst, high + 3.0 * (high - low)), worst))
     for column, bound in bounds.items():
         missed = finite[finite[:, column] > bound, column]
-        if len(missed):
-            top[column] = max(top[column], np.median(missed))
+        width = (high - low)[column] or abs(bound) or 1.0
+        top[column] = max(top[column], np.median(missed) if len(missed) else bound + width)
     return top
 
 

@@ -18,8 +18,8 @@ LOSS = Objective(metric="loss")
 NOBODY = np.empty((0, 3))
 
 
-def beliefs(kind: str) -> Beliefs:
-    return ForestBeliefs([1], 20) if kind == "forest" else ProcessBeliefs([1], {2: 3})
+def beliefs(kind: str, known: Evidence) -> Beliefs:
+    return ForestBeliefs([1], 20, dict(known.bounds)) if kind == "forest" else ProcessBeliefs([1], {2: 3})
 
 
 def points(count: int, seed: int = 0) -> NDArray[np.float64]:
@@ -42,7 +42,7 @@ def evidence(x: NDArray[np.float64], objectives: list[Objective] | None = None, 
 
 
 def belief(kind: str, known: Evidence, pending: NDArray[np.float64] = NOBODY) -> Belief:
-    return beliefs(kind).given(known, pending, Columns.of(known, None), np.random.default_rng(0))
+    return beliefs(kind, known).given(known, pending, Columns.of(known, None), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,8 +109,8 @@ def test_weighted_goals_are_one_column_and_others_one_each(kind: str) -> None:
     known = evidence(x, [LOSS, Objective(metric="other")], loss=x[:, 0], other=1 - x[:, 0])
     at, rng = np.array([[0.1, 0.5, 0.5], [0.9, 0.5, 0.5]]), np.random.default_rng(0)
 
-    both = beliefs(kind).given(known, NOBODY, Columns.of(known, None), rng).predict(at)[0]
-    first = beliefs(kind).given(known, NOBODY, Columns.of(known, np.array([0.99, 0.01])), rng).predict(at)[0]
+    both = beliefs(kind, known).given(known, NOBODY, Columns.of(known, None), rng).predict(at)[0]
+    first = beliefs(kind, known).given(known, NOBODY, Columns.of(known, np.array([0.99, 0.01])), rng).predict(at)[0]
 
     assert both.shape == (2, 2)
     assert both[0, 0] < both[1, 0]

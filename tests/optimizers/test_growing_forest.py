@@ -129,3 +129,6 @@ def test_ceiling_does_not_cut_a_missed_bound_down_to_a_kept_one() -> None:
 
     assert ceiling(y)[0] < 0.5
     assert ceiling(y, {0: 0.5}) == pytest.approx([11.0, 0.0])
+    # A tree that has seen no miss yet must take the first one for what it is.
+    assert ceiling(y[:18], {0: 0.5})[0] > 0.5
+    assert ceiling(np.full((3, 1), 0.1), {0: 0.5})[0] > 0.5
