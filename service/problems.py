@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from optimizers.errors import OptimizerError
 from service.json_body import BadBody
 from service.store.cursors import BadCursor
-from service.store.repository import Conflict, NotFound
+from service.store.errors import Conflict, NotFound
 from tunewright.errors import SpaceError, SpecError, WorkloadError
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from service.api.dependencies import Cursor, Limit, ServicesDep, read
 from service.json_body import JsonRoute
 from service.problems import answers
-from service.store.repository import Repository, RequestKey
+from service.store.repository import Repository
+from service.store.request_keys import RequestKey
 from tunewright.errors import SpecError
 from tunewright.study import METRIC_NAME, Budget, StudySpec, StudyState, TrialState
 from tunewright.views import Curves, Improvement, Page, QueuedConfig, Study, StudySummary, Trial

@@ -20,7 +20,7 @@ from service.dashboard.static_files import (
     plotly_js_gzip,
     plotly_style_ids,
 )
-from service.store.repository import NotFound
+from service.store.errors import NotFound
 from tunewright import __version__
 
 # No inline script, no inline style, no eval. Plotly would break the second rule in two places, as it loads: it adds a

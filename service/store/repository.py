@@ -6,8 +6,6 @@ Every method is one transaction. Lists come in pages: a cursor is opaque to clie
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import re
 import secrets
 import time
@@ -17,10 +15,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, literal_column, select, update
 
-from service.store import cursors, event_log, extension, queue, rows, trial_logs, warm_start
-from service.store.engine import queue_up, writing
+from service.store import cursors, event_log, extension, queue, request_keys, rows, trial_logs, warm_start
+from service.store.engine import writing
+from service.store.errors import Conflict, NotFound
 from service.store.journal import new_status
 from service.store.leases import study_lease
+from service.store.request_keys import RequestKey
 from service.store.tables import (
     Base,
     EnqueuedRow,
@@ -34,7 +34,6 @@ from service.store.tables import (
     StudyRow,
     TrialRow,
 )
-from tunewright.errors import TunewrightError
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
     Best,
@@ -52,7 +51,6 @@ from tunewright.views import (
 )
 from workers.journal import Wanted
 
-IDEMPOTENCY_SECONDS = 24 * 3600
 # So many of a log's last characters stand in a trial's detail.
 SHOWN_LOG = 64 * 1024
 # Only what has the right form reaches the database, which may choke on the rest.
@@ -60,29 +58,6 @@ _ID = re.compile("[0-9a-v]{16}")
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 _RESOURCE = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
 T = TypeVar("T")
-
-
-class NotFound(TunewrightError):
-    """No such study, trial or job."""
-
-
-class Conflict(TunewrightError):
-    """The request does not fit the present state; the message says which state and what to do."""
-
-
-@dataclass(frozen=True)
-class RequestKey:
-    """What tells a repeated request from another one: the client's key, and a digest of what was sent with it."""
-
-    key: str
-    digest: str
-
-    @classmethod
-    def of(cls, key: str, *sent: Any) -> RequestKey:
-        """Args:
-        sent: JSON values.
-        """
-        return cls(key, hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -118,7 +93,7 @@ class Repository:
             SpecError: an earlier study to start from is unknown or does not fit.
         """
         with writing(self.engine) as connection:
-            earlier = _by_key(connection, key)
+            earlier = request_keys.earlier(connection, key)
             if earlier is not None:
                 return rows.study(_study_row(connection, earlier.study_id))
             study_id = new_id()
@@ -136,7 +111,7 @@ class Repository:
             )
             connection.execute(insert(StatusRow).values(**new_status(study_id)))
             warm_start.copy(connection, study_id, spec, lambda source: _spec(connection, source))
-            _note_key(connection, key, study_id)
+            request_keys.note(connection, key, study_id)
             _event(connection, study_id, {"state": StudyState.QUEUED, "reason": None, "name": spec.name})
             return rows.study(_study_row(connection, study_id))
 
@@ -209,7 +184,7 @@ class Repository:
             Conflict: the study is over or its budget spoken for, or the key was used for another request.
         """
         with writing(self.engine) as connection:
-            earlier = _by_key(connection, key)
+            earlier = request_keys.earlier(connection, key)
             if earlier is not None:
                 return rows.queued(queue.one(connection, earlier.study_id, earlier.enqueued))
             # Held, so that the study does not end meanwhile.
@@ -223,7 +198,7 @@ class Repository:
             if queue.room(connection, study_id, spec, sum(row.counts.values())) < 1:
                 raise Conflict(f"study {study_id} has no trial left: what its budget allows is started or enqueued")
             number = queue.append(connection, study_id, config)
-            _note_key(connection, key, study_id, number)
+            request_keys.note(connection, key, study_id, number)
             return rows.queued(queue.one(connection, study_id, number))
 
     def queued(self, study_id: str, *, limit: int, cursor: str | None = None) -> Page[QueuedConfig]:
@@ -281,7 +256,7 @@ class Repository:
         """
         kind = f"trials:{study_id}"
         statement = (
-            select(*_TRIAL_COLUMNS)
+            select(TrialRow.__table__)
             .where(TrialRow.study_id == study_id)
             .order_by(TrialRow.number.desc())
             .limit(limit + 1)
@@ -493,7 +468,6 @@ def _columns(table: type[Base], *left_out: str) -> list[Any]:
 
 
 # Lists leave out what can be large and is not shown in them: specifications.
-_TRIAL_COLUMNS = _columns(TrialRow)
 _STATUS_COLUMNS = _columns(StatusRow, "study_id", "batch", "seq")
 _OF_ITS_STUDY = StatusRow.study_id == StudyRow.id
 _SUMMARIES = select(*_columns(StudyRow, "spec"), *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_STUDY)
@@ -501,9 +475,7 @@ _STUDIES = select(StudyRow.__table__, *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_
 
 
 def _study_row(connection: Connection, study_id: str, *, hold: bool = False) -> Row[Any]:
-    """Args:
-    hold: keep the study from changing until the transaction ends.
-    """
+    """A study with its status; if asked, held, so that neither changes until the transaction ends."""
     row = None
     if _ID.fullmatch(study_id):
         statement = _STUDIES.where(StudyRow.id == study_id)
@@ -530,28 +502,6 @@ def _require_study(connection: Connection, study_id: str) -> None:
 def _require_over(row: Row[Any]) -> None:
     if not StudyState(row.state).final:
         raise Conflict(f"study {row.id} is {row.state}; cancel it before deleting it")
-
-
-def _by_key(connection: Connection, key: RequestKey | None) -> Row[Any] | None:
-    """What an earlier request with the same key made; None if there was none."""
-    if key is None:
-        return None
-    # Two requests with one key may come at once.
-    queue_up(connection, f"key {key.key}")
-    connection.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < time.time() - IDEMPOTENCY_SECONDS))
-    row = connection.execute(select(IdempotencyRow.__table__).where(IdempotencyRow.key == key.key)).one_or_none()
-    if row is not None and row.body_hash != key.digest:
-        raise Conflict(f'Idempotency-Key "{key.key}" was used for another request; take a new key')
-    return row
-
-
-def _note_key(connection: Connection, key: RequestKey | None, study_id: str, enqueued: int | None = None) -> None:
-    if key is not None:
-        connection.execute(
-            insert(IdempotencyRow).values(
-                key=key.key, body_hash=key.digest, study_id=study_id, enqueued=enqueued, created_at=time.time()
-            )
-        )
 
 
 def _event(connection: Connection, study_id: str, body: Mapping[str, Any]) -> None:

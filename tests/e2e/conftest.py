@@ -1,4 +1,4 @@
-"""What several end-to-end tests need: a Ray cluster that is there before the services and stays when they go."""
+"""What several end-to-end tests need: a service, and a Ray cluster that is there before services and outlives them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.service_process import descendants, free_port, kill, wait_until
+from tests.e2e.service_process import ServiceProcess, descendants, free_port, kill, wait_until
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ServiceProcess]:
+    service = ServiceProcess(tmp_path / "data")
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
 
 
 @dataclass(frozen=True)

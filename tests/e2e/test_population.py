@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,16 +18,6 @@ SPACE = {
     "dropout": {"type": "float", "low": 0.0, "high": 0.5},
     "weight_decay": {"type": "float", "low": 1e-6, "high": 0.1, "log": True},
 }
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[ServiceProcess]:
-    service = ServiceProcess(tmp_path / "data")
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()
 
 
 def submit(service: ServiceProcess, **fields: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,6 @@ import pytest
 from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[ServiceProcess]:
-    service = ServiceProcess(tmp_path / "data")
-    service.start()
-    try:
-        yield service
-    finally:
-        service.stop()
 
 
 def submit(service: ServiceProcess, tmp_path: Path, optimizer: str, trials: int, **fields: Any) -> str:

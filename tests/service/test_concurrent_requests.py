@@ -12,8 +12,10 @@ import pytest
 
 from service.store import event_log
 from service.store.engine import writing
+from service.store.errors import Conflict
 from service.store.journal import SqlJournal
-from service.store.repository import Conflict, Repository, RequestKey
+from service.store.repository import Repository
+from service.store.request_keys import RequestKey
 from tests.private_postgres import PrivatePostgres
 from tests.service.conftest import Runner, complete_spec, postgresql_only, report, start
 from tunewright.study import StudyState

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, text
 
 from service.store.engine import alembic_config, open_engine, writing
 from service.store.journal import SqlJournal
-from service.store.repository import Repository, RequestKey
+from service.store.repository import Repository
+from service.store.request_keys import RequestKey
 from tests.service.conftest import Runner, complete_spec, ended, report, start
 from tunewright.study import Budget, TrialState
 from workers.journal import JobStarted

@@ -216,11 +216,11 @@ def test_a_key_used_for_another_study_is_a_conflict(service: Service) -> None:
 
 
 def test_a_key_is_forgotten_after_a_day(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    from service.store import repository
+    from service.store import request_keys
 
     headers = {"Idempotency-Key": "k1"}
     first = service.client.post("/v1/studies", json=study_json(), headers=headers).json()
-    monkeypatch.setattr(repository, "IDEMPOTENCY_SECONDS", -1)
+    monkeypatch.setattr(request_keys, "IDEMPOTENCY_SECONDS", -1)
 
     second = service.client.post("/v1/studies", json=study_json(), headers=headers).json()
 
