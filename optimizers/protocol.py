@@ -207,6 +207,11 @@ class Optimizer(ABC):
             self._record(job)
         return job
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether `next_job` would return None now; to ask changes nothing, and takes as long as a decision."""
+        return self._propose() is None
+
     def replay(self, job: Job) -> None:
         """Take a job from the journal into the books, as if `next_job` had just returned it.
 

@@ -48,7 +48,7 @@ class GaussianProcess:
     def fit(self, x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> None:
         """See `Surrogate.fit`; cubic in the points, of which there are at most `max_points`."""
         inputs, outcomes = self._take(x, y, self._max_points, rng)
-        with _one_thread():
+        with one_thread():
             self._prior = _fitted(_Prior.mode(x.shape[1], self._categories), inputs, outcomes, _ENOUGH)
             self._posterior = _Posterior(self._prior, inputs, outcomes)
 
@@ -59,7 +59,7 @@ class GaussianProcess:
             x, y: as in `fit`. The model is to be conditioned on them, or on others, before it predicts.
         """
         inputs, outcomes = self._take(x, y, min(self._max_points, _FITTED_POINTS), rng)
-        with _one_thread():
+        with one_thread():
             start = self._prior or _Prior.mode(x.shape[1], self._categories)
             self._prior = _fitted(start, inputs, outcomes, _FEW)
 
@@ -71,12 +71,12 @@ class GaussianProcess:
         """
         assert self._prior is not None
         inputs, outcomes = self._take(x, y, self._max_points, rng)
-        with _one_thread():
+        with one_thread():
             self._posterior = _Posterior(self._prior, inputs, outcomes)
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `Surrogate.predict`."""
-        with _one_thread():
+        with one_thread():
             mean, half = self._posterior.at(x)
             variance = 1.0 - np.einsum("ij,ij->j", half, half)
         return mean * self._deviation + self._mean, np.maximum(variance, 0.0) * self._deviation**2
@@ -109,12 +109,12 @@ class GaussianProcess:
         """
         z = rng.standard_normal((len(pending), samples))
         prior = self._posterior.prior
-        with _one_thread():
+        with one_thread():
             mean, half = self._posterior.at(x)
             expected, half_pending = self._posterior.at(pending)
             within = prior.covariance(pending, pending) - half_pending.T @ half_pending
             across = prior.covariance(pending, x) - half_pending.T @ half
-            root = _root(within + _JITTER * np.eye(len(pending)))
+            root = cholesky(within + _JITTER * np.eye(len(pending)))
             # K^-1 (f - mu_p) is L'^-1 z for f = mu_p + L z.
             shift = solve_triangular(root, across, lower=True, check_finite=False)
             means = mean[:, None] + shift.T @ z
@@ -233,7 +233,7 @@ class _Posterior:
         covariance = prior.covariance(x, x)
         # The noise is at least 1e-4, so repeated points leave the matrix well-conditioned.
         covariance[np.diag_indices(len(x))] += prior.noise
-        self._root = _root(covariance)
+        self._root = cholesky(covariance)
         self.constant = _constant(self._root, y)
         self._weights = cho_solve((self._root, True), y - self.constant, check_finite=False)
 
@@ -296,7 +296,7 @@ class _LogPosterior:
         # Column by column, this is the lower half that LAPACK reads.
         covariance[self._pairs] = upper
         covariance[np.diag_indices(n)] = 1.0 + noise
-        root = _root(covariance.T)
+        root = cholesky(covariance.T)
         constant = _constant(root, self._y)
         centred = self._y - constant
         alpha = cho_solve((root, True), centred, check_finite=False)
@@ -328,8 +328,12 @@ def _log_normals(ordered: int, categories: int) -> tuple[NDArray[np.float64], ND
     return every[:, 0], every[:, 1]
 
 
-def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Its lower Cholesky factor."""
+def cholesky(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lower Cholesky factor of a covariance, of which only the lower half is read.
+
+    Raises:
+        LinAlgError: it is not positive definite.
+    """
     root, failed = lapack.dpotrf(covariance, lower=1, clean=1)
     if failed:
         raise np.linalg.LinAlgError(f"covariance of {len(covariance)} points is not positive definite")
@@ -355,7 +359,7 @@ def _controller() -> ThreadpoolController:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Linear algebra on one thread; the number is put back."""
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread, so that results do not depend on how sums are split; the number is put back."""
     with _controller().limit(limits=1, user_api="blas"):
         yield

@@ -1,0 +1,205 @@
+"""What PostgreSQL's statistics views say, under the names of `statistics`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from db_knobs.database import ESTIMATE_SECONDS, ESTIMATED_STATEMENTS, MAX_STATEMENTS, Estimate
+from db_knobs.statistics import Snapshot, Statement
+
+Connection = psycopg.Connection[TupleRow]
+
+_DATABASE = """
+SELECT extract(epoch FROM clock_timestamp())::float8, xact_commit, xact_rollback, blks_hit, blks_read, tup_returned,
+       tup_inserted + tup_updated + tup_deleted, temp_bytes, deadlocks,
+       extract(epoch FROM pg_postmaster_start_time())::text || ' ' || coalesce(stats_reset::text, '')
+FROM pg_stat_database WHERE datname = current_database()
+"""
+# Where the checkpointer's counters have stood.
+_CHECKPOINTS_13 = """
+SELECT checkpoints_timed + checkpoints_req, checkpoints_req, buffers_checkpoint + buffers_clean + buffers_backend,
+       stats_reset::text
+FROM pg_stat_bgwriter
+"""
+_CHECKPOINTS_17 = """
+SELECT num_timed + num_requested, num_requested, c.buffers_written + b.buffers_clean
+           + (SELECT coalesce(sum(writes), 0) FROM pg_stat_io WHERE backend_type = 'client backend'),
+       c.stats_reset::text || ' ' || b.stats_reset::text
+FROM pg_stat_checkpointer AS c, pg_stat_bgwriter AS b
+"""
+_ACTIVITY = """
+SELECT count(*), count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE wait_event_type = 'Lock')
+FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+# Of a standby, what it has yet to replay; of a primary, the slowest of its standbys.
+_LAG = """
+SELECT CASE WHEN pg_is_in_recovery() THEN
+    CASE WHEN pg_last_wal_receive_lsn() IS NOT DISTINCT FROM pg_last_wal_replay_lsn() THEN 0
+    ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END
+ELSE (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication) END::float8
+"""
+_TOTALS = """
+SELECT coalesce(sum(calls), 0)::float8, coalesce(sum(total_exec_time), 0)::float8 / 1000
+FROM pg_stat_statements(false)
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+# Without texts the function reads no file; 500 statements of thousands are ordered in a few milliseconds.
+_STATEMENTS: LiteralString = """
+SELECT queryid::text || '/' || userid::text || {toplevel}, {text}, calls, total_exec_time / 1000, rows,
+       calls * (stddev_exec_time ^ 2 + mean_exec_time ^ 2) / 1e6
+FROM pg_stat_statements({texts})
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user) AND calls > 0 AND queryid IS NOT NULL
+ORDER BY total_exec_time DESC LIMIT %s
+"""
+_KINDS = """
+SELECT xact_commit, tup_returned, tup_inserted, tup_updated, tup_deleted
+FROM pg_stat_database WHERE datname = current_database()
+"""
+_PLACEHOLDER = re.compile(r"\$(\d+)")
+_SCANS = ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan", "Sample Scan")
+
+
+def snapshot(connection: Connection, major: int, *, statements: bool) -> Snapshot:
+    """Counters of the current database, and of the server where only it has them."""
+    at, commits, rollbacks, hit, read, rows_read, changed, temporary, deadlocks, epoch = _row(connection, _DATABASE)
+    counters = {
+        "commits": commits,
+        "rollbacks": rollbacks,
+        "blocks_hit": hit,
+        "blocks_read": read,
+        "rows_read": rows_read,
+        "rows_changed": changed,
+        "temporary_bytes": temporary,
+        "deadlocks": deadlocks,
+    }
+    checkpoints, forced, written, checkpoints_reset = _row(
+        connection, _CHECKPOINTS_17 if major >= 17 else _CHECKPOINTS_13
+    )
+    counters |= {"checkpoints": checkpoints, "forced_checkpoints": forced, "blocks_written": written}
+    epoch += f" {checkpoints_reset}"
+    if major >= 14:
+        counters["log_bytes"], log_reset = _row(connection, "SELECT wal_bytes, stats_reset::text FROM pg_stat_wal")
+        epoch += f" {log_reset}"
+    if statements:
+        counters["statements"], counters["statement_seconds"] = _row(connection, _TOTALS)
+        if major >= 14:
+            epoch += " {} {}".format(*_row(connection, "SELECT stats_reset::text, '' FROM pg_stat_statements_info"))
+            # Evicting a statement takes its counts out of the totals.
+            counters["evictions"] = _row(connection, "SELECT dealloc FROM pg_stat_statements_info")[0]
+    elif major >= 14:
+        counters["statement_seconds"] = (
+            _row(connection, "SELECT active_time FROM pg_stat_database WHERE datname = current_database()")[0] / 1000
+        )
+    connections, active, waiting = _row(connection, _ACTIVITY)
+    gauges = {"connections": float(connections), "active": float(active), "waiting": float(waiting)}
+    lag = _row(connection, _LAG)[0]
+    if lag is not None:
+        gauges["replication_lag_seconds"] = float(lag)
+    return Snapshot(
+        at=at,
+        epoch=epoch,
+        counters={name: float(value) for name, value in counters.items()},
+        gauges=gauges,
+        statements=_statements(connection, major, texts=False) if statements else {},
+    )
+
+
+def statements(connection: Connection, major: int, *, texts: bool) -> dict[str, Statement]:
+    """Statements of others on the current database, those that took longest first."""
+    return _statements(connection, major, texts=texts)
+
+
+def kinds_of_statements(connection: Connection) -> dict[str, Statement]:
+    """What can be told without the extension: rows by what was done with them, as if each kind were one statement."""
+    commits, returned, inserted, updated, deleted = (float(value) for value in _row(connection, _KINDS))
+    kinds = {"COMMIT": commits, "SELECT": returned, "INSERT": inserted, "UPDATE": updated, "DELETE": deleted}
+    return {
+        kind: Statement(text=kind, calls=count, seconds=0.0, rows=count) for kind, count in kinds.items() if count > 0
+    }
+
+
+def estimates(connection: Connection, found: Mapping[str, Statement]) -> dict[str, Estimate]:
+    """EXPLAIN of the reads that took longest; those that cannot be explained are left out."""
+    reads = [(name, statement.text) for name, statement in found.items() if _reads(statement.text)]
+    # Placeholders have no values here; a generic plan needs none.
+    connection.execute(f"SET statement_timeout = {int(1000 * ESTIMATE_SECONDS)}".encode())
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    connection.execute("SET default_transaction_read_only = on")
+    sizes: dict[str, float] = {
+        name: float(rows)
+        for name, rows in connection.execute("SELECT relname, greatest(reltuples, 0) FROM pg_class").fetchall()
+    }
+    estimated = {}
+    for name, text in reads[:ESTIMATED_STATEMENTS]:
+        try:
+            plan = _plan(connection, text)
+        except psycopg.Error:
+            if connection.closed:
+                raise
+            continue
+        accesses = list(_accesses(plan, sizes))
+        examined = sum(rows for rows, _, _ in accesses)
+        kept = sum(min(kept, rows) for rows, kept, _ in accesses)
+        if accesses:
+            estimated[name] = Estimate(
+                rows=examined,
+                filtered=1 - kept / examined if examined > 0 else 0.0,
+                indexed=sum(indexed for _, _, indexed in accesses) / len(accesses),
+            )
+    return estimated
+
+
+def _statements(connection: Connection, major: int, *, texts: bool) -> dict[str, Statement]:
+    query = sql.SQL(_STATEMENTS).format(
+        toplevel=sql.SQL("'/' || toplevel::text" if major >= 14 else "''"),
+        text=sql.SQL("query" if texts else "''"),
+        texts=sql.SQL("true" if texts else "false"),
+    )
+    rows = connection.execute(query, [MAX_STATEMENTS]).fetchall()
+    return {
+        name: Statement(text=text or "", calls=calls, seconds=seconds, rows=rows, squares=squares)
+        for name, text, calls, seconds, rows, squares in rows
+    }
+
+
+def _reads(text: str) -> bool:
+    return text.lstrip().lower().startswith(("select", "with")) and "for update" not in text.lower()
+
+
+def _plan(connection: Connection, text: str) -> dict[str, Any]:
+    """The plan of a normalised statement, prepared and never executed."""
+    count = max((int(number) for number in _PLACEHOLDER.findall(text)), default=0)
+    values = f"({', '.join(['NULL'] * count)})" if count else ""
+    connection.execute(b"PREPARE estimated AS " + text.encode())
+    try:
+        found = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE estimated{values}".encode()).fetchall()[0][0]
+    finally:
+        if not connection.closed:
+            connection.execute("DEALLOCATE estimated")
+    plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return plan
+
+
+def _accesses(plan: Mapping[str, Any], sizes: Mapping[str, float]) -> Iterator[tuple[float, float, bool]]:
+    """(rows read, rows kept, through an index) of each access to a table, as often as it is expected."""
+    kind = plan["Node Type"].removeprefix("Parallel ")
+    if kind in _SCANS:
+        kept = float(plan["Plan Rows"])
+        indexed = kind != "Seq Scan"
+        yield kept if indexed else max(sizes.get(plan.get("Relation Name", ""), kept), kept), kept, indexed
+    for child in plan.get("Plans", ()):
+        yield from _accesses(child, sizes)
+
+
+def _row(connection: Connection, query: LiteralString) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return row
