@@ -7,7 +7,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench chaos lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/tunewright demo $(ARGS)
@@ -24,6 +24,11 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.control_plane $(ARGS)
+
+# Kill services, runners, workers, Ray and the store at random for some minutes; nothing may get lost.
+chaos: $(INSTALLED)
+	scripts/system-packages pg_createcluster=postgresql
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 # Resolve pyproject.toml anew and pin what comes out.
 lock:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import RayHead
+from tests.e2e.ray_head import RayNode
 from tests.e2e.service_process import ServiceProcess, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
-def service(head: RayHead, tmp_path: Path) -> Iterator[ServiceProcess]:
+def service(head: RayNode, tmp_path: Path) -> Iterator[ServiceProcess]:
     service = ServiceProcess(tmp_path / "data", head.environment)
     service.start()
     try:

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import RayHead
+from tests.e2e.ray_head import RayNode
 from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
 from tests.private_postgres import PrivatePostgres, binaries
 
@@ -40,7 +40,7 @@ class Replicas:
 
     postgres: PrivatePostgres
     database: str
-    head: RayHead
+    head: RayNode
     services: list[ServiceProcess]
 
     def leader(self) -> int | None:
@@ -86,7 +86,7 @@ def server() -> Iterator[PrivatePostgres]:
 
 
 @pytest.fixture
-def replicas(server: PrivatePostgres, head: RayHead, tmp_path: Path) -> Iterator[Replicas]:
+def replicas(server: PrivatePostgres, head: RayNode, tmp_path: Path) -> Iterator[Replicas]:
     database = server.create_database()
     environment = {
         **head.environment,
