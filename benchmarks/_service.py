@@ -84,9 +84,11 @@ class Service:
 
 
 @contextmanager
-def running_service(cpus: int = 2) -> Iterator[Service]:
+def running_service(cpus: int = 2, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
     """Start a service, hand it out once it is ready, stop it and remove everything it wrote.
 
+    Args:
+        environment: settings beside those that every benchmark has.
     Raises:
         RuntimeError: it ended, or was not ready in time; the end of its log is in the message.
     """
@@ -103,6 +105,7 @@ def running_service(cpus: int = 2) -> Iterator[Service]:
                     "TUNEWRIGHT_RAY_TEMP_DIR": str(home / "ray"),
                     **os.environ,
                     "TUNEWRIGHT_IMPORT_PATHS": json.dumps([str(WORKLOADS)]),
+                    **(environment or {}),
                 },
                 start_new_session=True,
             )

@@ -14,27 +14,22 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 from typing import Any
 
-import httpx
-from httpx_sse import connect_sse
-
 from benchmarks._harness import Cell, Result, arguments, percentile, publish
 from benchmarks._open_loop import Answer, open_loop
 from benchmarks._service import Service, running_service, wait
+from benchmarks._stamped import listening, stamped
 
 NAME = "control_plane"
 RATE = 200
 # Of ten reads that the dashboard and the client make.
 MIX = {"study": 3, "studies": 2, "trials": 2, "trial": 2, "curves": 1}
-STAMPED = "stamped:Stamped"
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ def reports_per_second(service: Service, scale: Scale, result: Result) -> None:
     """Reports from two trials to the store, each durable before it is acknowledged."""
     rates = []
     for number in range(scale.repeats):
-        study = service.submit(_stamped(scale.reports, seconds=0))
+        study = service.submit(stamped(scale.reports, seconds=0))
         service.wait_until_over(study)
         found = [list(service.pages(f"/v1/trials/{study}-{trial}/reports")) for trial in range(2)]
         total = sum(len(reports) for reports in found)
@@ -126,8 +121,8 @@ def report_to_page(service: Service, scale: Scale, result: Result) -> None:
         def take(event: dict[str, Any], at: float, delays: list[float] = delays) -> None:
             delays += [at - metrics["sent"] for _, _, metrics in event["body"].get("reports", [])]
 
-        with _listening(service, take):
-            study = service.submit(_stamped(scale.page_reports, seconds=0.04))
+        with listening(service, take):
+            study = service.submit(stamped(scale.page_reports, seconds=0.04))
             service.wait_until_over(study)
             wait(lambda seen=delays, all=expected: len(seen) >= all, 10, "the last events")  # type: ignore[misc]
         medians.append(median(delays) * 1e3)
@@ -187,33 +182,6 @@ def _row(measurement: str, number: int, **cells: Cell) -> dict[str, Cell]:
     return {"measurement": measurement, "repeat": number, **cells, "load_1m": round(os.getloadavg()[0], 1)}
 
 
-@contextmanager
-def _listening(service: Service, take: Callable[[dict[str, Any], float], None]) -> Iterator[None]:
-    """Hand every event of /v1/events to `take` with the time at which it arrived, from a thread of its own."""
-    connected, done = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        with (
-            httpx.Client(base_url=service.url, timeout=60) as client,
-            connect_sse(client, "GET", "/v1/events") as source,
-        ):
-            connected.set()
-            for event in source.iter_sse():
-                if done.is_set():
-                    return
-                if event.data:
-                    take(event.json(), time.time())
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    if not connected.wait(10):
-        raise TimeoutError("waited 10 s for /v1/events")
-    try:
-        yield
-    finally:
-        done.set()
-
-
 def _trials(service: Service, study: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = service.get(f"/v1/studies/{study}/trials")["items"]
     return found or [{"resource": 0}]
@@ -242,18 +210,6 @@ def _xgboost(trials: int, rounds: int) -> dict[str, Any]:
         "fidelity": {"name": "rounds", "min": 1, "max": rounds},
         "budget": {"trials": trials},
         "parallel": 2,
-    }
-
-
-def _stamped(steps: int, seconds: float) -> dict[str, Any]:
-    return {
-        "name": "stamped reports",
-        "workload": STAMPED,
-        "optimizer": "random",
-        "fidelity": {"name": "steps", "max": steps},
-        "budget": {"trials": 2},
-        "parallel": 2,
-        "data": {"seconds": seconds},
     }
 
 

@@ -6,22 +6,31 @@ import fcntl
 import gc
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service import dashboard, problems
-from service.api import catalog, events, health, studies, trials
-from service.api.dependencies import Services
+from service import access, dashboard, problems
+from service.access import Access, Gate
+from service.api import audit, catalog, diagnosis, events, health, jobs, life, studies, trials
+from service.api.dependencies import Services, own_study
+from service.audit import AuditTrail
+from service.auth import Authenticator
 from service.body_limit import BodyLimit
 from service.conductor import Conductor
+from service.desks import Desks
 from service.events import EventFeed
+from service.exposure import require_tokens
 from service.hosts import AllowedHosts
+from service.logs import RequestLog
 from service.metrics import RequestMetrics
+from service.security_headers import SecurityHeaders
 from service.settings import ServiceSettings
 from service.store.engine import migrate, open_engine
 from service.store.repository import Repository
@@ -40,18 +49,20 @@ def open_services(settings: ServiceSettings) -> Services:
     engine = open_engine(settings.store_url)
     migrate(engine)
     repository = Repository(engine)
+    cluster = Cluster(settings.cluster())
     holder = f"{socket.gethostname()}:{os.getpid()}"
     conductor = Conductor(
         repository,
         settings.store_url,
-        Cluster(settings.cluster()),
+        cluster,
         settings.leg(),
         settings.max_running_studies,
         holder,
         sole_user=settings.sole_user,
     )
     catalog = WorkloadCatalog(settings.import_paths, local=settings.ray_address is None)
-    return Services(settings, repository, conductor, EventFeed(repository), catalog)
+    feed = EventFeed(repository, settings.feed())
+    return Services(settings, repository, conductor, feed, catalog, Desks(cluster.desk))
 
 
 def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services] = open_services) -> FastAPI:
@@ -66,14 +77,20 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with lock_data_directory(settings.data_dir):
             services = assemble(settings)
+            engine = services.repository.engine
+            require_tokens(settings, engine, time.time())
             _calm_collector()
+            trail = AuditTrail(engine, settings.audit_days)
+            app.state.gate = Gate(Authenticator(settings, engine, trail), trail)
             app.state.services = services
+            trail.start()
             services.conductor.start()
             try:
                 yield
             finally:
                 services.conductor.stop()
-                services.repository.engine.dispose()
+                await trail.close()
+                engine.dispose()
 
     app = FastAPI(
         title="Tunewright",
@@ -82,13 +99,22 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
         lifespan=lifespan,
         responses=problems.answers(400, 422, 500, 503),
         generate_unique_id_function=_operation_id,
+        # Their scripts come from elsewhere; see `dashboard.api_docs`.
+        docs_url=None,
+        redoc_url=None,
     )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Access, settings=settings)
     app.add_middleware(RequestMetrics)
     app.add_middleware(AllowedHosts, hosts=settings.hosts)
+    app.add_middleware(RequestLog)
+    app.add_middleware(SecurityHeaders, tls=settings.tls)
+    if settings.tls_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.tls_proxies)
+    access.document(app)
     problems.install(app)
-    for module in (studies, trials, catalog, events, health):
-        app.include_router(module.router)
+    for module in (studies, trials, life, jobs, catalog, events, audit, health, diagnosis):
+        app.include_router(module.router, dependencies=[Depends(own_study)])
     dashboard.mount(app)
     return app
 

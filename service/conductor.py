@@ -11,19 +11,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.exceptions import RayError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from optimizers.protocol import Incumbent, JobEnd
-from service.store import leases
+from service.conducting import ClusterSeen, Conducting, Crashed
+from service.shares import Shares
+from service.store import leases, sharing
 from service.store.engine import writing
 from service.store.journal import SqlJournal
 from service.store.repository import ConductorRow, Repository
 from tunewright.errors import TunewrightError
-from tunewright.study import Resources, StudyState, TrialState
+from tunewright.study import EXTERNAL, Resources, StudyState, TrialState
+from workers import tracing
 from workers.cluster import Cluster, ClusterError
 from workers.journal import Batch, Fact, JobEnded, JobStarted, Status, Wanted
 from workers.leg import LegSettings
@@ -60,6 +64,8 @@ class _Crashes:
     count: int
     batch: int
     not_before: float
+    problem: str
+    at: float
 
 
 class Conductor:
@@ -84,23 +90,38 @@ class Conductor:
         self._holder = holder
         self._sole_user = sole_user
         self._running: dict[str, _Running] = {}
+        # In what traces studies were submitted; empty unless there are traces.
+        self._traces: dict[str, tracing.Carrier] = {}
         self._crashes: dict[str, _Crashes] = {}
         self._epoch: int | None = None
         self._renewed_at = 0.0
         self._looked_at = 0.0
         self._patient_until = 0.0
         self._swept_at = 0.0
+        self._shares = Shares()
+        self._rooms: dict[str, int] = {}
+        self._ticked_at: float | None = None
+        self._crashed = 0
+        self._seen: ClusterSeen | None = None
+        self._seen_at = 0.0
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="conductor", daemon=True)
         self.problem: str | None = "the cluster is starting"
+        self._ails = "cluster"
 
     def start(self) -> None:
         """Connect to the cluster and begin, in the background."""
         self._thread.start()
 
-    def nudge(self) -> None:
-        """Something has changed: look now rather than at the next tick."""
+    def nudge(self, study: str | None = None) -> None:
+        """Something has changed: look now rather than at the next tick.
+
+        Args:
+            study: it was submitted; its work goes on with the trace that is open here.
+        """
+        if study is not None and (trace := tracing.carrier()):
+            self._traces[study] = trace
         self._wake.set()
 
     def stop(self) -> None:
@@ -112,6 +133,26 @@ class Conductor:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def facts(self) -> Conducting:
+        """How it stands; may be asked from any thread."""
+        now = time.monotonic()
+        return Conducting(
+            holder=self._holder,
+            problem=self.problem,
+            ails=None if self.problem is None else self._ails,
+            alive=self.alive,
+            leads=self._epoch is not None,
+            tick_seconds=None if self._ticked_at is None else now - self._ticked_at,
+            most=self._max_running,
+            running=frozenset(list(self._running)),
+            crashes={
+                study: Crashed(crashes.count, crashes.problem, now - crashes.at)
+                for study, crashes in list(self._crashes.items())
+            },
+            crashed=self._crashed,
+            cluster=None if self._seen is None else replace(self._seen, seconds_ago=now - self._seen_at),
+        )
 
     def check(self, needed: Resources) -> None:
         """Refuse what could never run here; a cluster of its own may still grow, so only a local one is asked.
@@ -127,16 +168,31 @@ class Conductor:
             return
         self._looked_at = time.monotonic()
         while not self._stop.is_set():
+            if not self._keep_cluster():
+                return
             try:
                 self.tick()
+                self._look_at_cluster()
                 self.problem = None
+                self._ticked_at = time.monotonic()
             except (SQLAlchemyError, RayError, TunewrightError) as error:
                 log.warning("conductor: %s", error)
-                self.problem = _in_words(error)
+                self._fails(error)
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
         self._resign()
         self._cluster.disconnect()
+
+    def _keep_cluster(self) -> bool:
+        """Join the cluster anew if it is lost, with all that ran on it; False when the service stops first."""
+        lost = self._cluster.lost()
+        if lost is None:
+            return True
+        log.error("%s; connecting again", lost)
+        self.problem = lost
+        self._running.clear()
+        self._cluster.disconnect()
+        return self._connect()
 
     def _connect(self) -> bool:
         """Join the cluster, however long that takes; False when the service stops first."""
@@ -149,7 +205,7 @@ class Conductor:
                 return True
             except (ClusterError, SQLAlchemyError) as error:
                 log.error("%s; trying again", error)
-                self.problem = _in_words(error)
+                self._fails(error)
             self._stop.wait(CONNECT_RETRY_SECONDS)
         return False
 
@@ -162,15 +218,45 @@ class Conductor:
             return
         self._sweep(live)
         studies = self._repository.unfinished()
-        running = sum(leases.study_lease(study.id) in live for study in studies)
-        for study in studies:
-            if leases.study_lease(study.id) in live:
+        running = [study.id for study in studies if leases.study_lease(study.id) in live]
+        for study in sorted(studies, key=lambda study: -study.priority.weight):
+            if study.id in running or self._settle_without_runner(study):
                 continue
-            if self._settle_without_runner(study):
-                continue
-            if running < self._max_running and self._may_start(study):
+            if len(running) < self._max_running and self._may_start(study):
                 self._start(study)
-                running += 1
+                running.append(study.id)
+        self._divide(running)
+
+    def _divide(self, running: Sequence[str]) -> None:
+        """Tell the studies that run how many legs each may have."""
+        if self._seen is None:
+            self._look_at_cluster()
+        assert self._seen is not None
+        capacity = {"CPU": self._seen.cpus, "GPU": self._seen.gpus}
+        with self._repository.engine.connect() as connection:
+            claims = sharing.claims(connection, running)
+        rooms = self._shares.divide(capacity, claims, time.monotonic())
+        if not self._cluster.local:
+            # A cluster that can grow does so for legs that wait.
+            rooms = {study: room + 1 for study, room in rooms.items()}
+        changed = {study: room for study, room in rooms.items() if self._rooms.get(study) != room}
+        if changed and self._epoch is not None:
+            with writing(self._repository.engine) as connection:
+                if leases.held(connection, LEASE, self._epoch):
+                    sharing.grant(connection, changed)
+        self._rooms = rooms
+
+    def _fails(self, error: Exception) -> None:
+        """Tell of what keeps it from working."""
+        self.problem = _in_words(error)
+        store, cluster = isinstance(error, SQLAlchemyError), isinstance(error, (RayError, ClusterError))
+        self._ails = "store" if store else "cluster" if cluster else "conductor"
+
+    def _look_at_cluster(self) -> None:
+        """Note what the cluster has, now and then, so that nobody who wants to know waits for Ray."""
+        now = time.monotonic()
+        if self._seen is None or now - self._seen_at >= RENEW_SECONDS:
+            self._seen, self._seen_at = ClusterSeen.of(*self._cluster.resources()), now
 
     def _patient(self) -> bool:
         """Whether leases may have run out because nobody could renew them, and not because their holders are dead."""
@@ -191,6 +277,8 @@ class Conductor:
                     self._epoch = None
         if self._epoch is None:
             self._epoch = leases.acquire(self._repository.engine, LEASE, self._holder, seconds=LEAD_SECONDS)
+            # Another conductor may have told studies something else meanwhile.
+            self._shares, self._rooms = Shares(), {}
         self._renewed_at = now
         return self._epoch is not None
 
@@ -227,13 +315,15 @@ class Conductor:
                 self._cluster.kill_runner(study_id)
 
     def _note_crash(self, study_id: str, problem: str) -> None:
+        self._crashed += 1
         batch = next((study.batch for study in self._repository.unfinished() if study.id == study_id), None)
         if batch is None:
             return
         before = self._crashes.get(study_id)
         stuck = before is not None and batch <= before.batch + 1
         count = before.count + 1 if before is not None and stuck else 1
-        self._crashes[study_id] = _Crashes(count, batch, time.monotonic() + 0.2 * 2**count)
+        now = time.monotonic()
+        self._crashes[study_id] = _Crashes(count, batch, now + 0.2 * 2**count, problem, now)
         if count >= MAX_CRASHES:
             reason = f"its runner died {count} times in a row, the last time: {problem}"
             self._close(study_id, StudyState.FAILED, reason)
@@ -246,8 +336,11 @@ class Conductor:
         epoch = self._acquire(study.id)
         if epoch is None:
             return
+        with writing(self._repository.engine) as connection:
+            sharing.forget(connection, study.id)
         journal = SqlJournal(self._store_url, study.id, epoch)
-        run = self._cluster.start_runner(study.id, journal, self._legs)
+        legs = replace(self._legs, trace=self._traces.pop(study.id, {}))
+        run = self._cluster.start_runner(study.id, journal, legs, external=study.workload == EXTERNAL)
         self._running[study.id] = _Running(run, epoch)
 
     def _settle_without_runner(self, study: ConductorRow) -> bool:

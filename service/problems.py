@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -20,10 +19,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from optimizers.errors import OptimizerError
+from service.caller import Forbidden
 from service.json_body import BadBody
+from service.logs import HEADER as REQUEST_ID
+from service.logs import request_id
 from service.store.cursors import BadCursor
 from service.store.errors import Conflict, NotFound
+from service.store.timing import store_is_full
 from tunewright.errors import SpaceError, SpecError, WorkloadError
+from workers import logs
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,7 @@ def install(app: FastAPI) -> None:
     """Turn every exception of the rooms into its problem document, and say so in the OpenAPI document."""
     app.add_exception_handler(NotFound, _handler(404, "not-found", "No such resource"))
     app.add_exception_handler(Conflict, _handler(409, "conflict", "Not possible in the present state"))
+    app.add_exception_handler(Forbidden, _handler(403, "forbidden", "Not allowed"))
     app.add_exception_handler(BadCursor, _field_handler("cursor"))
     app.add_exception_handler(WorkloadError, _field_handler("workload"))
     app.add_exception_handler(OptimizerError, _field_handler("optimizer"))
@@ -67,8 +72,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(BadBody, _bad_body)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(DBAPIError, _store)
-    app.add_exception_handler(PoolTimeout, _store)
+    app.add_exception_handler(DBAPIError, store_problem)
+    app.add_exception_handler(PoolTimeout, store_problem)
     app.add_exception_handler(Exception, _unexpected)
     _document_media_type(app)
 
@@ -89,15 +94,6 @@ def field_problems(error: ValidationError | RequestValidationError) -> list[Fiel
         message = str(item["msg"]).removeprefix("Value error, ")
         found.append(FieldProblem(field=_short(".".join(location)) or "body", message=_short(message)))
     return found
-
-
-def store_is_full(error: BaseException | None) -> bool:
-    """Whether a driver's error says that there is no room left on the store's disk."""
-    return (
-        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        # PostgreSQL's disk_full
-        or getattr(error, "sqlstate", None) == "53100"
-    )
 
 
 def _document_media_type(app: FastAPI) -> None:
@@ -163,7 +159,8 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-def _store(request: Request, error: Exception) -> JSONResponse:
+def store_problem(request: Request, error: Exception) -> JSONResponse:
+    """The answer where the store could not be used."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if store_is_full(cause):
         log.error("the store's disk is full")
@@ -176,8 +173,13 @@ def _store(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return response(500, "internal", "Something went wrong here", "The service's log has the details.")
+    number = request_id(request.scope)
+    with logs.about(request=number):
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    detail = f"The service's log has the details, under request {number}."
+    answer = response(500, "internal", "Something went wrong here", detail)
+    answer.headers[REQUEST_ID] = number
+    return answer
 
 
 def _short(text: str) -> str:

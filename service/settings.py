@@ -6,13 +6,16 @@ import getpass
 import os
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.events import FeedLimits
 from service.store.engine import parse_url
 from workers.cluster import ClusterSettings
 from workers.leg import LegSettings
+from workers.logs import Format, Level, LogSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -30,8 +33,21 @@ class ServiceSettings(BaseSettings):
         checkpoint_url: fsspec URL of trials' states; None keeps them in `data_dir`.
         import_paths: directories from which workloads named as `module:attribute` are imported.
         allowed_hosts: host names by which the service may be called, beside loopback's.
+        auth: `auto` asks for tokens as soon as there is one, or the service can be reached from elsewhere; `on` always;
+            `off` never, for loopback alone.
+        tls_certificate, tls_key: PEM files; the service then speaks HTTPS.
+        tls_proxies: addresses or networks of proxies that speak HTTPS in front of the service; what they say of their
+            clients (X-Forwarded-For, X-Forwarded-Proto) is believed.
+        rate_limit, rate_burst: requests a second, and at once, of each token (of each address without tokens).
+        audit_days: how long the audit trail is kept.
+        secret_key: key for secrets in the store, or several of them, the newest first, with commas between; None keeps
+            one in `data_dir`.
         max_body_bytes: larger requests are refused.
         max_running_studies: further studies wait in the queue.
+        max_event_clients, max_event_clients_per_address: who may follow `/v1/events` at once, in all and from one
+            address.
+        log_format: `text` for people, `json` for collectors: one object a line.
+        log_level: `debug`, `info`, `warning` or `error`.
     """
 
     model_config = SettingsConfigDict(env_prefix="TUNEWRIGHT_", extra="ignore", hide_input_in_errors=True)
@@ -46,8 +62,25 @@ class ServiceSettings(BaseSettings):
     checkpoint_url: str | None = None
     import_paths: list[Path] = Field(default_factory=lambda: [Path.cwd()])
     allowed_hosts: list[str] = Field(default_factory=list)
+    auth: Literal["auto", "on", "off"] = "auto"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_proxies: list[str] = Field(default_factory=list)
+    rate_limit: float = Field(default=2_000, gt=0, allow_inf_nan=False)
+    rate_burst: int = Field(default=10_000, ge=1)
+    audit_days: float = Field(default=90, gt=0, allow_inf_nan=False)
+    secret_key: SecretStr | None = None
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
     max_running_studies: int = Field(default=8, ge=1, le=1000)
+    max_event_clients: int = Field(default=1_000, ge=1)
+    max_event_clients_per_address: int = Field(default=100, ge=1)
+    log_format: Format = "text"
+    log_level: Level = "info"
+
+    @field_validator("log_format", "log_level", mode="before")
+    @classmethod
+    def _any_case(cls, name: object) -> object:
+        return name.lower() if isinstance(name, str) else name
 
     @field_validator("data_dir", "ray_temp_dir")
     @classmethod
@@ -87,14 +120,32 @@ class ServiceSettings(BaseSettings):
         return self.database_url is None and self.ray_address is None
 
     @property
+    def exposed(self) -> bool:
+        """Whether requests can come from other machines."""
+        return self.host not in LOOPBACK or bool(self.tls_proxies)
+
+    @property
+    def tls(self) -> bool:
+        """Whether what clients send is encrypted."""
+        return self.tls_certificate is not None or bool(self.tls_proxies)
+
+    @property
     def hosts(self) -> list[str]:
         """Every host name under which requests are answered; others could come from a rebound DNS name."""
         return [*LOOPBACK, "[::1]", *self.allowed_hosts]
 
+    def logs(self) -> LogSettings:
+        """How the service, its runners and their legs log."""
+        return LogSettings(self.log_format, self.log_level)
+
+    def feed(self) -> FeedLimits:
+        """How many may follow events."""
+        return FeedLimits(self.max_event_clients, self.max_event_clients_per_address)
+
     def leg(self) -> LegSettings:
         """What every leg is given."""
         url = self.checkpoint_url or f"file://{self.data_dir / 'checkpoints'}"
-        return LegSettings(url, tuple(str(path.absolute()) for path in self.import_paths))
+        return LegSettings(url, tuple(str(path.absolute()) for path in self.import_paths), self.logs())
 
     def cluster(self) -> ClusterSettings:
         """How to get the cluster."""

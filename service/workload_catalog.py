@@ -9,10 +9,13 @@ from pathlib import Path
 
 from tunewright.command import Command
 from tunewright.errors import SpecError, WorkloadError
-from tunewright.study import Resources, StudySpec
+from tunewright.study import EXTERNAL, Fidelity, Resources, StudySpec
 from tunewright.views import Workloads
 from tunewright.workload import WorkloadInfo, registered
 from workers.declarations import describe, describe_one
+
+# Of a trial that is measured once, at its end.
+ONE_STEP = Fidelity(name="step", max=1)
 
 
 class WorkloadCatalog:
@@ -59,6 +62,8 @@ class WorkloadCatalog:
             WorkloadError: as `get`.
             SpecError: the study does not fit its workload, or its command cannot be started.
         """
+        if spec.workload == EXTERNAL:
+            return spec.model_copy(update={"fidelity": spec.fidelity or ONE_STEP})
         if spec.command is None:
             return self.get(spec.workload).complete(spec)
         if self._local:

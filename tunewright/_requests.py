@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from tunewright.errors import ApiError, SpecError
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
+    AskedJobs,
     Curves,
+    Diagnosis,
+    FinishedJob,
     Improvement,
     LogPage,
     Measurement,
@@ -28,6 +31,7 @@ from tunewright.views import (
     QueuedConfig,
     Study,
     StudySummary,
+    Told,
     Trial,
     TrialDetail,
     Workloads,
@@ -52,7 +56,7 @@ class Call(Generic[T]):
     method: str
     path: str
     answer: TypeAdapter[T] | None
-    params: Mapping[str, str | int] = field(default_factory=dict)
+    params: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     repeatable: bool = True
@@ -99,7 +103,11 @@ _REPORTS = TypeAdapter(Page[Measurement])
 _LOG = TypeAdapter(LogPage)
 _CURVES = TypeAdapter(Curves)
 _IMPROVEMENTS = TypeAdapter(list[Improvement])
+_ASKED = TypeAdapter(AskedJobs)
+_TOLD = TypeAdapter(Told)
+_FINISHED = TypeAdapter(FinishedJob)
 _WORKLOADS = TypeAdapter(Workloads)
+_DIAGNOSIS = TypeAdapter(Diagnosis)
 _OPTIMIZERS = TypeAdapter(list[OptimizerInfo])
 
 
@@ -109,8 +117,8 @@ def submit(spec: StudySpec, idempotency_key: str) -> Call[Study]:
     return Call("POST", "/v1/studies", _STUDY, headers={"Idempotency-Key": idempotency_key}, body=body)
 
 
-def studies(state: StudyState | None, cursor: str | None) -> Call[Page[StudySummary]]:
-    return Call("GET", "/v1/studies", _STUDIES, params=_page(state, cursor))
+def studies(state: StudyState | None, tags: Sequence[str], cursor: str | None) -> Call[Page[StudySummary]]:
+    return Call("GET", "/v1/studies", _STUDIES, params={**_page(state, cursor), "tag": list(tags)})
 
 
 def study(study_id: str) -> Call[Study]:
@@ -126,6 +134,27 @@ def steer(study_id: str, verb: str) -> Call[Study]:
 def extend(study_id: str, budget: Budget) -> Call[Study]:
     body = json.dumps({"budget": budget.model_dump(mode="json", exclude_defaults=True)})
     return Call("POST", _path("studies", study_id, "extend"), _STUDY, body=body)
+
+
+def change(study_id: str, revision: int | None, changes: Mapping[str, Any]) -> Call[Study]:
+    body = json.dumps({**changes, **({} if revision is None else {"revision": revision})})
+    # Sent again after a lost answer, a change under a revision would meet its own effect.
+    return Call("PATCH", _path("studies", study_id), _STUDY, body=body, repeatable=revision is None)
+
+
+def clone(study_id: str, changes: Mapping[str, Any], idempotency_key: str) -> Call[Study]:
+    body = json.dumps(dict(changes), default=_as_json)
+    headers = {"Idempotency-Key": idempotency_key}
+    return Call("POST", _path("studies", study_id, "clone"), _STUDY, headers=headers, body=body)
+
+
+def retry(study_id: str, trial: int, idempotency_key: str) -> Call[QueuedConfig]:
+    path = _path("studies", study_id, "trials", str(trial), "retry")
+    return Call("POST", path, _QUEUED, headers={"Idempotency-Key": idempotency_key})
+
+
+def note_trial(trial_id: str, notes: str) -> Call[TrialDetail]:
+    return Call("PATCH", _path("trials", trial_id), _TRIAL, body=json.dumps({"notes": notes}))
 
 
 def delete(study_id: str) -> Call[None]:
@@ -169,12 +198,37 @@ def improvements(study_id: str) -> Call[list[Improvement]]:
     return Call("GET", _path("studies", study_id, "improvements"), _IMPROVEMENTS)
 
 
+def ask(study_id: str, worker: str | None, count: int, wait: float, idempotency_key: str) -> Call[AskedJobs]:
+    body = json.dumps({"worker": worker, "count": count, "wait": wait})
+    headers = {"Idempotency-Key": idempotency_key}
+    return Call("POST", _path("studies", study_id, "jobs:ask"), _ASKED, headers=headers, body=body)
+
+
+def tell(job_id: str, reports: Sequence[Mapping[str, Any]]) -> Call[Told]:
+    """`reports`: each with `resource` and `metrics`."""
+    return Call("POST", _path("jobs", job_id, "reports"), _TOLD, body=json.dumps({"reports": reports}))
+
+
+def heartbeat(job_id: str) -> Call[Told]:
+    return Call("POST", f"{_path('jobs', job_id)}:heartbeat", _TOLD)
+
+
+def finish(job_id: str, end: Mapping[str, Any]) -> Call[FinishedJob]:
+    """`end`: state, problem, traceback, reports, ask."""
+    return Call("POST", f"{_path('jobs', job_id)}:finish", _FINISHED, body=json.dumps(end))
+
+
 def workloads() -> Call[Workloads]:
     return Call("GET", "/v1/workloads", _WORKLOADS)
 
 
 def optimizers() -> Call[list[OptimizerInfo]]:
     return Call("GET", "/v1/optimizers", _OPTIMIZERS)
+
+
+def diagnosis(study_id: str | None) -> Call[Diagnosis]:
+    path = "/v1/diagnosis" if study_id is None else _path("studies", study_id, "diagnosis")
+    return Call("GET", path, _DIAGNOSIS)
 
 
 def ready() -> Call[None]:
@@ -247,18 +301,14 @@ def read_spec(spec: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
     return StudySpec.model_validate(dict(spec))
 
 
-def changed_spec(spec: StudySpec, changes: Mapping[str, Any]) -> StudySpec:
-    """A study with some of its fields replaced.
-
-    Raises:
-        pydantic.ValidationError: a field is unknown or wrong; names it.
-    """
-    return StudySpec.model_validate({**spec.model_dump(mode="json"), **changes})
-
-
 def _path(*parts: str) -> str:
     collection, identifier, *rest = parts
     return "/".join(["/v1", collection, quote(identifier, safe=""), *rest])
+
+
+def _as_json(value: Any) -> Any:
+    """What stands for a part of a study, such as a `Budget`, as JSON has it."""
+    return TypeAdapter(type(value)).dump_python(value, mode="json", exclude_defaults=True)
 
 
 def _page(state: str | None, cursor: str | None) -> dict[str, str | int]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from types import TracebackType
@@ -30,9 +30,12 @@ from tunewright import _requests as requests
 from tunewright._connection import RETRIES, SILENT_SECONDS, Attempts, EventLine, after_event
 from tunewright._requests import Call
 from tunewright.errors import ApiError
+from tunewright.job import AsyncJobCalls, JobCalls
+from tunewright.life import AsyncLifeCalls, LifeCalls
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
     Curves,
+    Diagnosis,
     Event,
     Improvement,
     Measurement,
@@ -53,7 +56,7 @@ TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.5
 
 
-class Client:
+class Client(JobCalls, LifeCalls):
     """A connection to a Tunewright service; may be used from several threads.
 
     Args:
@@ -99,9 +102,9 @@ class Client:
         """
         return self._send(requests.submit(requests.read_spec(spec), idempotency_key or uuid.uuid4().hex))
 
-    def studies(self, state: StudyState | None = None) -> Iterator[StudySummary]:
-        """All studies, newest first."""
-        return self._pages(lambda cursor: requests.studies(state, cursor))
+    def studies(self, state: StudyState | None = None, tags: Sequence[str] = ()) -> Iterator[StudySummary]:
+        """Studies, newest first: all of them, or those in a state and with all of these tags."""
+        return self._pages(lambda cursor: requests.studies(state, tags, cursor))
 
     def study(self, study_id: str) -> Study:
         """One study with its state, progress, incumbent and full specification."""
@@ -118,16 +121,6 @@ class Client:
     def cancel(self, study_id: str) -> Study:
         """Cancel for good; what was measured stays."""
         return self._send(requests.steer(study_id, "cancel"))
-
-    def clone(self, study_id: str, idempotency_key: str | None = None, **changes: Any) -> Study:
-        """Submit a study like another one, which may be in any state.
-
-        Args:
-            changes: fields of the study to replace, such as `seed=1` or `budget={"trials": 50}`.
-        Raises:
-            pydantic.ValidationError, ApiError: as `submit`.
-        """
-        return self.submit(requests.changed_spec(self.study(study_id).spec, changes), idempotency_key)
 
     def extend(self, study_id: str, budget: Budget) -> Study:
         """Let a study that has ended go on under a larger budget, what it has used already included.
@@ -205,6 +198,10 @@ class Client:
     def optimizers(self) -> list[OptimizerInfo]:
         """What studies can be tuned by."""
         return self._send(requests.optimizers())
+
+    def diagnosis(self, study_id: str | None = None) -> Diagnosis:
+        """Why nothing is running, in words: of the service, or of one study."""
+        return self._send(requests.diagnosis(study_id))
 
     def ready(self) -> bool:
         """Whether the service is ready for work; False while it starts.
@@ -310,7 +307,7 @@ class Client:
             time.sleep(pause)
 
 
-class AsyncClient:
+class AsyncClient(AsyncJobCalls, AsyncLifeCalls):
     """`Client` for asyncio: the same methods, to be awaited or iterated with `async for`."""
 
     def __init__(
@@ -343,9 +340,9 @@ class AsyncClient:
         """As `Client.submit`."""
         return await self._send(requests.submit(requests.read_spec(spec), idempotency_key or uuid.uuid4().hex))
 
-    def studies(self, state: StudyState | None = None) -> AsyncIterator[StudySummary]:
+    def studies(self, state: StudyState | None = None, tags: Sequence[str] = ()) -> AsyncIterator[StudySummary]:
         """As `Client.studies`."""
-        return self._pages(lambda cursor: requests.studies(state, cursor))
+        return self._pages(lambda cursor: requests.studies(state, tags, cursor))
 
     async def study(self, study_id: str) -> Study:
         """As `Client.study`."""
@@ -362,11 +359,6 @@ class AsyncClient:
     async def cancel(self, study_id: str) -> Study:
         """As `Client.cancel`."""
         return await self._send(requests.steer(study_id, "cancel"))
-
-    async def clone(self, study_id: str, idempotency_key: str | None = None, **changes: Any) -> Study:
-        """As `Client.clone`."""
-        study = await self.study(study_id)
-        return await self.submit(requests.changed_spec(study.spec, changes), idempotency_key)
 
     async def extend(self, study_id: str, budget: Budget) -> Study:
         """As `Client.extend`."""
@@ -427,6 +419,10 @@ class AsyncClient:
     async def optimizers(self) -> list[OptimizerInfo]:
         """As `Client.optimizers`."""
         return await self._send(requests.optimizers())
+
+    async def diagnosis(self, study_id: str | None = None) -> Diagnosis:
+        """As `Client.diagnosis`."""
+        return await self._send(requests.diagnosis(study_id))
 
     async def ready(self) -> bool:
         """As `Client.ready`."""

@@ -7,6 +7,7 @@ TunewrightError
 ├── ReportError          a workload reported something that cannot be used
 ├── ScriptError          a study's own program cannot be started, failed, or said what cannot be understood
 ├── TrialKilled          a trial's process was killed by somebody else
+├── StudyOver            a study that is over has no job to give
 ├── TrialStopped         raised inside `report`: the service wants this leg to end
 └── ApiError             the service answered with a problem (RFC 9457)
     └── ConnectionFailed no service answered
@@ -56,6 +57,10 @@ class TrialKilled(TunewrightError):
 
 class TrialStopped(TunewrightError):
     """The service asks the running leg to end; save what is worth keeping and return or re-raise."""
+
+
+class StudyOver(TunewrightError):
+    """A job was asked for of a study that has no more; the message says why."""
 
 
 class ApiError(TunewrightError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,10 +15,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tunewright.access import ProjectName
 from tunewright.command import COMMAND, Command, with_directory
 from tunewright.errors import SpecError
 from tunewright.space import SearchSpace
 
+# The workload of studies whose trials are asked for over REST.
+EXTERNAL = "external"
 MAX_PARALLEL = 1_000
 MAX_TRIALS = 1_000_000
 # Quotes and backslashes would have to be escaped in the JSON paths of every database.
@@ -144,13 +148,18 @@ class TrialLimits(_Frozen):
         leg_seconds: wall time of one leg; None sets no limit.
         silent_seconds: time between two reports (and before the first one) after which a trial counts as hung.
         retries: how often a leg that was lost with its worker is run again from its last checkpoint.
+        retry_failed: how often a leg whose program failed is run again from its last checkpoint.
         checkpoint_seconds: how often a workload should save a checkpoint in the middle of a leg.
+        lease_seconds: of a study whose trials run elsewhere: a client that says nothing for so long may lose its job
+            to the next one that asks. Of such studies the other limits but `retries` and `leg_seconds` mean nothing.
     """
 
     leg_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     silent_seconds: float = Field(default=600, gt=0, allow_inf_nan=False)
     retries: int = Field(default=3, ge=0, le=100)
+    retry_failed: int = Field(default=0, ge=0, le=100)
     checkpoint_seconds: float = Field(default=10, ge=0, allow_inf_nan=False)
+    lease_seconds: float = Field(default=60, ge=1, le=30 * 86400, allow_inf_nan=False)
 
 
 def _printable(name: str) -> str:
@@ -159,8 +168,42 @@ def _printable(name: str) -> str:
     return name
 
 
-_Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+class Priority(StrEnum):
+    """How much of a shared cluster a study gets beside others: each step up four times as much."""
 
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+    @property
+    def weight(self) -> float:
+        """Its share in proportion to those of others."""
+        return {Priority.LOW: 1.0, Priority.NORMAL: 4.0, Priority.HIGH: 16.0}[self]
+
+
+def _one_word(tag: str) -> str:
+    if not tag.isprintable() or any(character.isspace() or character == "," for character in tag):
+        raise SpecError(f'tags: "{tag}" is not one word; leave out blanks and commas, such as in team=search')
+    return tag
+
+
+def _different(tags: list[str]) -> list[str]:
+    twice = [tag for tag in tags if tags.count(tag) > 1]
+    if twice:
+        raise SpecError(f'tags: "{twice[0]}" stands twice; remove one')
+    return tags
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise SpecError("notes: they hold a null character; remove it")
+    return text
+
+
+StudyName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_word)]
+Tags = Annotated[list[Tag], Field(max_length=50), AfterValidator(_different)]
+Notes = Annotated[str, Field(max_length=20_000), AfterValidator(_storable)]
 
 _StudyId = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -172,16 +215,23 @@ class StudySpec(_Frozen):
 
     Attributes:
         name: for people; need not be unique.
-        workload: a registered name, `module:attribute` importable where trials run, or `command`.
+        workload: a registered name, `module:attribute` importable where trials run, `command`, or `external`: trials
+            run wherever somebody asks for them.
         command: the program that is run; with the workload `command` alone, which declares nothing else by itself.
         data: options of the workload's data, as it declares them.
         parallel: trials that run at the same time.
+        project: the name space in which it is kept, for people and for tokens that are bound to one; None takes the
+            token's, else `default`.
         warm_start: ids of earlier studies with the same parameters, objectives and fidelity; the optimizer learns from
             their finished trials before the first of this study.
         seed: makes the study's decisions repeatable.
+        priority: its share of the cluster beside other studies, and who starts first; may be changed at any time.
+        tags: words to find it by, such as `baseline` or `team=search`; may be changed at any time.
+        notes: whatever people want to remember of it; may be changed at any time.
     """
 
-    name: _Name
+    name: StudyName
+    project: ProjectName | None = None
     workload: str = Field(min_length=1, max_length=300)
     command: Command | None = None
     space: SearchSpace | None = None
@@ -195,6 +245,9 @@ class StudySpec(_Frozen):
     data: dict[str, Any] = Field(default_factory=dict)
     warm_start: list[_StudyId] = Field(default_factory=list, max_length=20)
     seed: int = Field(default=0, ge=0, lt=2**32)
+    priority: Priority = Priority.NORMAL
+    tags: Tags = Field(default_factory=list)
+    notes: Notes = ""
 
     @field_validator("objectives")
     @classmethod
@@ -230,6 +283,18 @@ class StudySpec(_Frozen):
         self.command.check(self.space)
         return self
 
+    @model_validator(mode="after")
+    def _check_external(self) -> StudySpec:
+        if self.workload != EXTERNAL:
+            return self
+        for name in ("space", "objectives"):
+            if not getattr(self, name):
+                raise SpecError(f"{name}: trials that run elsewhere declare none of their own; give it in the study")
+        for name in ("data", "resources"):
+            if getattr(self, name):
+                raise SpecError(f'{name}: means nothing with "workload: {EXTERNAL}", whose trials run elsewhere')
+        return self
+
     @classmethod
     def from_yaml(cls, source: str | Path, directory: Path | None = None) -> StudySpec:
         """Read a study from a YAML (or JSON) file, or from its text.
@@ -249,6 +314,15 @@ class StudySpec(_Frozen):
     def to_yaml(self) -> str:
         """YAML text from which `from_yaml` reads an equal study."""
         return yaml.dump(self.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False)
+
+
+def changed_spec(spec: StudySpec, changes: Mapping[str, Any]) -> StudySpec:
+    """A study with some of its fields replaced.
+
+    Raises:
+        pydantic.ValidationError: a field is unknown or wrong; names it.
+    """
+    return StudySpec.model_validate({**spec.model_dump(mode="json"), **changes})
 
 
 def read_mapping(source: str | Path, what: str, keys: str) -> dict[str, Any]:

@@ -6,11 +6,13 @@ The service fills these and the client returns them, so that there is one defini
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.access import DEFAULT_PROJECT
+from tunewright.study import Objective, Priority, StudySpec, StudyState, TrialState
 from tunewright.workload import WorkloadInfo
 
 T = TypeVar("T")
@@ -46,9 +48,14 @@ class StudySummary(_View):
     """A study as lists show it.
 
     Attributes:
+        project: the name space in which it is.
         wanted: `run`, `pause` or `cancel`: what a person asked for last; `state` follows it.
         reason: why the study is in its state, when that is not obvious.
         counts: number of trials in each state; states without trials are left out.
+        priority: its share of the cluster beside other studies, and who starts first.
+        tags: words to find it by.
+        revision: how often its name, priority, tags or notes were changed.
+        objectives: what its metrics are measured by.
         progress: done share of the budget, 0 to 1.
         seconds_left: estimate from the progress so far; None while there is none.
         active_seconds: wall time during which the study ran.
@@ -57,11 +64,16 @@ class StudySummary(_View):
 
     id: str
     name: str
+    project: str = DEFAULT_PROJECT
     workload: str
     optimizer: str
     state: StudyState
     wanted: str
     reason: str | None = None
+    priority: Priority = Priority.NORMAL
+    tags: list[str] = Field(default_factory=list)
+    revision: int = 0
+    objectives: list[Objective] = Field(default_factory=list)
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -93,6 +105,7 @@ class Trial(_View):
         metrics: those of the report at `resource`.
         seconds: time spent running, over all its jobs.
         problem: why it failed, in one line.
+        retry_of: number of the failed trial whose configuration it tries again.
     """
 
     id: str
@@ -108,6 +121,7 @@ class Trial(_View):
     ended_at: datetime | None = None
     seconds: float = 0.0
     problem: str | None = None
+    retry_of: int | None = None
 
 
 class Job(_View):
@@ -139,10 +153,76 @@ class Job(_View):
 
 
 class TrialDetail(Trial):
-    """A trial with its jobs, and the end of its log (`GET /v1/trials/{id}/log` has all that is kept of it)."""
+    """A trial with its jobs, and the end of its log (`GET /v1/trials/{id}/log` has all that is kept of it).
+
+    Attributes:
+        notes: what somebody noted about it.
+    """
 
     jobs: list[Job]
+    notes: str = ""
     log: str = ""
+
+
+class AskedJob(_View):
+    """A job that was asked for from outside: train under `config` from resource `start` to resource `end`.
+
+    Attributes:
+        id: names this attempt at the job; to be told with.
+        trial, parent: ids of trials; the state to go on from, where `start` is above 0, is the parent's if it has one.
+        seed: the trial's seed, the same in all its jobs.
+        lease_seconds: say something at least this often, or the job may be given to somebody else.
+    """
+
+    id: str
+    study: str
+    trial: str
+    config: dict[str, Any]
+    start: float
+    end: float
+    parent: str | None = None
+    seed: int
+    lease_seconds: float
+
+
+class AskedJobs(_View):
+    """The answer to an ask.
+
+    Attributes:
+        jobs: none while there is nothing to do; ask again, unless the study is over.
+        state: of the study.
+        over: there will be no more jobs.
+        reason: why there is none.
+    """
+
+    jobs: list[AskedJob]
+    state: StudyState
+    over: bool = False
+    reason: str | None = None
+
+
+class Told(_View):
+    """The answer to reports and heartbeats.
+
+    Attributes:
+        answer: `continue`; `stop`: the trial is to end now, finish the job; `abandon`: somebody else has it, or it has
+            ended, and nothing more is wanted of it.
+    """
+
+    answer: str
+
+
+class FinishedJob(_View):
+    """The answer to the end of a job.
+
+    Attributes:
+        ended: this has ended the job; otherwise `reason` says what had become of it before, and its reports are kept.
+        next: the answer to what was asked for beside.
+    """
+
+    ended: bool
+    reason: str | None = None
+    next: AskedJobs | None = None
 
 
 class QueuedConfig(_View):
@@ -152,6 +232,7 @@ class QueuedConfig(_View):
         number: its place in the study's queue, counted from 0.
         config: whole: what was left out when it was enqueued is the default.
         trial: id of the trial that it became; None while it waits.
+        retry_of: id of the failed trial that it repeats, if it does.
     """
 
     study: str
@@ -159,6 +240,7 @@ class QueuedConfig(_View):
     config: dict[str, Any]
     created_at: datetime
     trial: str | None = None
+    retry_of: str | None = None
 
 
 class LogPage(_View):
@@ -255,10 +337,57 @@ class Workloads(_View):
     problems: dict[str, str] = Field(default_factory=dict)
 
 
+class Severity(StrEnum):
+    """How bad a finding is: `problem`: nothing goes on until somebody acts; `warning`: something may be wrong; `note`:
+    all is well, and this is why it looks as it does."""
+
+    PROBLEM = "problem"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Finding(_View):
+    """Something that explains why a service or a study is not getting on.
+
+    Attributes:
+        code: names the kind of finding, for programs.
+        seen: what there is to see, with numbers.
+        why: what that means.
+        remedy: what to do about it.
+        study: id of the study that it is about; None when it is about the service.
+    """
+
+    severity: Severity
+    code: str
+    seen: str
+    why: str
+    remedy: str
+    study: str | None = None
+
+
+class Diagnosis(_View):
+    """Why nothing is running, or why all is well: findings, the worst first.
+
+    Attributes:
+        study: id of the study that was looked at; None: the service as a whole.
+        well: nothing is wrong: there are notes at most.
+    """
+
+    at: datetime
+    study: str | None = None
+    well: bool
+    findings: list[Finding]
+
+
+# The kind of event that says that others were missed.
+MISSED = "missed"
+
+
 class Event(_View):
     """Something that happened, as `/v1/events` sends it.
 
-    `study`: the study's state changed. `progress`: jobs started or ended, or reports came in.
+    `study`: the study's state changed. `progress`: jobs started or ended, or reports came in. `missed`: what happened
+    before was too long ago to be kept; fetch anew what you show.
 
     Attributes:
         id: pass it as Last-Event-ID to go on after this event.
@@ -268,5 +397,30 @@ class Event(_View):
     id: int
     kind: str
     study: str
+    project: str = DEFAULT_PROJECT
     at: datetime
     body: dict[str, Any]
+
+
+class AuditEntry(_View):
+    """Something that was done or refused.
+
+    Attributes:
+        token: id of the token that was used; None without one.
+        name: the token's name; `local` where none is asked for, `unknown` where it was not valid.
+        verb: the request's method, or the command that was given on the server's machine.
+        resource: the path, or what the command was about.
+        outcome: the answer's status code; `done` for a command.
+        address: where the request came from.
+        count: how often, where the same came again and again within a minute.
+    """
+
+    id: int
+    at: datetime
+    token: str | None = None
+    name: str
+    verb: str
+    resource: str
+    outcome: str
+    address: str = ""
+    count: int = 1

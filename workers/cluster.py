@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ray.util import list_named_actors
 
 from tunewright.errors import SpecError, TunewrightError
 from tunewright.study import Resources
+from workers.ask_tell import Answer, Word
 from workers.journal import Journal
 from workers.leg import LegSettings
 from workers.study_runner import StudyRunner
@@ -59,6 +61,7 @@ class Cluster:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
+        self._addresses: dict[str, Any] = {}
 
     @property
     def local(self) -> bool:
@@ -88,14 +91,40 @@ class Cluster:
             options["address"] = self._settings.address
             _probe(self._settings.address)
         try:
-            ray.init(**options)
+            found = ray.init(**options)
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
             where = "start a local Ray" if self.local else f"reach Ray at {self._settings.address}"
             raise ClusterError(f"cannot {where}: {error}") from error
+        # A connection through ray:// has no such addresses.
+        self._addresses = getattr(found, "address_info", {})
 
-    def start_runner(self, study: str, journal: Journal, settings: LegSettings) -> Any:
+    def lost(self) -> str | None:
+        """Why the cluster we joined is gone; None while it is there.
+
+        Looks whether its head and this node's raylet listen, and asks nothing of Ray: with its head gone Ray's calls
+        do not return, and after a minute end the process.
+        """
+        head, raylet = self._addresses.get("gcs_address"), self._addresses.get("raylet_socket_name")
+        try:
+            if head:
+                host, _, port = head.rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+        except OSError as error:
+            return f"the head of the Ray cluster, {head}, does not answer: {error}"
+        try:
+            if raylet:
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.settimeout(PROBE_SECONDS)
+                    connection.connect(raylet)
+        except OSError as error:
+            return f"Ray's own process on this machine (raylet) is gone: {error}"
+        return None
+
+    def start_runner(self, study: str, journal: Journal, settings: LegSettings, *, external: bool = False) -> Any:
         """Start a study's runner; one that is left over under its name is ended first.
 
+        Args:
+            external: trials run elsewhere; the runner keeps their desk.
         Returns:
             A reference to the state in which it leaves the study; fails when the runner dies.
         """
@@ -107,7 +136,7 @@ class Cluster:
             num_cpus=0,
             max_restarts=0,
             max_concurrency=10_000,
-        ).remote(journal, settings)
+        ).remote(journal, settings, external=external)
         # The handle must live as long as the study: an actor without one is ended.
         return handle, handle.run.remote()
 
@@ -115,6 +144,25 @@ class Cluster:
         """Studies that have a runner on the cluster, whoever started it and whether or not it still runs them."""
         prefix = _name("")
         return [name.removeprefix(prefix) for name in list_named_actors() if name.startswith(prefix)]
+
+    def desk(self, study: str) -> Callable[[Sequence[Word]], Awaitable[list[Answer]]] | None:
+        """The way to the desk of a study's runner, whoever started it; None when there is no runner.
+
+        What is called awaits the answers, and raises RayError when the runner is gone.
+        """
+        # Asked before it is connected, Ray would start a cluster of its own.
+        if not ray.is_initialized():
+            return None
+        try:
+            runner = ray.get_actor(_name(study))
+        except (ValueError, RayError):
+            return None
+
+        async def say(words: Sequence[Word]) -> list[Answer]:
+            answers: list[Answer] = await runner.say.remote(words)
+            return answers
+
+        return say
 
     def end_runner(self, run: Any) -> None:
         """End a runner that this process started; one that another started for the same study goes on."""
@@ -161,7 +209,7 @@ class Cluster:
                 )
 
     def disconnect(self) -> None:
-        """Leave the cluster; a local one ends."""
+        """Leave the cluster, also one that is lost; a local one ends. It can be joined or started again."""
         ray.shutdown()
 
     def _use_own_token(self) -> None:

@@ -60,7 +60,12 @@ class Reported:
 
 @dataclass(frozen=True)
 class JobEnded:
-    """A job ended; `trial_state` is where that leaves its trial."""
+    """A job ended.
+
+    Attributes:
+        trial_state: where that leaves its trial.
+        told: which attempt said so from outside, and a digest of what it said: `<attempt>:<digest>`.
+    """
 
     job: int
     trial: int
@@ -68,6 +73,7 @@ class JobEnded:
     trial_state: TrialState
     problem: str | None = None
     traceback: str | None = None
+    told: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,17 @@ Fact: TypeAlias = JobStarted | Reported | JobEnded | Enqueued
 
 @dataclass(frozen=True)
 class AttemptStarted:
-    """A worker began (or began again) to run a job."""
+    """A worker began (or began again) to run a job.
+
+    Attributes:
+        key, digest: of the request by which it got the job, where it asked for it with one.
+    """
 
     job: int
     attempt: int
     worker: str
+    key: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +157,7 @@ class StudyRecord:
     Attributes:
         batch: number of the last batch committed.
         attempts: job id -> attempts so far, for jobs that have not ended.
+        begun: the last attempts of jobs that have not ended, and of all that were asked for with a key.
         earlier: trials of other studies with which it was warm-started.
         improved_at: trials that were started until the incumbent changed last.
     """
@@ -160,6 +173,7 @@ class StudyRecord:
     earlier: Sequence[Earlier] = ()
     cluster_seconds: float = 0.0
     improved_at: int = 0
+    begun: Sequence[AttemptStarted] = ()
 
 
 class Journal(Protocol):
@@ -192,6 +206,18 @@ class Journal(Protocol):
 
         Raises:
             JournalUnavailable: as `commit`.
+        """
+
+    def share(self, running: float, wanted: int) -> int | None:
+        """Claim a share of the cluster.
+
+        Args:
+            running: legs that ran since the last claim, on average.
+            wanted: legs that would run now if they might, those that run among them.
+        Returns:
+            Legs that may run now; None while nobody has said so.
+        Raises:
+            Fenced, JournalUnavailable: as `commit`.
         """
 
     def release(self) -> None:

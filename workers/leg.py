@@ -12,12 +12,13 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tunewright.errors import TunewrightError
 from workers.checkpoints import CheckpointStore, SavedState
+from workers.logs import LogSettings
 from workers.orders import STOP_GRACE_SECONDS, LegOrder, LegResult, Link, Outcome, Reply
 from workers.trial_process import ProcessEnded, TrialProcess
 
@@ -35,10 +36,14 @@ class LegSettings:
     Attributes:
         checkpoint_url: where states are kept.
         import_paths: directories from which a study's own workloads are imported.
+        logs: how its worker logs.
+        trace: the trace that it is part of, as `workers.tracing` carries one.
     """
 
     checkpoint_url: str
     import_paths: tuple[str, ...] = ()
+    logs: LogSettings = field(default_factory=LogSettings)
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 class LegLimitError(TunewrightError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from optimizers.protocol import Job
-from tunewright.study import StudySpec
+from tunewright.study import MAX_PARALLEL, StudySpec
 from workers.copies import Released
+from workers.journal import AttemptStarted, StudyRecord
 
 # A stopped leg gets half of this to save its state and end by itself; after the whole, its worker is killed.
 STOP_GRACE_SECONDS = 30.0
@@ -42,12 +43,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class LegResult:
-    """An attempt's end; `log` is what the trial printed since its last report."""
+    """An attempt's end.
+
+    Attributes:
+        log: what the trial printed since its last report.
+        told: what it was told by, as `JobEnded.told`.
+    """
 
     outcome: Outcome
     problem: str | None = None
     traceback: str | None = None
     log: str = ""
+    told: str | None = None
 
 
 class Reply(StrEnum):
@@ -58,17 +65,49 @@ class Reply(StrEnum):
     ABANDON = "abandon"
 
 
-class Launcher(Protocol):
-    """Starts legs somewhere else; all methods return at once."""
+class Launcher:
+    """Base of what starts legs somewhere else. All methods return at once; the loop calls them, in its own thread.
+
+    Attributes:
+        drains: nobody but whoever runs a leg has its state, so a pause waits until the legs that run have ended.
+    """
+
+    drains: ClassVar[bool] = False
+
+    def restore(self, record: StudyRecord) -> None:
+        """What earlier runners have written; told once, before anything else."""
+
+    def room(self) -> int:
+        """Legs that may run now, those included that do; the study's `parallel` holds beside it.
+
+        Asked in every round of the loop: `StudyLoop.wake` begins one when the room has grown.
+        """
+        return MAX_PARALLEL
+
+    def assign(self, job: int, attempt: int) -> AttemptStarted | None:
+        """Who will run an attempt for which there is room, where that is settled before it is started."""
+        return None
 
     def start(self, order: LegOrder) -> None:
-        """Start an attempt; its end comes back through `StudyLoop.ended`."""
+        """Start an attempt, which is written down by now; its end comes back through `StudyLoop.ended`."""
+        raise NotImplementedError
+
+    def resume(self, order: LegOrder) -> bool:
+        """Whether an attempt goes on that an earlier runner had started, or that was taken for lost."""
+        return False
 
     def kill(self, job: int, attempt: int) -> None:
         """End an attempt by force; its end comes back as lost or stopped."""
+        raise NotImplementedError
 
     def release(self, study: str, released: Released) -> None:
         """Remove states that nobody needs any more; what fails is only reported."""
+
+    def close(self) -> None:
+        """The loop has ended, in whatever way."""
+
+    def end_round(self) -> None:
+        """All that came in has been taken in and what follows from it started; at least every second."""
 
 
 class Link(Protocol):

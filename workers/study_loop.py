@@ -1,9 +1,9 @@
 """One study's life as a single-threaded loop: optimizer in, legs out, everything written down first.
 
-The loop knows nothing of Ray: legs are started through a `Launcher`, and what happens to them comes in through
-`report` and `ended`, which any thread may call. Each round takes what has come in, asks the optimizer, and commits
-both as one batch. Only then are reports acknowledged and legs started: what a leg was told is in the journal, and
-a job that runs is in the journal too.
+The loop knows nothing of Ray or of clients: legs are started through a `Launcher`, and what happens to them comes in
+through `report` and `ended`, which any thread may call. Each round takes what has come in, asks the optimizer for as
+many jobs as there is room for, and commits both as one batch. Only then are reports acknowledged and legs started: what
+a leg was told is in the journal, and a job that runs is in the journal too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from optimizers.protocol import Incumbent, Job, JobEnd, Optimizer, Report, Verdict
 from tunewright.study import StudySpec, StudyState, TrialState
+from workers import logs, tracing
 from workers.copies import Copies
 from workers.journal import (
     AttemptStarted,
@@ -39,6 +41,7 @@ from workers.journal import (
     StudyRecord,
     Wanted,
 )
+from workers.messages import Ended, Live, Message, Reports
 from workers.orders import STOP_GRACE_SECONDS, Launcher, LegOrder, LegResult, Outcome, Reply
 from workers.spending import Spending, Spent
 from workers.standing import Standing
@@ -52,48 +55,6 @@ STATUS_SECONDS = 10.0
 RETRY_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class _Reports:
-    job: int
-    attempt: int
-    worker: str
-    reports: Sequence[tuple[float, Mapping[str, float]]]
-    log: str
-    answer: Future[Reply]
-
-
-@dataclass(frozen=True)
-class _Ended:
-    job: int
-    attempt: int
-    result: LegResult
-
-
-_Message: TypeAlias = _Reports | _Ended
-
-
-@dataclass
-class _Live:
-    """A job that has a leg running.
-
-    Attributes:
-        losses: how often this loop saw its leg lost.
-        began: when its leg was first heard of, by this loop's clock.
-        stop: why it was asked to stop, if it was; and since when.
-    """
-
-    job: Job
-    attempt: int
-    losses: int = 0
-    began: float | None = None
-    stop: Verdict | None = None
-    stop_since: float | None = None
-
-    def seconds(self, attempt: int, now: float) -> float | None:
-        """Spent on the job until now; unknown of a later attempt, which goes on from what the one before had saved."""
-        return None if self.began is None or not self.attempt == attempt == 1 else now - self.began
-
-
 @dataclass
 class _Pending:
     """What the next batch will hold, and what is to be done once it is committed."""
@@ -101,8 +62,8 @@ class _Pending:
     facts: list[Fact] = field(default_factory=list)
     attempts: list[AttemptStarted] = field(default_factory=list)
     printed: list[Printed] = field(default_factory=list)
-    answers: list[tuple[Future[Reply], Reply]] = field(default_factory=list)
-    starts: list[_Live] = field(default_factory=list)
+    answers: list[Callable[[], None]] = field(default_factory=list)
+    starts: list[Live] = field(default_factory=list)
 
 
 class _Ending(StrEnum):
@@ -130,8 +91,10 @@ class StudyLoop:
         self._launcher = launcher
         self._monotonic = monotonic
         self._wall = wall
-        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self._live: dict[int, _Live] = {}
+        self._inbox: queue.SimpleQueue[Sequence[Message]] = queue.SimpleQueue()
+        self._live: dict[int, Live] = {}
+        # Those without a leg: they are started before anything new.
+        self._waiting: deque[Live] = deque()
         self._pending = _Pending()
         self._standing = Standing()
         # Numbers of what waits in the optimizer's queue; None for what a warm start put there.
@@ -142,6 +105,10 @@ class StudyLoop:
         self._incumbents: list[Incumbent] = []
         self._beat_at = -np.inf
         self._committed_at = -np.inf
+        self._quiet = False
+        # So many facts were written when the optimizer was last known to have more to do.
+        self._written = 0
+        self._unfinished_at = -1
 
     @property
     def study(self) -> str:
@@ -157,6 +124,39 @@ class StudyLoop:
         """Trials from whose states others would begin if the study went on."""
         return frozenset(self._optimizer.copyable())
 
+    @property
+    def running(self) -> int:
+        """Legs that run, or are about to."""
+        return len(self._live) - len(self._waiting)
+
+    @property
+    def cluster_seconds(self) -> float:
+        """Time that legs ran, summed over those that ran side by side."""
+        return self._spending.cluster_seconds
+
+    @property
+    def ending(self) -> bool:
+        """Whether no more legs are started."""
+        return self._ending is not None
+
+    def job(self, number: int) -> Job | None:
+        """A job that was given out, whether or not it has ended."""
+        jobs = self._optimizer.jobs
+        return jobs[number] if 0 <= number < len(jobs) else None
+
+    def attempt(self, job: int) -> int | None:
+        """Number of the attempt that a job is at; None once it has ended."""
+        live = self._live.get(job)
+        return None if live is None else live.attempt
+
+    def reached(self, job: int) -> bool:
+        """Whether the end of a job has been reported."""
+        return self._reached(self._optimizer.jobs[job])
+
+    def seed(self, trial: int) -> int:
+        """The seed of a trial, the same in all its legs."""
+        return int(np.random.SeedSequence([self._spec.seed, trial]).generate_state(1)[0]) >> 1
+
     # Called by other threads
 
     def report(
@@ -167,18 +167,22 @@ class StudyLoop:
         reports: Sequence[tuple[float, Mapping[str, float]]],
         log: str = "",
     ) -> Future[Reply]:
-        """Reports of a leg, in order, and what it printed; without any of them it says that it is alive.
-
-        Returns:
-            A future that is done once they are durable.
-        """
-        answer: Future[Reply] = Future()
-        self._inbox.put(_Reports(job, attempt, worker, reports, log, answer))
-        return answer
+        """As `Reports`; its answer."""
+        message = Reports(job, attempt, worker, reports, log)
+        self.hear([message])
+        return message.answer
 
     def ended(self, job: int, attempt: int, result: LegResult) -> None:
         """An attempt is over, in whatever way."""
-        self._inbox.put(_Ended(job, attempt, result))
+        self.hear([Ended(job, attempt, result)])
+
+    def hear(self, messages: Sequence[Message]) -> None:
+        """Take in what belongs together: it becomes part of one batch."""
+        self._inbox.put(messages)
+
+    def wake(self) -> None:
+        """Begin a round now: there may be more room for legs."""
+        self.hear([])
 
     # The loop
 
@@ -191,6 +195,7 @@ class StudyLoop:
             Fenced: another runner has the study; legs of this one are abandoned.
         """
         record = self._unless_unavailable(self._journal.load)
+        logs.bind(study=record.study)
         if record.state.final:
             return record.state
         try:
@@ -199,11 +204,13 @@ class StudyLoop:
             while not self._over():
                 self._fill()
                 self._commit()
+                self._launcher.end_round()
                 self._release()
                 messages = self._receive()
                 self._spending.pass_time(sum(live.began is not None for live in self._live.values()))
                 for message in messages:
                     self._handle(message)
+                self._quiet = not messages
                 self._heartbeat()
                 self._check_budget()
                 self._kill_the_deaf()
@@ -228,8 +235,12 @@ class StudyLoop:
         for fact in record.facts:
             self._replay(fact)
         self._incumbents = self._optimizer.best()
+        self._launcher.restore(record)
         for job_id, job in self._optimizer.running.items():
-            self._start(_Live(job, record.attempts.get(job_id, 0) + 1))
+            attempts = record.attempts.get(job_id, 0)
+            live = self._live[job_id] = Live(job, attempts + 1)
+            self._waiting.append(live)
+            self._resume(live, attempts)
 
     def _replay(self, fact: Fact) -> None:
         if isinstance(fact, JobStarted):
@@ -246,24 +257,40 @@ class StudyLoop:
             self._optimizer.observe(fact.report)
 
     def _over(self) -> bool:
+        if self._ending is not None:
+            return not self.running
         if self._live:
             return False
-        if self._ending is not None:
-            return True
         self._fill()
-        if not self._live:
-            # Somebody may have thought of something in the last moment.
-            self._take_enqueued()
-            self._fill()
-        return not self._live
+        if self._live or not self._exhausted():
+            return False
+        # Somebody may have thought of something in the last moment.
+        self._take_enqueued()
+        self._fill()
+        return not self._live and self._exhausted()
+
+    def _exhausted(self) -> bool:
+        """Whether the optimizer has nothing to do, of a study without a leg whose room was filled just now."""
+        if self._launcher.room() > 0:
+            return True
+        # To ask is as dear as a decision: only once nobody has said anything for a while, and not twice of the same.
+        if not self._quiet or self._unfinished_at == self._written:
+            return False
+        exhausted = self._optimizer.exhausted
+        self._unfinished_at = -1 if exhausted else self._written
+        return exhausted
 
     def _fill(self) -> None:
-        while self._ending is None and len(self._live) < self._spec.parallel:
-            job = self._optimizer.next_job()
-            if job is None:
-                return
-            self._pending.facts.append(JobStarted(job, self._note_job(job)))
-            self._start(_Live(job, attempt=1))
+        """Start what there is room for."""
+        while self._ending is None and self.running < min(self._spec.parallel, self._launcher.room()):
+            if not self._waiting:
+                job = self._optimizer.next_job()
+                if job is None:
+                    return
+                self._pending.facts.append(JobStarted(job, self._note_job(job)))
+                self._live[job.id] = Live(job, attempt=1)
+                self._waiting.append(self._live[job.id])
+            self._start(self._waiting.popleft())
 
     def _note_job(self, job: Job) -> int | None:
         """Take a job into the books; returns the number of the enqueued configuration that it took up, if it did."""
@@ -280,43 +307,65 @@ class StudyLoop:
         self._optimizer.enqueue(fact.config)
         self._queue.append(fact.number)
 
-    def _start(self, live: _Live) -> None:
-        self._live[live.job.id] = live
+    def _start(self, live: Live) -> None:
+        begun = self._launcher.assign(live.job.id, live.attempt)
+        if begun is not None:
+            self._begin(live, begun)
         self._pending.starts.append(live)
 
-    def _receive(self) -> list[_Message]:
+    def _begin(self, live: Live, begun: AttemptStarted) -> None:
+        live.began, live.resumed = self._monotonic(), False
+        self._pending.attempts.append(begun)
+
+    def _resume(self, live: Live, attempt: int) -> None:
+        """Let an attempt go on that no other one has followed."""
+        if attempt and self._launcher.resume(self._order(live, attempt)):
+            self._waiting.remove(live)
+            live.attempt, live.began, live.resumed = attempt, self._monotonic(), True
+            live.losses = max(0, live.losses - 1)
+
+    def _receive(self) -> list[Message]:
         try:
-            messages = [self._inbox.get(timeout=HEARTBEAT_SECONDS)]
+            messages = [*self._inbox.get(timeout=HEARTBEAT_SECONDS)]
         except queue.Empty:
             return []
         while not self._inbox.empty():
-            messages.append(self._inbox.get())
+            messages.extend(self._inbox.get())
         return messages
 
-    def _handle(self, message: _Message) -> None:
-        if isinstance(message, _Reports):
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Reports):
             self._on_reports(message)
-        else:
+        elif isinstance(message, Ended):
             self._on_ended(message)
+        else:
+            for following in message() or ():
+                self._handle(following)
 
-    def _on_reports(self, message: _Reports) -> None:
-        live = self._live.get(message.job)
-        current = live is not None and live.attempt == message.attempt
+    def _find(self, job: int, attempt: int) -> tuple[Live | None, bool]:
+        """A job that has not ended, and whether this is its attempt that counts."""
+        live = self._live.get(job)
+        if live is None:
+            return None, False
+        if live.attempt == attempt + 1 and live in self._waiting:
+            # It was taken for lost, and is heard of before another one was started.
+            self._resume(live, attempt)
+        return live, live.attempt == attempt and live not in self._waiting
+
+    def _on_reports(self, message: Reports) -> None:
+        live, current = self._find(message.job, message.attempt)
         if live is not None and current and live.began is None:
-            live.began = self._monotonic()
-            self._pending.attempts.append(AttemptStarted(message.job, message.attempt, message.worker))
+            self._begin(live, AttemptStarted(message.job, message.attempt, message.worker))
         for resource, metrics in message.reports:
             self._take(live, message, resource, metrics)
         self._print(message.job, message.log)
         if live is None or not current:
             reply = Reply.ABANDON
-        elif self._ending is not None or live.stop is not None:
-            reply = Reply.STOP
         else:
-            reply = Reply.CONTINUE
-        self._pending.answers.append((message.answer, reply))
+            reply = Reply.CONTINUE if live.stop_since is None else Reply.STOP
+        self._pending.answers.append(partial(message.answer.set_result, reply))
 
-    def _take(self, live: _Live | None, message: _Reports, resource: float, metrics: Mapping[str, float]) -> None:
+    def _take(self, live: Live | None, message: Reports, resource: float, metrics: Mapping[str, float]) -> None:
         """One report: each (trial, resource) counts once, whichever attempt it came from."""
         if not 0 <= message.job < len(self._optimizer.jobs):
             return
@@ -333,37 +382,70 @@ class StudyLoop:
         if self._optimizer.observe(report) is Verdict.STOP and live.stop is None:
             live.stop, live.stop_since = Verdict.STOP, self._monotonic()
 
-    def _on_ended(self, message: _Ended) -> None:
-        live = self._live.get(message.job)
-        if live is None or live.attempt != message.attempt:
-            return
+    def _on_ended(self, message: Ended) -> None:
+        live, current = self._find(message.job, message.attempt)
         result = message.result
-        self._print(message.job, result.log)
-        if result.outcome is Outcome.LOST and self._ending is None and live.stop is None:
-            live.losses += 1
-            if live.losses <= self._spec.limits.retries:
-                log.warning("study %s: job %d was lost (%s); again", self._study, live.job.id, result.problem)
-                self._start(_Live(live.job, live.attempt + 1, live.losses))
-                return
-        del self._live[message.job]
-        if self._ending is _Ending.PAUSE and live.stop is None and result.outcome in (Outcome.STOPPED, Outcome.LOST):
+        # Whoever has trained to the end has done the job, even where another attempt at it is under way.
+        if live is None or not (current or (result.outcome is Outcome.COMPLETED and self._reached(live.job))):
+            self._pending.answers.append(partial(message.answer.set_result, False))
             return
+        self._pending.answers.append(partial(message.answer.set_result, True))
+        self._print(message.job, result.log)
+        if self._stays_open(live, result):
+            live.attempt, live.began = live.attempt + 1, None
+            self._waiting.append(live)
+            return
+        del self._live[message.job]
+        if live in self._waiting:
+            self._waiting.remove(live)
         self._finish(live, *self._judge(live, result), result)
+
+    def _stays_open(self, live: Live, result: LegResult) -> bool:
+        """Whether another attempt is to follow: now, or when a paused study goes on."""
+        if live.stop is not None:
+            return False
+        if self._ending is _Ending.PAUSE:
+            return result.outcome in (Outcome.STOPPED, Outcome.LOST)
+        if self._ending is not None:
+            return False
+        if result.outcome is Outcome.FAILED:
+            return self._fails_again(live, result)
+        if result.outcome is not Outcome.LOST:
+            return False
+        live.losses += 1
+        if live.losses > self._spec.limits.retries:
+            return False
+        log.warning("study %s: job %d was lost (%s); again", self._study, live.job.id, result.problem)
+        return True
+
+    def _fails_again(self, live: Live, result: LegResult) -> bool:
+        """Whether a leg whose program failed is tried once more; its log keeps what went wrong before."""
+        most = self._spec.limits.retry_failed
+        if live.failures >= most:
+            return False
+        live.failures += 1
+        told = f"tried again from its last state ({live.failures} of {most}): {result.problem}"
+        self._print(live.job.id, f"\n{result.traceback or ''}\n[{told}]\n")
+        log.warning("study %s: job %d failed and is %s", self._study, live.job.id, told)
+        return True
+
+    def _reached(self, job: Job) -> bool:
+        return job.end in self._optimizer.trials[job.trial].reports
 
     def _print(self, job: int, text: str) -> None:
         if text and 0 <= job < len(self._optimizer.jobs):
             self._pending.printed.append(Printed(self._optimizer.jobs[job].trial, text))
 
-    def _judge(self, live: _Live, result: LegResult) -> tuple[JobEnd, TrialState, str | None]:
+    def _judge(self, live: Live, result: LegResult) -> tuple[JobEnd, TrialState, str | None]:
         """How a job ended, where that leaves its trial, and the problem in one line."""
         job = live.job
-        if result.outcome is Outcome.COMPLETED:
-            if job.end not in self._optimizer.trials[job.trial].reports:
-                problem = f"the workload returned without a report at resource {job.end:g}, the end of its leg"
-                return JobEnd.FAILED, TrialState.FAILED, problem
+        if result.outcome is Outcome.COMPLETED and self._reached(job):
             assert self._spec.fidelity is not None
             whole = job.end >= self._spec.fidelity.max
             return JobEnd.COMPLETED, TrialState.COMPLETED if whole else TrialState.WAITING, None
+        if result.outcome is Outcome.COMPLETED and live.stop_since is None:
+            problem = f"the workload returned without a report at resource {job.end:g}, the end of its leg"
+            return JobEnd.FAILED, TrialState.FAILED, problem
         if result.outcome is Outcome.FAILED:
             return JobEnd.FAILED, TrialState.FAILED, result.problem
         if self._ending is _Ending.CANCEL:
@@ -374,11 +456,11 @@ class StudyLoop:
             return JobEnd.FAILED, TrialState.FAILED, "the workload raised TrialStopped without being asked to stop"
         return JobEnd.LOST, TrialState.FAILED, f"lost {live.losses} times, the last time: {result.problem}"
 
-    def _finish(self, live: _Live, end: JobEnd, state: TrialState, problem: str | None, result: LegResult) -> None:
+    def _finish(self, live: Live, end: JobEnd, state: TrialState, problem: str | None, result: LegResult) -> None:
         self._optimizer.finish(live.job.id, end)
         self._standing.note(live.job.trial, state)
         traceback = result.traceback if end is JobEnd.FAILED else None
-        self._pending.facts.append(JobEnded(live.job.id, live.job.trial, end, state, problem, traceback))
+        self._pending.facts.append(JobEnded(live.job.id, live.job.trial, end, state, problem, traceback, result.told))
 
     # Time and steering
 
@@ -391,8 +473,12 @@ class StudyLoop:
             self._wind_down(_Ending.PAUSE, None)
         elif wanted is Wanted.CANCEL:
             self._wind_down(_Ending.CANCEL, None)
-        elif self._ending is None:
-            self._take_enqueued()
+        else:
+            if self._ending is _Ending.PAUSE and self._launcher.drains:
+                # Its legs run on all the same.
+                self._ending = None
+            if self._ending is None:
+                self._take_enqueued()
 
     def _check_budget(self) -> None:
         reason = self._spending.enough(self._standing, self._incumbents)
@@ -404,9 +490,22 @@ class StudyLoop:
         if self._ending is not None and not (ending is _Ending.CANCEL and self._ending is not _Ending.CANCEL):
             return
         self._ending, self._reason = ending, reason
+        if ending is _Ending.PAUSE:
+            if self._launcher.drains:
+                return
+        else:
+            self._close_waiting()
         for live in self._live.values():
             if live.stop_since is None:
                 live.stop_since = self._monotonic()
+
+    def _close_waiting(self) -> None:
+        """End the jobs whose next attempt will not come any more."""
+        while self._waiting:
+            live = self._waiting.popleft()
+            del self._live[live.job.id]
+            result = LegResult(Outcome.LOST, "the study ended before it was begun again")
+            self._finish(live, *self._judge(live, result), result)
 
     def _kill_the_deaf(self) -> None:
         for live in self._live.values():
@@ -423,8 +522,8 @@ class StudyLoop:
         if pending.facts or pending.attempts or pending.printed or due or state is not StudyState.RUNNING:
             self._write(pending, state)
         self._pending = _Pending()
-        for answer, reply in pending.answers:
-            answer.set_result(reply)
+        for answer in pending.answers:
+            answer()
         for live in pending.starts:
             self._launcher.start(self._order(live))
 
@@ -447,8 +546,10 @@ class StudyLoop:
             status=self._status(state, best),
             improved=improved,
         )
-        self._unless_unavailable(lambda: self._journal.commit(batch))
+        with tracing.span("study commit", batch=batch.number, facts=len(batch.facts)):
+            self._unless_unavailable(lambda: self._journal.commit(batch))
         self._batch += 1
+        self._written += len(batch.facts)
         self._incumbents = best
         self._committed_at = self._monotonic()
 
@@ -477,10 +578,10 @@ class StudyLoop:
             best=best,
         )
 
-    def _order(self, live: _Live) -> LegOrder:
-        seed = np.random.SeedSequence([self._spec.seed, live.job.trial]).generate_state(1)[0]
-        keep = self._copies.kept(live.job.trial)
-        return LegOrder(self._study, live.job, live.attempt, int(seed) >> 1, self._spec, keep)
+    def _order(self, live: Live, attempt: int | None = None) -> LegOrder:
+        job = live.job
+        keep = self._copies.kept(job.trial)
+        return LegOrder(self._study, job, attempt or live.attempt, self.seed(job.trial), self._spec, keep)
 
     def _conclude(self) -> StudyState:
         """Write the last state; jobs that were left open by an earlier runner end with a cancelled study."""
@@ -503,6 +604,7 @@ class StudyLoop:
             self._launcher.kill(live.job.id, live.attempt)
             self._finish(live, JobEnd.CANCELLED, TrialState.CANCELLED, None, LegResult(Outcome.STOPPED))
         self._live.clear()
+        self._waiting.clear()
         self._pending.starts.clear()
         self._commit(StudyState.FAILED)
         return StudyState.FAILED

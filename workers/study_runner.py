@@ -19,30 +19,43 @@ from ray.exceptions import RayError
 from optimizers import registry
 from optimizers.protocol import Optimizer, Problem
 from tunewright.study import StudySpec, StudyState
-from workers import leg
+from workers import leg, tracing
+from workers.ask_tell import Answer, Refused, Why, Word
 from workers.checkpoints import CheckpointStore
 from workers.copies import Released
-from workers.journal import Journal
+from workers.desk import Desk
+from workers.journal import Journal, StudyRecord
 from workers.leg import LegSettings
-from workers.orders import LegOrder, LegResult, Outcome, Reply
+from workers.observed import observed_leg, set_up
+from workers.orders import Launcher, LegOrder, LegResult, Outcome, Reply
+from workers.room import Room
 from workers.study_loop import StudyLoop
 
 log = logging.getLogger(__name__)
 
+NO_DESK = "this study's trials run on the cluster; only one with `workload: external` gives jobs to clients"
+
 
 class StudyRunner:
-    """Runs one study; started by name as a Ray actor, one per running study."""
+    """Runs one study; started by name as a Ray actor, one per running study.
 
-    def __init__(self, journal: Journal, settings: LegSettings) -> None:
+    Args:
+        external: its trials run elsewhere, and are asked for at a desk.
+    """
+
+    def __init__(self, journal: Journal, settings: LegSettings, *, external: bool = False) -> None:
+        set_up("runner", settings.logs)
         self._journal = journal
         self._settings = settings
-        self._launcher = RayLauncher(ray.get_runtime_context().current_actor, settings)
+        actor = ray.get_runtime_context().current_actor
+        self._launcher: Desk | RayLauncher = Desk() if external else RayLauncher(actor, settings, Room(journal))
         self._loop = StudyLoop(journal, make_optimizer, self._launcher)
         self._launcher.loop = self._loop
 
     async def run(self) -> str:
         """Run the study until it is over or paused; returns the state in which it was left."""
-        return await asyncio.to_thread(self._run)
+        with tracing.resumed(self._settings.trace):
+            return await asyncio.to_thread(self._run)
 
     async def report(
         self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]], log: str
@@ -50,10 +63,18 @@ class StudyRunner:
         """Take a leg's reports and what it printed; answers when they are durable."""
         return await asyncio.wrap_future(self._loop.report(job, attempt, worker, reports, log))
 
+    async def say(self, words: Sequence[Word]) -> list[Answer]:
+        """Take in what clients of the desk say; answers when it is durable."""
+        if not isinstance(self._launcher, Desk):
+            return [Refused(Why.CONFLICT, NO_DESK) for _ in words]
+        return await asyncio.gather(*map(asyncio.wrap_future, self._launcher.say(words)))
+
     def _run(self) -> StudyState:
-        state = self._loop.run()
-        self._launcher.close()
-        if state.final:
+        try:
+            state = self._loop.run()
+        finally:
+            self._launcher.close()
+        if state.final and isinstance(self._launcher, RayLauncher):
             keep = frozenset(incumbent.trial for incumbent in self._loop.incumbents) | self._loop.copyable
             if keep:
                 CheckpointStore(self._settings.checkpoint_url).remove(self._loop.study, keep=keep)
@@ -61,17 +82,30 @@ class StudyRunner:
         return state
 
 
-class RayLauncher:
+class RayLauncher(Launcher):
     """Starts legs as Ray tasks."""
 
     loop: StudyLoop
 
-    def __init__(self, runner: Any, settings: LegSettings) -> None:
+    def __init__(self, runner: Any, settings: LegSettings, room: Room) -> None:
         self._runner = runner
         self._settings = settings
+        self._room = room
+        self._parallel = 1
         self._tasks: dict[tuple[int, int], Any] = {}
         # An object store may take its time; the study does not wait for it.
         self._removals = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removals")
+
+    def restore(self, record: StudyRecord) -> None:
+        self._parallel = record.spec.parallel
+        self._room.ask(0, self._parallel, record.cluster_seconds)
+
+    def room(self) -> int:
+        return self._room.legs
+
+    def end_round(self) -> None:
+        if self._room.ask(self.loop.running, self._parallel, self.loop.cluster_seconds):
+            self.loop.wake()
 
     def start(self, order: LegOrder) -> None:
         resources = order.spec.resources
@@ -128,7 +162,7 @@ class _ActorLink:
 
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator,unused-ignore]
 def _run_leg(order: LegOrder, runner: Any, settings: LegSettings) -> LegResult:
-    return leg.run(order, _ActorLink(runner), settings)
+    return observed_leg(order, settings, lambda: leg.run(order, _ActorLink(runner), settings))
 
 
 def make_optimizer(spec: StudySpec) -> Optimizer:

@@ -9,9 +9,12 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Query, Request
 
+from service.caller import Caller
 from service.conductor import Conductor
+from service.desks import Desks
 from service.events import EventFeed
 from service.settings import ServiceSettings
+from service.store.errors import NotFound
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
 
@@ -29,6 +32,7 @@ class Services:
     conductor: Conductor
     feed: EventFeed
     workloads: WorkloadCatalog
+    desks: Desks
 
 
 # Not `def`: FastAPI would send every request through a thread for it.
@@ -48,6 +52,37 @@ async def read(services: Services, call: Callable[P, T], *args: P.args, **kwargs
     return await asyncio.to_thread(call, *args, **kwargs)
 
 
+async def _caller(request: Request) -> Caller:
+    found: Caller = request.scope["caller"]
+    return found
+
+
+async def own_study(request: Request) -> None:
+    """Refuse a request about a study, trial or job of another project, as if there were none.
+
+    Raises:
+        NotFound: it is not the caller's.
+    """
+    caller = request.scope["caller"]
+    if caller is None or caller.only is None:
+        return
+    for name, of in _STUDY_OF.items():
+        given = request.path_params.get(name)
+        if given is None:
+            continue
+        services = await _services(request)
+        if await read(services, services.repository.project_of, of(given)) != caller.only:
+            raise NotFound(f"{name.removesuffix('_id')} {given[:100]} does not exist")
+
+
+def _first_part(identifier: str) -> str:
+    return identifier.rpartition("-")[0]
+
+
+# What a path may name, and how that names its study.
+_STUDY_OF: dict[str, Callable[[str], str]] = {"study_id": str, "trial_id": _first_part, "job_id": _first_part}
+
 ServicesDep = Annotated[Services, Depends(_services)]
+CallerDep = Annotated[Caller, Depends(_caller)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Items per page")]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]

@@ -41,4 +41,7 @@ def readyz(services: ServicesDep) -> Health | Response:
 )
 def get_metrics(services: ServicesDep) -> Response:
     """Prometheus metrics."""
-    return Response(metrics.render(services.repository, services.conductor), media_type=CONTENT_TYPE_LATEST)
+    found = metrics.render(
+        services.repository.engine, services.conductor.facts(), services.feed, services.settings.data_dir
+    )
+    return Response(found, media_type=CONTENT_TYPE_LATEST)

@@ -9,49 +9,52 @@ from __future__ import annotations
 from asyncio import to_thread
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
-from service.api.dependencies import Cursor, Limit, ServicesDep, read
+from service.api.dependencies import CallerDep, Cursor, Limit, ServicesDep, read
+from service.api.submission import IdempotencyKey, request_key, submit
 from service.json_body import JsonRoute
 from service.problems import answers
 from service.store.repository import Repository
-from service.store.request_keys import RequestKey
+from tunewright.access import ProjectName
 from tunewright.errors import SpecError
-from tunewright.study import METRIC_NAME, Budget, StudySpec, StudyState, TrialState
+from tunewright.study import METRIC_NAME, Budget, StudySpec, StudyState, Tag, TrialState
 from tunewright.views import Curves, Improvement, Page, QueuedConfig, Study, StudySummary, Trial
 from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
-from workers.study_runner import make_optimizer
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=JsonRoute)
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(min_length=1, max_length=200, description="Repeat a request safely: the same key gives the same answer"),
-]
-
 
 @router.post("", status_code=201, responses=answers(409, 413, 415, 507))
-def create_study(spec: StudySpec, services: ServicesDep, idempotency_key: IdempotencyKey = None) -> Study:
+def create_study(
+    spec: StudySpec, services: ServicesDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
+) -> Study:
     """Submit a study. It is completed from its workload, checked, stored, and started as soon as there is room."""
-    complete = services.workloads.complete(spec)
-    # Everything that the optimizer would refuse later is refused now.
-    make_optimizer(complete)
-    if complete.resources is not None:
-        services.conductor.check(complete.resources)
-    key = None if idempotency_key is None else RequestKey.of(idempotency_key, spec.model_dump(mode="json"))
-    study = services.repository.create_study(complete, key)
-    services.conductor.nudge()
-    return study
+    return submit(services, caller, spec, request_key(caller, idempotency_key, spec.model_dump(mode="json")))
 
 
 @router.get("")
 async def list_studies(
-    services: ServicesDep, limit: Limit = 50, cursor: Cursor = None, state: StudyState | None = None
+    services: ServicesDep,
+    caller: CallerDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    state: StudyState | None = None,
+    project: ProjectName | None = None,
+    tag: Annotated[list[Tag] | None, Query(max_length=50, description="Only those that have all of these tags")] = None,
 ) -> Page[StudySummary]:
     """Studies, newest first."""
-    return await read(services, services.repository.studies, limit=limit, cursor=cursor, state=state)
+    return await read(
+        services,
+        services.repository.studies,
+        limit=limit,
+        cursor=cursor,
+        state=state,
+        project=caller.confined(project),
+        tags=tag or (),
+    )
 
 
 @router.get("/{study_id}", responses=answers(404))
@@ -88,10 +91,10 @@ class Enqueue(BaseModel):
 
 @router.post("/{study_id}/queue", status_code=201, responses=answers(404, 409, 413, 415, 507))
 def enqueue_config(
-    study_id: str, body: Enqueue, services: ServicesDep, idempotency_key: IdempotencyKey = None
+    study_id: str, body: Enqueue, services: ServicesDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
 ) -> QueuedConfig:
     """Enqueue a configuration. New trials take what is enqueued, in order, before what the optimizer chooses."""
-    key = None if idempotency_key is None else RequestKey.of(idempotency_key, study_id, body.config)
+    key = request_key(caller, idempotency_key, study_id, body.config)
     return services.repository.enqueue(study_id, body.config, key)
 
 

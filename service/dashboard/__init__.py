@@ -7,11 +7,12 @@ content, and Plotly comes from the installed `plotly` package.
 
 from fastapi import FastAPI
 
-from service.dashboard.pages import router
+from service.dashboard import api_docs, login, pages
 from service.dashboard.static_files import STATIC_URL, StaticDirectory
 
 
 def mount(app: FastAPI) -> None:
     """Add the pages to the application."""
-    app.include_router(router)
+    for module in (pages, login, api_docs):
+        app.include_router(module.router)
     app.mount(STATIC_URL, StaticDirectory(), name="static")

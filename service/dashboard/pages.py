@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from service.api.dependencies import ServicesDep
+from service.api.dependencies import ServicesDep, own_study, read
+from service.caller import Caller
 from service.dashboard.static_files import (
     DIRECTORY,
     FOREVER,
@@ -61,19 +62,20 @@ _templates.globals.update(static=STATIC_URL, plotly_url=PLOTLY_URL, version=__ve
 
 
 @router.get("/")
-def studies_page() -> HTMLResponse:
+def studies_page(request: Request) -> HTMLResponse:
     """All studies."""
-    return _page("studies.html")
+    return page(request, "studies.html")
 
 
 @router.get("/studies/{study_id}")
-def study_page(study_id: str, services: ServicesDep) -> HTMLResponse:
+async def study_page(request: Request, study_id: str, services: ServicesDep) -> HTMLResponse:
     """One study."""
     try:
-        study = services.repository.study(study_id)
+        await own_study(request)
+        study = await read(services, services.repository.study, study_id)
     except NotFound:
-        return _page("not_found.html", status=404, study_id=study_id)
-    return _page("study.html", study=study, style_ids=plotly_style_ids())
+        return page(request, "not_found.html", status=404, study_id=study_id)
+    return page(request, "study.html", study=study, style_ids=plotly_style_ids())
 
 
 @router.get("/static/vendor/plotly.min.js")
@@ -93,5 +95,8 @@ def favicon() -> FileResponse:
     return FileResponse(DIRECTORY / "favicon.svg", media_type="image/svg+xml", headers=headers)
 
 
-def _page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    return HTMLResponse(_templates.get_template(template).render(values), status, PAGE_HEADERS)
+def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page with the security headers of all pages; one that is looked at in a session offers to log out."""
+    caller: Caller | None = request.scope.get("caller")
+    session = caller is not None and caller.session is not None
+    return HTMLResponse(_templates.get_template(template).render(values, session=session), status, PAGE_HEADERS)

@@ -19,11 +19,13 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.util import CommandError
 from pydantic_core import from_json
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, String, bindparam, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
+from service.store.timing import count_errors, timed_write
 from tunewright.errors import TunewrightError
+from workers import tracing
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Writers queue for at most this long behind each other before they give up.
@@ -82,7 +84,9 @@ def open_engine(text: str) -> Engine:
         StoreUrlError: as `parse_url`.
     """
     url = parse_url(text)
-    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+    count_errors(engine)
+    return engine
 
 
 def _postgresql(url: URL) -> Engine:
@@ -131,14 +135,22 @@ def _sqlite(url: URL) -> Engine:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that will write; commits when the block ends without an error."""
-    with engine.connect().execution_options(**_WRITES[engine.dialect.name]) as connection, connection.begin():
+    with (
+        tracing.span("store write"),
+        timed_write(),
+        engine.connect().execution_options(**_WRITES[engine.dialect.name]) as connection,
+        connection.begin(),
+    ):
         yield connection
+
+
+_QUEUE_UP = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what", type_=String), 0)))
 
 
 def queue_up(connection: Connection, what: str) -> None:
     """Wait until no other transaction that has queued up for `what` is open; SQLite's writers queue up anyway."""
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tunewright:{what}", 0))))
+        connection.execute(_QUEUE_UP, {"what": f"tunewright:{what}"})
 
 
 def migrate(engine: Engine) -> None:

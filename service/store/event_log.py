@@ -14,11 +14,11 @@ from contextlib import aclosing
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, String, bindparam, func, insert, select
 
 from service.store import storable
 from service.store.engine import queue_up
-from service.store.tables import EventRow
+from service.store.tables import EventRow, StudyRow
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +30,50 @@ RECONNECT_SECONDS = 1.0
 REST_SECONDS = 0.02
 
 
-def append(connection: Connection, study_id: str, kind: str, at: float, body: Mapping[str, Any]) -> int:
+# Built once: a study that trains fast adds one with every report.
+_INSERT = insert(EventRow.__table__).values(  # type: ignore[arg-type]
+    study_id=bindparam("of"),
+    # Without a study it is nobody's, and only who sees every project sees it.
+    project=func.coalesce(
+        bindparam("in_project", type_=String),
+        select(StudyRow.project).where(StudyRow.id == bindparam("of")).scalar_subquery(),
+        "",
+    ),
+    **{name: bindparam(name, type_=EventRow.__table__.c[name].type) for name in ("kind", "at", "body")},
+)
+_ADD = {
+    "sqlite": _INSERT.returning(EventRow.id),
+    # Whoever listens is told when the transaction commits.
+    "postgresql": _INSERT.returning(EventRow.id, func.pg_notify(CHANNEL, "")),
+}
+
+
+def append(
+    connection: Connection, study_id: str, kind: str, at: float, body: Mapping[str, Any], project: str | None = None
+) -> int:
     """Add an event in this transaction; best as its last statement, since others wait from here on until it ends.
 
+    Args:
+        project: that of the study; None looks it up, as long as the study is there.
     Returns:
         The event's id.
     """
     queue_up(connection, "events")
-    result = connection.execute(insert(EventRow).values(study_id=study_id, kind=kind, at=at, body=storable.json(body)))
-    if connection.dialect.name == "postgresql":
-        # Sent when the transaction commits.
-        connection.execute(select(func.pg_notify(CHANNEL, "")))
-    key = result.inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    fields = {"of": study_id, "kind": kind, "at": at, "body": storable.json(body), "in_project": project}
+    added = connection.execute(_ADD[connection.dialect.name], fields)
+    return int(added.scalar_one())
+
+
+def newest(connection: Connection) -> tuple[int, float]:
+    """Id and time of the newest event; 0 before the first."""
+    row = connection.execute(select(EventRow.id, EventRow.at).order_by(EventRow.id.desc()).limit(1)).one_or_none()
+    return (0, 0.0) if row is None else (row.id, row.at)
+
+
+def oldest(engine: Engine) -> int:
+    """Id of the oldest event that is kept; 0 before the first."""
+    with engine.connect() as connection:
+        return connection.execute(select(func.min(EventRow.id))).scalar_one() or 0
 
 
 async def news(engine: Engine) -> AsyncGenerator[None]:

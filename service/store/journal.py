@@ -6,18 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Table, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from optimizers.protocol import Job, JobEnd, Report
-from service.store import event_log, leases, queue, storable, trial_logs, warm_start
+from service.store import event_log, facts, leases, queue, sharing, trial_logs, warm_start
 from service.store.engine import open_engine, writing
 from service.store.tables import (
     EnqueuedRow,
     EventRow,
     ImprovementRow,
     JobRow,
+    LeaseRow,
     ReportRow,
     StatusRow,
     StudyRow,
@@ -25,6 +26,7 @@ from service.store.tables import (
 )
 from tunewright.study import StudySpec, StudyState, TrialState
 from workers.journal import (
+    AttemptStarted,
     Batch,
     Enqueued,
     Fact,
@@ -48,6 +50,23 @@ PRUNE_EVERY = 1_000
 _TRANSIENT = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 
+_STATUS = StatusRow.__table__
+assert isinstance(_STATUS, Table)
+# Both rows are held until the transaction ends: the lease against a take-over; the status because this very batch may
+# be on its way already, in a transaction whose connection was lost.
+_STANDING = (
+    select(_STATUS.c.batch, _STATUS.c.seq, _STATUS.c.state, _STATUS.c.started_at, LeaseRow.epoch)
+    .join(LeaseRow, LeaseRow.name == bindparam("lease"))
+    .where(_STATUS.c.study_id == bindparam("study"))
+    .with_for_update()
+)
+_MOVE_STATUS = facts.update_of(
+    _STATUS,
+    ("study_id",),
+    [column.name for column in _STATUS.columns if column.name != "study_id"],
+)
+
+
 class SqlJournal:
     """`workers.journal.Journal` on a store; travels to a runner as its URL, study and epoch.
 
@@ -59,6 +78,7 @@ class SqlJournal:
         self.study_id = study_id
         self.epoch = epoch
         self._opened: Engine | None = None
+        self._claimed: tuple[float, int] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (SqlJournal, (self.url, self.study_id, self.epoch))
@@ -94,6 +114,7 @@ class SqlJournal:
             batch=status.batch,
             facts=_ordered_facts(jobs, reports, enqueued),
             attempts={job.number: job.attempts for job in jobs if job.end_seq is None},
+            begun=[_begun(job) for job in jobs if job.attempts and (job.end_seq is None or job.ask_key is not None)],
             earlier=earlier,
             cluster_seconds=status.cluster_seconds,
             improved_at=improved_at or 0,
@@ -101,11 +122,10 @@ class SqlJournal:
 
     def commit(self, batch: Batch) -> None:
         with self._reaching("write to the store"), writing(self._engine) as connection:
-            self._hold(connection)
             seq = self._advance(connection, batch)
             if seq is None:
                 return
-            _write_facts(connection, self.study_id, batch, seq)
+            facts.write(connection, self.study_id, batch, seq)
             if batch.improved:
                 _write_improvement(connection, self.study_id, batch)
             trial_logs.append(connection, self.study_id, batch.printed)
@@ -126,6 +146,17 @@ class SqlJournal:
         with self._reaching("read the store"), self._engine.connect() as connection:
             waiting = connection.execute(queue.entries(self.study_id).where(EnqueuedRow.seq.is_(None))).all()
         return [Enqueued(row.number, row.config) for row in waiting]
+
+    def share(self, running: float, wanted: int) -> int | None:
+        claim = (round(running, 1), wanted)
+        with self._reaching("read the store"), self._engine.connect() as connection:
+            room = sharing.room(connection, self.study_id)
+        if claim != self._claimed:
+            with self._reaching("write to the store"), writing(self._engine) as connection:
+                self._hold(connection)
+                sharing.claim(connection, self.study_id, *claim)
+            self._claimed = claim
+        return room
 
     def release(self) -> None:
         try:
@@ -148,20 +179,18 @@ class SqlJournal:
 
     def _advance(self, connection: Connection, batch: Batch) -> int | None:
         """Move the status to this batch; returns the next free sequence number, None when it stands there already."""
-        row = connection.execute(
-            select(StatusRow.batch, StatusRow.seq, StatusRow.state, StatusRow.started_at)
-            .where(StatusRow.study_id == self.study_id)
-            # This batch may be on its way already, in a transaction whose connection was lost.
-            .with_for_update()
-        ).one()
+        lease = leases.study_lease(self.study_id)
+        row = connection.execute(_STANDING, {"study": self.study_id, "lease": lease}).one_or_none()
+        if row is None or row.epoch != self.epoch:
+            raise Fenced(f"study {self.study_id}: epoch {self.epoch} is over")
         if row.batch == batch.number:
             return None
         if row.batch != batch.number - 1:
             raise Fenced(f"study {self.study_id}: batch {batch.number} does not follow {row.batch}")
+        fields = _status_fields(batch, row.started_at)
+        new = {**fields, "seq": row.seq + len(batch.facts), "batch": batch.number}
         connection.execute(
-            update(StatusRow)
-            .where(StatusRow.study_id == self.study_id)
-            .values(seq=row.seq + len(batch.facts), batch=batch.number, **_status_fields(batch, row.started_at))
+            _MOVE_STATUS, {"of_study_id": self.study_id, **{f"new_{name}": value for name, value in new.items()}}
         )
         if row.state != batch.status.state:
             _write_study_event(connection, self.study_id, batch.at, batch.status)
@@ -184,171 +213,6 @@ def _status_fields(batch: Batch, started_at: float | None) -> dict[str, Any]:
         "seconds_left": status.seconds_left,
         "best": [best_json(incumbent) for incumbent in status.best],
     }
-
-
-def _write_facts(connection: Connection, study_id: str, batch: Batch, seq: int) -> None:
-    """Insert and update rows for the facts, whose sequence numbers start at `seq`."""
-    numbered = list(enumerate(batch.facts, start=seq))
-    started = [(n, fact.job) for n, fact in numbered if isinstance(fact, JobStarted)]
-    reports = [(n, fact) for n, fact in numbered if isinstance(fact, Reported)]
-    _insert_jobs(connection, study_id, batch.at, started)
-    _insert_reports(connection, study_id, batch.at, reports)
-    _write_attempts(connection, study_id, batch)
-    _write_enqueued(connection, study_id, numbered)
-    # One batch may end a trial's job and start its next one, so trials move in the order of the facts.
-    for n, fact in numbered:
-        if isinstance(fact, JobStarted):
-            _resume_trial(connection, study_id, fact.job)
-        elif isinstance(fact, JobEnded):
-            _end_job(connection, study_id, batch.at, n, fact)
-
-
-def _insert_jobs(connection: Connection, study_id: str, at: float, started: list[tuple[int, Job]]) -> None:
-    if not started:
-        return
-    new_trials = [job for _, job in started if job.begins_trial]
-    if new_trials:
-        connection.execute(
-            insert(TrialRow),
-            [
-                {
-                    "study_id": study_id,
-                    "number": job.trial,
-                    "state": TrialState.RUNNING,
-                    "config": job.config,
-                    "metrics": {},
-                    "rung": job.rung,
-                    "bracket": job.bracket,
-                    "started_at": at,
-                }
-                for job in new_trials
-            ],
-        )
-    connection.execute(
-        insert(JobRow),
-        [
-            {
-                "study_id": study_id,
-                "number": job.id,
-                "trial": job.trial,
-                "start": job.start,
-                "end": job.end,
-                "rung": job.rung,
-                "bracket": job.bracket,
-                "parent": job.parent,
-                "why": storable.json(job.why),
-                "state": "running",
-                "seq": seq,
-                "started_at": at,
-                "attempt_at": at,
-            }
-            for seq, job in started
-        ],
-    )
-
-
-def _insert_reports(connection: Connection, study_id: str, at: float, reports: list[tuple[int, Reported]]) -> None:
-    if not reports:
-        return
-    connection.execute(
-        insert(ReportRow),
-        [
-            {
-                "study_id": study_id,
-                "trial": fact.report.trial,
-                "resource": fact.report.resource,
-                "metrics": dict(fact.report.metrics),
-                "job": fact.report.job,
-                "attempt": fact.attempt,
-                "seconds": fact.report.seconds,
-                "seq": seq,
-                "at": at,
-                "late": fact.late,
-            }
-            for seq, fact in reports
-        ],
-    )
-    newest = {fact.report.trial: fact.report for _, fact in sorted(reports, key=lambda r: r[1].report.resource)}
-    connection.execute(
-        _update_trial(
-            resource=bindparam("new_resource"), metrics=bindparam("new_metrics", type_=TrialRow.metrics.type)
-        ).where(TrialRow.resource < bindparam("new_resource")),
-        [
-            {
-                "study": study_id,
-                "trial_number": trial,
-                "new_resource": report.resource,
-                "new_metrics": dict(report.metrics),
-            }
-            for trial, report in newest.items()
-        ],
-    )
-
-
-def _resume_trial(connection: Connection, study_id: str, job: Job) -> None:
-    if not job.begins_trial:
-        connection.execute(
-            update(TrialRow)
-            .where(TrialRow.study_id == study_id, TrialRow.number == job.trial)
-            .values(state=TrialState.RUNNING, rung=job.rung, ended_at=None)
-        )
-
-
-def _end_job(connection: Connection, study_id: str, at: float, seq: int, fact: JobEnded) -> None:
-    began = connection.execute(
-        update(JobRow)
-        .where(JobRow.study_id == study_id, JobRow.number == fact.job)
-        .values(
-            state=fact.end,
-            trial_state=fact.trial_state,
-            end_seq=seq,
-            ended_at=at,
-            problem=fact.problem,
-            traceback=fact.traceback,
-        )
-        .returning(JobRow.attempt_at)
-    ).scalar_one()
-    connection.execute(
-        update(TrialRow)
-        .where(TrialRow.study_id == study_id, TrialRow.number == fact.trial)
-        .values(
-            state=fact.trial_state,
-            ended_at=at,
-            seconds=TrialRow.seconds + (at - began),
-            problem=fact.problem,
-        )
-    )
-
-
-def _update_trial(**values: Any) -> Any:
-    return (
-        update(TrialRow.__table__)  # type: ignore[arg-type]
-        .where(TrialRow.study_id == bindparam("study"), TrialRow.number == bindparam("trial_number"))
-        .values(**values)
-    )
-
-
-def _write_attempts(connection: Connection, study_id: str, batch: Batch) -> None:
-    for attempt in batch.attempts:
-        connection.execute(
-            update(JobRow)
-            .where(JobRow.study_id == study_id, JobRow.number == attempt.job)
-            .values(attempts=attempt.attempt, attempt_at=batch.at, worker=attempt.worker)
-        )
-
-
-def _write_enqueued(connection: Connection, study_id: str, numbered: Iterable[tuple[int, Fact]]) -> None:
-    """Note where the optimizer was told of enqueued configurations, and which trials they became."""
-    for n, fact in numbered:
-        if isinstance(fact, Enqueued):
-            number, values = fact.number, {"seq": n}
-        elif isinstance(fact, JobStarted) and fact.enqueued is not None:
-            number, values = fact.enqueued, {"trial": fact.job.trial}
-        else:
-            continue
-        connection.execute(
-            update(EnqueuedRow).where(EnqueuedRow.study_id == study_id, EnqueuedRow.number == number).values(**values)
-        )
 
 
 def _write_improvement(connection: Connection, study_id: str, batch: Batch) -> None:
@@ -388,13 +252,18 @@ def _ordered_facts(jobs: Iterable[Row[Any]], reports: Iterable[Row[Any]], enqueu
         job = _job(row)
         numbered.append((row.seq, JobStarted(job, taken_up.get(job.trial) if job.begins_trial else None)))
         if row.end_seq is not None:
-            ended = JobEnded(job.id, job.trial, JobEnd(row.state), TrialState(row.trial_state), row.problem)
+            state = TrialState(row.trial_state)
+            ended = JobEnded(job.id, job.trial, JobEnd(row.state), state, row.problem, told=row.told)
             numbered.append((row.end_seq, ended))
     for row in reports:
         report = Report(row.job, row.trial, row.resource, row.metrics, row.seconds)
         numbered.append((row.seq, Reported(report, row.attempt, row.late)))
     numbered.sort(key=lambda pair: pair[0])
     return [fact for _, fact in numbered]
+
+
+def _begun(row: Row[Any]) -> AttemptStarted:
+    return AttemptStarted(row.number, row.attempts, row.worker, row.ask_key, row.ask_digest)
 
 
 def _job(row: Row[Any]) -> Job:

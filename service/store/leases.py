@@ -31,6 +31,19 @@ class Hold:
     epoch: int
 
 
+@dataclass(frozen=True)
+class Lease:
+    """A lease as everybody sees it.
+
+    Attributes:
+        seconds_left: until it expires unless it is renewed; zero and below: nobody holds it.
+    """
+
+    holder: str
+    epoch: int
+    seconds_left: float
+
+
 def study_lease(study_id: str) -> str:
     """Name of the lease under which a study's runner writes."""
     return f"study:{study_id}"
@@ -100,6 +113,13 @@ def held(connection: Connection, name: str, epoch: int) -> bool:
     """Whether `epoch` is still the newest; locks the lease against a take-over until the transaction ends."""
     statement = select(LeaseRow.epoch).where(LeaseRow.name == name).with_for_update(read=True)
     return connection.execute(statement).scalar_one_or_none() == epoch
+
+
+def lease(connection: Connection, name: str) -> Lease | None:
+    """A lease as it stands; None when it was never taken."""
+    left = LeaseRow.expires_at - _now(connection)
+    row = connection.execute(select(LeaseRow.holder, LeaseRow.epoch, left).where(LeaseRow.name == name)).one_or_none()
+    return None if row is None else Lease(*row)
 
 
 def live(engine: Engine) -> set[str]:

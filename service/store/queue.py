@@ -30,14 +30,24 @@ def room(connection: Connection, study_id: str, spec: StudySpec, started: int) -
     return min(left, MAX_WAITING) - waiting
 
 
-def append(connection: Connection, study_id: str, config: Config) -> int:
+def append(connection: Connection, study_id: str, config: Config, retry_of: int | None = None) -> int:
     """Add a configuration; returns its number. The caller holds the study, so that no two get the same."""
     last = connection.execute(select(func.max(EnqueuedRow.number)).where(EnqueuedRow.study_id == study_id)).scalar_one()
     number = 0 if last is None else int(last) + 1
     connection.execute(
-        insert(EnqueuedRow).values(study_id=study_id, number=number, config=config, created_at=time.time())
+        insert(EnqueuedRow).values(
+            study_id=study_id, number=number, config=config, retry_of=retry_of, created_at=time.time()
+        )
     )
     return number
+
+
+def waiting_retry(connection: Connection, study_id: str, trial: int) -> int | None:
+    """Number of an entry that is to repeat a trial and still waits."""
+    waiting = select(func.min(EnqueuedRow.number)).where(
+        EnqueuedRow.study_id == study_id, EnqueuedRow.retry_of == trial, EnqueuedRow.trial.is_(None)
+    )
+    return connection.execute(waiting).scalar_one()
 
 
 def one(connection: Connection, study_id: str, number: int) -> Row[Any]:

@@ -13,9 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, literal_column, select, update
 
-from service.store import cursors, event_log, extension, queue, request_keys, rows, trial_logs, warm_start
+from service.store import (
+    asked_jobs,
+    cursors,
+    event_log,
+    extension,
+    labels,
+    queue,
+    request_keys,
+    rows,
+    trial_logs,
+    warm_start,
+)
+from service.store.asked_jobs import JobRef
 from service.store.engine import writing
 from service.store.errors import Conflict, NotFound
 from service.store.journal import new_status
@@ -34,7 +46,8 @@ from service.store.tables import (
     StudyRow,
     TrialRow,
 )
-from tunewright.study import Budget, StudySpec, StudyState, TrialState
+from tunewright.access import DEFAULT_PROJECT
+from tunewright.study import Budget, Priority, StudySpec, StudyState, TrialState
 from tunewright.views import (
     Best,
     Curve,
@@ -49,10 +62,12 @@ from tunewright.views import (
     Trial,
     TrialDetail,
 )
+from workers.ask_tell import Measured
 from workers.journal import Wanted
 
 # So many of a log's last characters stand in a trial's detail.
 SHOWN_LOG = 64 * 1024
+MAX_PROJECTS_KNOWN = 10_000
 # Only what has the right form reaches the database, which may choke on the rest.
 _ID = re.compile("[0-9a-v]{16}")
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
@@ -65,9 +80,11 @@ class ConductorRow:
     """A study that is not over, as the conductor sees it."""
 
     id: str
+    workload: str
     state: StudyState
     wanted: Wanted
     batch: int
+    priority: Priority
 
 
 class Repository:
@@ -75,6 +92,8 @@ class Repository:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        # Of each study that was asked for.
+        self._projects: dict[str, str] = {}
 
     @property
     def embedded(self) -> bool:
@@ -83,10 +102,11 @@ class Repository:
 
     # Studies
 
-    def create_study(self, spec: StudySpec, key: RequestKey | None = None) -> Study:
+    def create_study(self, spec: StudySpec, key: RequestKey | None = None, *, only: str | None = None) -> Study:
         """Store a complete study as queued.
 
         Args:
+            only: the one project from which it may be warm-started; None: from any.
             key: the same key with the same digest gives the study created the first time, for a day.
         Raises:
             Conflict: the key was used for another request.
@@ -101,30 +121,51 @@ class Repository:
             connection.execute(
                 insert(StudyRow).values(
                     id=study_id,
-                    name=spec.name,
+                    project=spec.project or DEFAULT_PROJECT,
                     workload=spec.workload,
                     optimizer=spec.optimizer.name,
                     spec=spec.model_dump(mode="json"),
                     wanted=Wanted.RUN,
                     created_at=now,
+                    **labels.columns(spec),
                 )
             )
+            labels.tag(connection, study_id, spec)
             connection.execute(insert(StatusRow).values(**new_status(study_id)))
-            warm_start.copy(connection, study_id, spec, lambda source: _spec(connection, source))
+            warm_start.copy(connection, study_id, spec, lambda source: _spec(connection, source, only))
             request_keys.note(connection, key, study_id)
             _event(connection, study_id, {"state": StudyState.QUEUED, "reason": None, "name": spec.name})
             return rows.study(_study_row(connection, study_id))
 
-    def studies(self, *, limit: int, cursor: str | None = None, state: StudyState | None = None) -> Page[StudySummary]:
-        """Studies, newest first."""
+    def studies(
+        self,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        state: StudyState | None = None,
+        project: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Page[StudySummary]:
+        """Studies, newest first.
+
+        Args:
+            project: only this one's; None: all.
+            tags: only those that have them all.
+        Raises:
+            BadCursor: the cursor is not this list's.
+        """
+        kind = "studies" if project is None else f"studies:{project}"
         statement = _SUMMARIES.order_by(StudyRow.id.desc()).limit(limit + 1)
         if cursor is not None:
-            statement = statement.where(StudyRow.id < cursors.decode(cursor, "studies", _ID))
+            statement = statement.where(StudyRow.id < cursors.decode(cursor, kind, _ID))
         if state is not None:
             statement = statement.where(StatusRow.state == state)
+        if project is not None:
+            statement = statement.where(StudyRow.project == project)
+        statement = statement.where(*map(labels.tagged, tags))
         with self.engine.connect() as connection:
             records = connection.execute(statement).all()
-        items, following = _page([rows.summary(row) for row in records], limit, "studies", lambda s: s.id)
+        items, following = _page([rows.summary(row) for row in records], limit, kind, lambda s: s.id)
         return Page[StudySummary](items=items, next_cursor=following)
 
     def study(self, study_id: str) -> Study:
@@ -135,6 +176,18 @@ class Repository:
         """
         with self.engine.connect() as connection:
             return rows.study(_study_row(connection, study_id))
+
+    def project_of(self, study_id: str) -> str | None:
+        """The project of a study; None if there is no such study. It never changes, so it is looked up once."""
+        found = self._projects.get(study_id)
+        if found is None and _ID.fullmatch(study_id):
+            with self.engine.connect() as connection:
+                found = connection.scalar(select(StudyRow.project).where(StudyRow.id == study_id))
+            if found is not None:
+                if len(self._projects) >= MAX_PROJECTS_KNOWN:
+                    self._projects.clear()
+                self._projects[study_id] = found
+        return found
 
     def steer(self, study_id: str, wanted: Wanted) -> Study:
         """Note what is wanted of a study; the conductor and its runner act on it.
@@ -151,6 +204,29 @@ class Repository:
                 raise Conflict(f"study {study_id} is being cancelled; submit it again instead")
             connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(wanted=wanted))
             return rows.study(_study_row(connection, study_id))
+
+    def change(self, study_id: str, changes: Mapping[str, Any], revision: int | None = None) -> Study:
+        """Change a study's name, tags, notes or priority, in whatever state it is.
+
+        Args:
+            revision: the study as it was when the changes were thought of; None changes it whatever it is like now.
+        Raises:
+            NotFound: no such study.
+            Conflict: somebody else has changed it since that revision.
+        """
+        with writing(self.engine) as connection:
+            row = _study_row(connection, study_id, hold=True)
+            if revision is not None and revision != row.revision:
+                raise Conflict(f"study {study_id} is at revision {row.revision}, not {revision}; look at it again")
+            changed = labels.change(connection, row, changes)
+            after = _study_row(connection, study_id)
+            if changed:
+                _event(
+                    connection,
+                    study_id,
+                    {"state": row.state, "reason": row.reason, "name": after.name, "changed": changed},
+                )
+            return rows.study(after)
 
     def extend(self, study_id: str, budget: Budget) -> Study:
         """Let a study that has ended go on under a larger budget; asking for the same again changes nothing.
@@ -192,12 +268,32 @@ class Repository:
             spec = StudySpec.model_validate(row.spec)
             assert spec.space is not None
             config = spec.space.complete(given)
-            if StudyState(row.state).final or row.wanted == Wanted.CANCEL:
-                state = row.state if StudyState(row.state).final else "being cancelled"
-                raise Conflict(f"study {study_id} is {state}; extend it, or submit another one to try a configuration")
-            if queue.room(connection, study_id, spec, sum(row.counts.values())) < 1:
-                raise Conflict(f"study {study_id} has no trial left: what its budget allows is started or enqueued")
+            _require_place(connection, row, spec)
             number = queue.append(connection, study_id, config)
+            request_keys.note(connection, key, study_id, number)
+            return rows.queued(queue.one(connection, study_id, number))
+
+    def retry(self, study_id: str, trial: int, key: RequestKey | None = None) -> QueuedConfig:
+        """Enqueue the configuration of a failed trial once more; while it waits, asking again changes nothing.
+
+        Args:
+            key: as for `enqueue`.
+        Raises:
+            NotFound: no such trial.
+            Conflict: the trial has not failed, or as for `enqueue`.
+        """
+        with writing(self.engine) as connection:
+            earlier = request_keys.earlier(connection, key)
+            if earlier is not None:
+                return rows.queued(queue.one(connection, earlier.study_id, earlier.enqueued))
+            study = _study_row(connection, study_id, hold=True)
+            row = _trial_row(connection, study_id, trial)
+            if row.state != TrialState.FAILED:
+                raise Conflict(f"trial {study_id}-{trial} is {row.state}; only one that has failed can be tried again")
+            number = queue.waiting_retry(connection, study_id, trial)
+            if number is None:
+                _require_place(connection, study, StudySpec.model_validate(study.spec))
+                number = queue.append(connection, study_id, row.config, retry_of=trial)
             request_keys.note(connection, key, study_id, number)
             return rows.queued(queue.one(connection, study_id, number))
 
@@ -235,13 +331,14 @@ class Repository:
             NotFound, Conflict: as `require_over`.
         """
         with writing(self.engine) as connection:
-            _require_over(_study_row(connection, study_id, hold=True))
+            row = _study_row(connection, study_id, hold=True)
+            _require_over(row)
             connection.execute(delete(StudyRow).where(StudyRow.id == study_id))
             connection.execute(delete(IdempotencyRow).where(IdempotencyRow.study_id == study_id))
             # They tell configurations and results. Without its lease, a runner that wakes up late is fenced off.
             connection.execute(delete(EventRow).where(EventRow.study_id == study_id))
             connection.execute(delete(LeaseRow).where(LeaseRow.name == study_lease(study_id)))
-            _event(connection, study_id, {"state": "deleted", "reason": None})
+            _event(connection, study_id, {"state": "deleted", "reason": None}, row.project)
 
     # Trials
 
@@ -279,18 +376,30 @@ class Repository:
         """
         study_id, number = split_trial_id(trial_id)
         with self.engine.connect() as connection:
-            row = connection.execute(
-                select(TrialRow.__table__).where(TrialRow.study_id == study_id, TrialRow.number == number)
-            ).one_or_none()
-            if row is None:
-                raise NotFound(f"trial {trial_id} does not exist")
+            row = _trial_row(connection, study_id, number)
             jobs = connection.execute(
                 select(JobRow.__table__)
                 .where(JobRow.study_id == study_id, JobRow.trial == number)
                 .order_by(JobRow.number)
             ).all()
             log = trial_logs.ending(connection, study_id, number, SHOWN_LOG)
-        return TrialDetail(**rows.trial(row).model_dump(), jobs=[rows.job(job) for job in jobs], log=log)
+            notes = labels.trial_notes(connection, study_id, number)
+        return TrialDetail(**rows.trial(row).model_dump(), jobs=[rows.job(job) for job in jobs], log=log, notes=notes)
+
+    def note_trial(self, trial_id: str, notes: str) -> TrialDetail:
+        """Replace what is noted about a trial.
+
+        Raises:
+            NotFound: no such trial.
+        """
+        study_id, number = split_trial_id(trial_id)
+        with writing(self.engine) as connection:
+            study = _study_row(connection, study_id, hold=True)
+            _trial_row(connection, study_id, number)
+            labels.note_trial(connection, study_id, number, notes)
+            body = {"state": study.state, "reason": study.reason, "name": study.name, "changed": [], "trial": number}
+            _event(connection, study_id, body)
+        return self.trial(trial_id)
 
     def log(self, trial_id: str, *, position: int, limit: int) -> LogPage:
         """A part of what a trial has printed: at most `limit` characters from a position.
@@ -399,7 +508,32 @@ class Repository:
             for row in records
         ]
 
-    # Events and numbers
+    # Jobs that are asked for from outside
+
+    def asked_job(self, ref: JobRef) -> Row[Any]:
+        """What is stored of a job.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self.engine.connect() as connection:
+            return asked_jobs.row(connection, ref)
+
+    def keep_reports(self, ref: JobRef, reports: Sequence[Measured]) -> bool:
+        """Store reports of a job whose study has no runner; False when it has one, or will.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        with writing(self.engine) as connection:
+            study = _study_row(connection, ref.study, hold=True)
+            state = StudyState(study.state)
+            if not state.final and not (state is StudyState.PAUSED and study.wanted == Wanted.PAUSE):
+                return False
+            asked_jobs.keep_reports(connection, ref, reports)
+            return True
+
+    # Events
 
     def last_event(self) -> int:
         """Id of the newest event; 0 before the first."""
@@ -412,15 +546,10 @@ class Repository:
             records = connection.execute(
                 select(EventRow.__table__).where(EventRow.id > after).order_by(EventRow.id).limit(limit)
             ).all()
-        return [Event(id=r.id, kind=r.kind, study=r.study_id, at=rows.utc(r.at), body=r.body) for r in records]
-
-    def study_counts(self) -> dict[str, int]:
-        """Number of studies in each state."""
-        with self.engine.connect() as connection:
-            records = connection.execute(
-                select(StatusRow.state, func.count().label("studies")).group_by(StatusRow.state)
-            ).all()
-        return {row.state: row.studies for row in records}
+        return [
+            Event(id=r.id, kind=r.kind, study=r.study_id, project=r.project, at=rows.utc(r.at), body=r.body)
+            for r in records
+        ]
 
     # For the conductor
 
@@ -429,12 +558,21 @@ class Repository:
         open_states = [state for state in StudyState if not state.final]
         with self.engine.connect() as connection:
             records = connection.execute(
-                select(StudyRow.id, StudyRow.wanted, StatusRow.state, StatusRow.batch)
+                select(
+                    *(StudyRow.id, StudyRow.workload, StudyRow.wanted, StudyRow.priority),
+                    *(StatusRow.state, StatusRow.batch),
+                )
                 .join(StatusRow, StatusRow.study_id == StudyRow.id)
                 .where(StatusRow.state.in_(open_states))
                 .order_by(StudyRow.id)
             ).all()
-        return [ConductorRow(r.id, StudyState(r.state), Wanted(r.wanted), r.batch) for r in records]
+        return [
+            ConductorRow(
+                *(row.id, row.workload, StudyState(row.state), Wanted(row.wanted)),
+                *(row.batch, Priority(row.priority)),
+            )
+            for row in records
+        ]
 
 
 def new_id() -> str:
@@ -470,7 +608,9 @@ def _columns(table: type[Base], *left_out: str) -> list[Any]:
 # Lists leave out what can be large and is not shown in them: specifications.
 _STATUS_COLUMNS = _columns(StatusRow, "study_id", "batch", "seq")
 _OF_ITS_STUDY = StatusRow.study_id == StudyRow.id
-_SUMMARIES = select(*_columns(StudyRow, "spec"), *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_STUDY)
+_SUMMARIES: Select[Any] = select(
+    *_columns(StudyRow, "spec"), StudyRow.spec["objectives"].label("objectives"), *_STATUS_COLUMNS
+).join(StatusRow, _OF_ITS_STUDY)
 _STUDIES = select(StudyRow.__table__, *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_STUDY)
 
 
@@ -486,11 +626,31 @@ def _study_row(connection: Connection, study_id: str, *, hold: bool = False) -> 
     return row
 
 
-def _spec(connection: Connection, study_id: str) -> StudySpec | None:
+def _spec(connection: Connection, study_id: str, only: str | None) -> StudySpec | None:
     try:
-        return StudySpec.model_validate(_study_row(connection, study_id).spec)
+        row = _study_row(connection, study_id)
     except NotFound:
         return None
+    return StudySpec.model_validate(row.spec) if only in (None, row.project) else None
+
+
+def _trial_row(connection: Connection, study_id: str, number: int) -> Row[Any]:
+    row = connection.execute(
+        select(TrialRow.__table__).where(TrialRow.study_id == study_id, TrialRow.number == number)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"trial {study_id}-{number} does not exist")
+    return row
+
+
+def _require_place(connection: Connection, study: Row[Any], spec: StudySpec) -> None:
+    """Check that a study still takes configurations."""
+    final = StudyState(study.state).final
+    if final or study.wanted == Wanted.CANCEL:
+        state = study.state if final else "being cancelled"
+        raise Conflict(f"study {study.id} is {state}; extend it, or submit another one to try a configuration")
+    if queue.room(connection, study.id, spec, sum(study.counts.values())) < 1:
+        raise Conflict(f"study {study.id} has no trial left: what its budget allows is started or enqueued")
 
 
 def _require_study(connection: Connection, study_id: str) -> None:
@@ -504,8 +664,8 @@ def _require_over(row: Row[Any]) -> None:
         raise Conflict(f"study {row.id} is {row.state}; cancel it before deleting it")
 
 
-def _event(connection: Connection, study_id: str, body: Mapping[str, Any]) -> None:
-    event_log.append(connection, study_id, "study", time.time(), body)
+def _event(connection: Connection, study_id: str, body: Mapping[str, Any], project: str | None = None) -> None:
+    event_log.append(connection, study_id, "study", time.time(), body, project)
 
 
 def _page(items: list[T], limit: int, kind: str, key: Callable[[T], str]) -> tuple[list[T], str | None]:

@@ -24,11 +24,15 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
+        "project": row.project,
         "workload": row.workload,
         "optimizer": row.optimizer,
         "state": row.state,
         "wanted": row.wanted,
         "reason": row.reason,
+        "priority": row.priority,
+        "tags": row.tags,
+        "revision": row.revision,
         "created_at": utc(row.created_at),
         "started_at": _maybe_utc(row.started_at),
         "ended_at": _maybe_utc(row.ended_at),
@@ -43,12 +47,13 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
 
 def summary(row: Row[Any]) -> StudySummary:
     """A study as lists show it."""
-    return StudySummary(**_summary_fields(row))
+    return StudySummary(**_summary_fields(row), objectives=row.objectives)
 
 
 def study(row: Row[Any]) -> Study:
     """A study with its specification."""
-    return Study(**_summary_fields(row), spec=StudySpec.model_validate(row.spec))
+    spec = StudySpec.model_validate(row.spec)
+    return Study(**_summary_fields(row), objectives=spec.objectives, spec=spec)
 
 
 def trial(row: Row[Any]) -> Trial:
@@ -67,6 +72,7 @@ def trial(row: Row[Any]) -> Trial:
         ended_at=_maybe_utc(row.ended_at),
         seconds=row.seconds,
         problem=row.problem,
+        retry_of=row.retry_of,
     )
 
 
@@ -99,6 +105,7 @@ def queued(row: Row[Any]) -> QueuedConfig:
         config=row.config,
         created_at=utc(row.created_at),
         trial=None if row.trial is None else f"{row.study_id}-{row.trial}",
+        retry_of=None if row.retry_of is None else f"{row.study_id}-{row.retry_of}",
     )
 
 

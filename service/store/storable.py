@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from json import dumps
 from typing import Any
 
 
@@ -14,10 +15,19 @@ def text(said: str) -> str:
 
 def json(value: Any) -> Any:
     """The value with null for NaN and infinities, which JSON does not have, and with texts as `text` makes them."""
+    try:
+        written = dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return _mended(value)
+    # Nearly all is as it should be, and to see that costs less than to take it apart. Escapes may stand for the rest.
+    return _mended(value) if "\\u0000" in written or "\\ud" in written else value
+
+
+def _mended(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {text(key): json(item) for key, item in value.items()}
+        return {text(key): _mended(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [json(item) for item in value]
+        return [_mended(item) for item in value]
     if isinstance(value, str):
         return text(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,9 +1,10 @@
 """The tables.
 
-No row is written by two paths: the API writes `studies`, `earlier_trials`, `idempotency_keys`; a study's runner writes
-`study_status`, `trials`, `trial_logs`, `jobs`, `reports`, `improvements`; leases live in a table of their own. A row
-of `enqueued` is handed over: the API inserts it, the runner alone says what became of it. So is a study that is over:
-it has no runner, and the API may extend it before the next one begins. Times are seconds since the epoch.
+No row is written by two paths: the API writes `studies`, `study_tags`, `earlier_trials`, `trial_notes`,
+`idempotency_keys`; a study's runner writes `study_status`, `trials`, `trial_logs`, `jobs`, `reports`, `improvements`,
+`leg_claims`; the conductor writes `leg_rooms`; leases live in a table of their own. A row of `enqueued` is handed over:
+the API inserts it, the runner alone says what became of it. So is a study that is over: it has no runner, and the API
+may extend it before the next one begins. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def _study_key(primary: bool = True) -> Mapped[str]:
 
 class StudyRow(Base):
     __tablename__ = "studies"
+    __table_args__ = (Index("ix_studies_project", "project", "id"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
@@ -59,7 +61,42 @@ class StudyRow(Base):
     optimizer: Mapped[str] = mapped_column(String(100))
     spec: Mapped[dict[str, Any]]
     wanted: Mapped[str] = mapped_column(String(10))
+    priority: Mapped[str] = mapped_column(String(10), default="normal", server_default="normal")
+    tags: Mapped[list[Any]] = mapped_column(JSON, default=list, server_default="[]")
+    # How often people have changed its name, tags, notes or priority.
+    revision: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     created_at: Mapped[float] = mapped_column(Float)
+    # The name space in which it is; tokens may be bound to one.
+    project: Mapped[str] = mapped_column(String(64), default="default", server_default="default")
+
+
+class TagRow(Base):
+    """A study's tag, to find it by; `studies` has them in order."""
+
+    __tablename__ = "study_tags"
+    __table_args__ = (Index("ix_study_tags_tag", "tag", "study_id"),)
+
+    study_id: Mapped[str] = _study_key()
+    tag: Mapped[str] = mapped_column(String(100), primary_key=True)
+
+
+class ClaimRow(Base):
+    """What a study's runner says of its legs: how many ran of late, on average, and how many would if they might."""
+
+    __tablename__ = "leg_claims"
+
+    study_id: Mapped[str] = _study_key()
+    running: Mapped[float] = mapped_column(Float)
+    wanted: Mapped[int] = mapped_column(Integer)
+
+
+class RoomRow(Base):
+    """How many legs a study may have now; the conductor's answer to the claims of all."""
+
+    __tablename__ = "leg_rooms"
+
+    study_id: Mapped[str] = _study_key()
+    legs: Mapped[int] = mapped_column(Integer)
 
 
 class EnqueuedRow(Base):
@@ -75,6 +112,8 @@ class EnqueuedRow(Base):
     seq: Mapped[int | None] = mapped_column(_Sequence)
     # Which trial it became; null while it waits.
     trial: Mapped[int | None] = mapped_column(Integer)
+    # The failed trial that it is to repeat, if it is one.
+    retry_of: Mapped[int | None] = mapped_column(Integer)
 
 
 class EarlierRow(Base):
@@ -136,6 +175,18 @@ class TrialRow(Base):
     ended_at: Mapped[float | None] = mapped_column(Float)
     seconds: Mapped[float] = mapped_column(Float, default=0.0)
     problem: Mapped[str | None] = mapped_column(_FreeText)
+    # The failed trial that it repeats, if it does.
+    retry_of: Mapped[int | None] = mapped_column(Integer)
+
+
+class TrialNoteRow(Base):
+    """What somebody noted about a trial."""
+
+    __tablename__ = "trial_notes"
+
+    study_id: Mapped[str] = _study_key()
+    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
 
 
 class TrialLogRow(Base):
@@ -171,6 +222,11 @@ class JobRow(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     attempt_at: Mapped[float] = mapped_column(Float)
     worker: Mapped[str | None] = mapped_column(String(300))
+    # Of the request by which its last attempt was asked for from outside.
+    ask_key: Mapped[str | None] = mapped_column(String(200))
+    ask_digest: Mapped[str | None] = mapped_column(String(64))
+    # By which attempt, and with what, its end was told from outside.
+    told: Mapped[str | None] = mapped_column(String(80))
     seq: Mapped[int] = mapped_column(_Sequence)
     end_seq: Mapped[int | None] = mapped_column(_Sequence)
     started_at: Mapped[float] = mapped_column(Float)
@@ -219,6 +275,8 @@ class EventRow(Base):
     kind: Mapped[str] = mapped_column(String(20))
     at: Mapped[float] = mapped_column(Float)
     body: Mapped[dict[str, Any]]
+    # The study's; it too outlives it.
+    project: Mapped[str] = mapped_column(String(64), default="default", server_default="default")
 
 
 class LeaseRow(Base):
@@ -233,9 +291,48 @@ class LeaseRow(Base):
 class IdempotencyRow(Base):
     __tablename__ = "idempotency_keys"
 
+    # Of whoever sent the key, so that nobody meets another project's; `*` for who is bound to none.
+    project: Mapped[str] = mapped_column(String(64), primary_key=True, server_default="*")
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
     study_id: Mapped[str] = mapped_column(String(32))
     # The configuration that the request enqueued; null where it created the study.
     enqueued: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[float] = mapped_column(Float)
+
+
+class TokenRow(Base):
+    """An API token, or (with a parent) a session in which a browser holds one. Of the secret there is only a digest."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[str] = mapped_column(String(64))
+    scope: Mapped[str] = mapped_column(String(10))
+    # `*` for every project.
+    project: Mapped[str] = mapped_column(String(64))
+    parent: Mapped[str | None] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float] = mapped_column(Float)
+    expires_at: Mapped[float | None] = mapped_column(Float)
+    revoked_at: Mapped[float | None] = mapped_column(Float)
+    last_used_at: Mapped[float | None] = mapped_column(Float)
+
+
+class AuditRow(Base):
+    """Something that was done or refused; rows are added, and removed when they are old, and never changed."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(_Sequence, primary_key=True, autoincrement=True)
+    at: Mapped[float] = mapped_column(Float, index=True)
+    # No foreign key: the trail outlives tokens.
+    token: Mapped[str | None] = mapped_column(String(12))
+    name: Mapped[str] = mapped_column(String(100))
+    verb: Mapped[str] = mapped_column(String(20))
+    resource: Mapped[str] = mapped_column(String(300))
+    outcome: Mapped[str] = mapped_column(String(20))
+    address: Mapped[str] = mapped_column(String(45))
+    # How often, where the same came again and again.
+    count: Mapped[int] = mapped_column(Integer, default=1)

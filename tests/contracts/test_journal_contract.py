@@ -223,6 +223,20 @@ def test_attempts_are_told_of_jobs_that_have_not_ended(store: Store) -> None:
     assert journal.load().attempts == {1: 2, 2: 0}
 
 
+def test_who_began_what_is_told_of_open_jobs_and_of_all_that_were_asked_for_with_a_key(store: Store) -> None:
+    journal = store.journal(store.create(SPEC))
+    keyed = AttemptStarted(0, 1, "a", "key", "digest")
+    journal.commit(batch(1, start(0, 0), start(1, 1), start(2, 2), attempts=[keyed, AttemptStarted(1, 1, "b")]))
+    journal.commit(batch(2, attempts=[AttemptStarted(2, 1, "c", "old", "digest")]))
+
+    ended = [JobEnded(job, job, JobEnd.COMPLETED, TrialState.WAITING, told="1:digest") for job in (0, 1)]
+    journal.commit(batch(3, *ended, attempts=[AttemptStarted(2, 2, "d", "new", "digest")]))
+
+    record = journal.load()
+    assert list(record.begun) == [keyed, AttemptStarted(2, 2, "d", "new", "digest")]
+    assert [fact.told for fact in record.facts if isinstance(fact, JobEnded)] == ["1:digest"] * 2
+
+
 def test_what_is_enqueued_is_handed_out_until_a_fact_tells_of_it(store: Store) -> None:
     study = store.create(SPEC)
     journal = store.journal(study)

@@ -59,7 +59,7 @@ class IdleConductor:
     def start(self) -> None:
         pass
 
-    def nudge(self) -> None:
+    def nudge(self, study: str | None = None) -> None:
         pass
 
     def stop(self) -> None:

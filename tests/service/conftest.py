@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from optimizers.protocol import Incumbent, Job, JobEnd, Report
 from service.api.dependencies import Services
 from service.app import create_app
+from service.conducting import Conducting
 from service.events import EventFeed
 from service.settings import ServiceSettings
 from service.store import leases
@@ -26,6 +27,7 @@ from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
 from tests.private_postgres import PrivatePostgres
+from tests.service.desk_runners import DeskRunners
 from tunewright.errors import WorkloadError
 from tunewright.space import Categorical, Float, Int, SearchSpace
 from tunewright.study import Budget, Fidelity, Objective, Resources, StudySpec, StudyState, TrialState
@@ -52,6 +54,7 @@ class StillConductor:
         self.problem: str | None = None
         self.alive = False
         self.nudges = 0
+        self.standing = Conducting(leads=True, tick_seconds=0.1, most=8)
 
     def start(self) -> None:
         self.alive = True
@@ -59,11 +62,14 @@ class StillConductor:
     def stop(self) -> None:
         self.alive = False
 
-    def nudge(self) -> None:
+    def nudge(self, study: str | None = None) -> None:
         self.nudges += 1
 
     def check(self, needed: Resources) -> None:
         pass
+
+    def facts(self) -> Conducting:
+        return replace(self.standing, problem=self.problem, alive=self.alive)
 
 
 class OneWorkload(WorkloadCatalog):
@@ -224,14 +230,21 @@ def settings(tmp_path: Path, store_url: str) -> ServiceSettings:
 
 
 @pytest.fixture
-def assemble() -> Callable[[ServiceSettings], Services]:
+def desk_runners(store_url: str) -> Iterator[DeskRunners]:
+    runners = DeskRunners()
+    yield runners
+    runners.stop(store_url)
+
+
+@pytest.fixture
+def assemble(desk_runners: DeskRunners) -> Callable[[ServiceSettings], Services]:
     def services(settings: ServiceSettings) -> Services:
         engine = open_engine(settings.store_url)
         migrate(engine)
         repository = Repository(engine)
         conductor: Any = StillConductor()
         catalog: Any = OneWorkload()
-        return Services(settings, repository, conductor, EventFeed(repository), catalog)
+        return Services(settings, repository, conductor, EventFeed(repository), catalog, desk_runners.desks)
 
     return services
 

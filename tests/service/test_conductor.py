@@ -15,7 +15,7 @@ from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.tables import LeaseRow
 from tests.service.conftest import Runner, complete_spec
-from tunewright.study import StudyState
+from tunewright.study import Priority, StudyState
 from workers.journal import Wanted
 from workers.leg import LegSettings
 
@@ -49,7 +49,7 @@ class QuietCluster:
         self.deaths: dict[int, str | None] = {}
         self.present: list[str] = []
 
-    def start_runner(self, study: str, journal: SqlJournal, settings: LegSettings) -> int:
+    def start_runner(self, study: str, journal: SqlJournal, settings: LegSettings, *, external: bool) -> int:
         self.started.append(journal)
         return len(self.started) - 1
 
@@ -58,6 +58,9 @@ class QuietCluster:
 
     def runners(self) -> list[str]:
         return self.present
+
+    def resources(self) -> tuple[dict[str, float], dict[str, float]]:
+        return {"CPU": 2.0}, {"CPU": 2.0}
 
     def end_runner(self, run: int) -> None:
         self.ended_runs.append(run)
@@ -202,3 +205,44 @@ def test_no_more_studies_run_than_may_whoever_started_them(repository: Repositor
     make(repository, store_url, clusters[1], most=4).tick()
 
     assert [len(cluster.started) for cluster in clusters] == [3, 1]
+
+
+def test_studies_of_higher_priority_start_first_then_the_oldest(repository: Repository, store_url: str) -> None:
+    priorities = (Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.NORMAL)
+    created = [repository.create_study(complete_spec(priority=priority)).id for priority in priorities]
+    cluster = QuietCluster()
+
+    make(repository, store_url, cluster, most=3).tick()
+
+    assert [journal.study_id for journal in cluster.started] == [created[2], created[1], created[3]]
+
+
+def test_a_cluster_is_divided_among_those_who_run(repository: Repository, store_url: str, clock: Clock) -> None:
+    cluster = QuietCluster()
+    cluster.local = True
+    conductor = make(repository, store_url, cluster)
+    large = repository.create_study(complete_spec(parallel=100)).id
+    conductor.tick()
+    alone = cluster.started[0].share(0.0, 100)
+    late = repository.create_study(complete_spec(parallel=5)).id
+
+    conductor.tick()
+    both = cluster.started[0].share(2.0, 100), cluster.started[1].share(0.0, 5)
+    repository.change(late, {"priority": Priority.HIGH})
+    conductor.tick()
+    preferred = cluster.started[0].share(2.0, 100), cluster.started[1].share(1.0, 5)
+    cluster.started[1].share(0.0, 0)
+    conductor.tick()
+    left = cluster.started[0].share(1.0, 100), cluster.started[1].share(0.0, 0)
+
+    assert [journal.study_id for journal in cluster.started] == [large, late]
+    assert (alone, both, preferred, left) == (2, (1, 1), (0, 2), (2, 1))
+
+
+def test_on_a_cluster_that_can_grow_a_leg_of_each_study_waits(repository: Repository, store_url: str) -> None:
+    cluster = QuietCluster()
+    repository.create_study(complete_spec(parallel=100))
+
+    make(repository, store_url, cluster).tick()
+
+    assert cluster.started[0].share(0.0, 100) == 3

@@ -114,7 +114,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 async def hear(events: Any) -> tuple[int, float]:
     """The next event's id, and when it came."""
-    event = await asyncio.wait_for(anext(events), SECONDS)
+    (event,) = await asyncio.wait_for(anext(events), SECONDS)
     return event.id, time.monotonic()
 
 

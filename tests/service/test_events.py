@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-import fastapi.routing
 import pytest
 from fastapi import FastAPI
 
 from service import events as events_module
 from service.api.dependencies import Services
 from service.app import create_app
-from service.events import EventFeed
+from service.events import Entry, EventFeed
 from service.settings import ServiceSettings
 from service.store.engine import writing
 from service.store.repository import Repository, _event
@@ -41,11 +40,17 @@ async def take(events: Any, count: int) -> list[int]:
     return [(await asyncio.wait_for(anext(events), SECONDS)).id for _ in range(count)]
 
 
+async def one_by_one(pages: AsyncIterator[list[Entry]]) -> AsyncIterator[Entry]:
+    async for page in pages:
+        for entry in page:
+            yield entry
+
+
 @asynccontextmanager
 async def listening(feed: EventFeed, after: int | None = None, study: str | None = None) -> AsyncIterator[Any]:
     """A listener that has joined: it saw the event that was added to see it."""
-    async with aclosing(feed.subscribe(after, study)) as events:
-        yield events
+    async with aclosing(feed.subscribe(after, study)) as pages:
+        yield one_by_one(pages)
 
 
 @pytest.fixture
@@ -309,7 +314,7 @@ def test_the_stream_of_one_study_tells_of_its_deletion(settings: ServiceSettings
 def test_a_quiet_stream_is_kept_alive(
     settings: ServiceSettings, assemble: Assemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fastapi.routing, "_PING_INTERVAL", 0.01)
+    monkeypatch.setattr(events_module, "QUIET_SECONDS", 0.01)
 
     async def test(app: FastAPI, _repository: Repository) -> None:
         async with Stream(app) as stream:

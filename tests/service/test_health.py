@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
+from service.store import overview
 from tests.service.conftest import Service
 from tunewright.study import StudyState
 
@@ -32,7 +33,7 @@ def break_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OperationalError("SELECT secret", {}, Exception("gone"))
 
     monkeypatch.setattr(type(service.repository), "last_event", fail)
-    monkeypatch.setattr(type(service.repository), "study_counts", fail)
+    monkeypatch.setattr(overview, "read", fail)
 
 
 def test_it_is_alive_and_ready(service: Service) -> None:

@@ -13,8 +13,8 @@ from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.request_keys import RequestKey
 from tests.service.conftest import Runner, complete_spec, ended, report, start
-from tunewright.study import Budget, TrialState
-from workers.journal import JobStarted
+from tunewright.study import Budget, TrialState, changed_spec
+from workers.journal import AttemptStarted, JobEnded, JobStarted
 
 
 @pytest.fixture
@@ -64,3 +64,54 @@ def test_steering_goes_down_and_up_with_data_in_place(engine: Engine, store_url:
     jobs = [fact.job for fact in SqlJournal(store_url, source.id, 0).load().facts if isinstance(fact, JobStarted)]
     assert [(job.id, job.trial, job.parent) for job in jobs] == [(0, 0, None), (1, 1, None)]
     assert repository.enqueue(study.id, {"n": 3}).number == 0
+
+
+def test_asked_jobs_go_down_and_up_with_data_in_place(engine: Engine, store_url: str) -> None:
+    repository = Repository(engine)
+    spec = complete_spec(limits={"lease_seconds": 5}).model_copy(update={"workload": "external", "resources": None})
+    study, other = repository.create_study(spec), repository.create_study(complete_spec())
+    runner = Runner.of(repository, store_url, study.id)
+    runner.commit(start(0, 0), attempts=[AttemptStarted(0, 1, "a client", "key", "digest")])
+    runner.commit(report(0, 0, 3.0), ended(0, 0, TrialState.COMPLETED, told="1:digest"), start(1, 1))
+
+    move(engine, "0004", down=True)
+    with engine.connect() as connection:
+        left = {table: count(connection, table) for table in ("trials", "jobs", "reports")}
+        specs = [str(spec) for spec in connection.execute(text("SELECT spec FROM studies")).scalars()]
+        states = dict(connection.execute(text("SELECT study_id, state FROM study_status")).all())
+    move(engine, "head")
+
+    assert left == {"trials": 2, "jobs": 2, "reports": 1}
+    assert not any("lease_seconds" in spec for spec in specs)
+    assert states == {study.id: "failed", other.id: "queued"}
+    record = SqlJournal(store_url, study.id, 0).load()
+    assert [fact.told for fact in record.facts if isinstance(fact, JobEnded)] == [None]
+    assert record.begun == []
+    assert record.spec.limits.lease_seconds == 60
+
+
+def test_study_life_goes_down_and_up_with_data_in_place(engine: Engine, store_url: str) -> None:
+    repository = Repository(engine)
+    fields = {"tags": ["a"], "notes": "mine", "priority": "high", "limits": {"retry_failed": 2}}
+    study = repository.create_study(changed_spec(complete_spec(), fields))
+    runner = Runner.of(repository, store_url, study.id)
+    runner.commit(start(0, 0), ended(0, 0, TrialState.FAILED))
+    entry = repository.retry(study.id, 0)
+    runner.commit(JobStarted(start(1, 1, config=entry.config).job, enqueued=0))
+    repository.note_trial(f"{study.id}-0", "look")
+    runner.journal.share(1.0, 2)
+
+    move(engine, "0003", down=True)
+    with engine.connect() as connection:
+        left = {table: count(connection, table) for table in ("studies", "trials", "enqueued")}
+        (spec,) = (str(spec) for spec in connection.execute(text("SELECT spec FROM studies")).scalars())
+    move(engine, "head")
+
+    assert left == {"studies": 1, "trials": 2, "enqueued": 1}
+    assert not any(name in spec for name in ("tags", "notes", "priority", "retry_failed"))
+    found = repository.study(study.id)
+    assert (found.spec, found.priority, found.tags, found.revision) == (complete_spec(), "normal", [], 0)
+    assert repository.studies(limit=10, tags=["a"]).items == []
+    assert repository.trial(f"{study.id}-0").notes == ""
+    assert repository.trial(f"{study.id}-1").retry_of is None
+    assert repository.change(study.id, {"tags": ["b"]}).revision == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,22 @@ from service.settings import ServiceSettings
 from service.store.engine import migrate, open_engine
 from service.store.repository import Repository
 from tests.service.conftest import OneWorkload, Runner, StillConductor, complete_spec
+from tests.service.desk_runners import DeskRunners
+from tunewright.cli.serve import listen
 from tunewright.views import Study
 
 
 class LiveService:
     """One data directory and one port, over restarts."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **settings: Any) -> None:
         data_dir.mkdir()
-        self.settings = ServiceSettings(data_dir=data_dir)
+        self.settings = ServiceSettings(data_dir=data_dir, **settings)
         engine = open_engine(self.settings.store_url)
         migrate(engine)
         self.repository = Repository(engine)
         self.conductor = StillConductor()
+        self.desk_runners = DeskRunners()
         self._port = 0
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -38,7 +40,7 @@ class LiveService:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        listener = socket.create_server(("127.0.0.1", self._port))
+        listener = listen("127.0.0.1", self._port)
         self._port = listener.getsockname()[1]
         app = create_app(self.settings, self._assemble)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=0))
@@ -60,6 +62,7 @@ class LiveService:
 
     def close(self) -> None:
         self.stop()
+        self.desk_runners.stop(self.settings.store_url)
         self.repository.engine.dispose()
 
     def create(self, **fields: Any) -> Study:
@@ -73,4 +76,6 @@ class LiveService:
         repository = Repository(open_engine(settings.store_url))
         conductor: Any = self.conductor
         catalog: Any = OneWorkload()
-        return Services(settings, repository, conductor, EventFeed(repository), catalog)
+        return Services(
+            settings, repository, conductor, EventFeed(repository, settings.feed()), catalog, self.desk_runners.desks
+        )

@@ -147,7 +147,7 @@ def test_a_study_is_cloned_with_changes(client: Client) -> None:
     assert len({study.id, same.id, changed.id}) == 3
     assert same.spec == study.spec
     assert changed.spec == study.spec.model_copy(update={"seed": 7, "budget": Budget(trials=2)})
-    with pytest.raises(ValueError, match="colour"):
+    with pytest.raises(ApiError, match="colour"):
         client.clone(study.id, colour="red")
 
 

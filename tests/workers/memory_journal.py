@@ -59,6 +59,7 @@ class MemoryJournal:
         over = {fact.job for fact in facts if isinstance(fact, JobEnded)}
         attempts = {fact.job.id: 0 for fact in facts if isinstance(fact, JobStarted)}
         attempts |= {attempt.job: attempt.attempt for batch in self.batches for attempt in batch.attempts}
+        last = {attempt.job: attempt for batch in self.batches for attempt in batch.attempts}
         status = self.batches[-1].status if self.batches else Status(StudyState.QUEUED, 0.0)
         return StudyRecord(
             study="study",
@@ -71,6 +72,7 @@ class MemoryJournal:
             attempts={job: count for job, count in attempts.items() if job not in over},
             earlier=self.earlier,
             cluster_seconds=status.cluster_seconds,
+            begun=[attempt for job, attempt in sorted(last.items()) if job not in over or attempt.key is not None],
             improved_at=max((sum(b.status.counts.values()) for b in self.batches if b.improved), default=0),
         )
 
@@ -91,6 +93,10 @@ class MemoryJournal:
         self._write()
         told = sum(isinstance(fact, Enqueued) for fact in self.facts)
         return [Enqueued(number, self.configs[number]) for number in range(told, len(self.configs))]
+
+    def share(self, running: float, wanted: int) -> int | None:
+        self._write()
+        return None
 
     def release(self) -> None:
         pass

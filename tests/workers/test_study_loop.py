@@ -27,7 +27,7 @@ from tunewright.study import StudyState, TrialState
 from workers import study_loop
 from workers.copies import Released
 from workers.journal import Enqueued, Fenced, JobEnded, JobStarted, Printed, Reported, Wanted
-from workers.orders import LegOrder, LegResult, Outcome, Reply
+from workers.orders import Launcher, LegOrder, LegResult, Outcome, Reply
 from workers.study_loop import StudyLoop
 from workers.study_runner import make_optimizer
 
@@ -50,7 +50,7 @@ def spec(optimizer: str = "random", **fields: Any) -> StudySpec:
     )
 
 
-class ScriptedLegs:
+class ScriptedLegs(Launcher):
     """A launcher whose legs are played by a function in a thread each.
 
     Attributes:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from tunewright import __version__
-from tunewright.cli import catalog, studies, trials
+from tunewright.cli import catalog, jobs, life, studies, trials
 from tunewright.cli.demo import demo
+from tunewright.cli.doctor import doctor
 from tunewright.cli.problems import CommandLine
 from tunewright.cli.serve import serve
 
@@ -46,16 +47,24 @@ for _command in (
     trials.trial,
     trials.logs,
     trials.best,
+    jobs.ask,
+    jobs.tell,
     studies.pause,
     studies.resume,
     studies.cancel,
-    studies.clone,
+    life.clone,
     studies.extend,
     studies.enqueue,
     studies.queue,
+    life.retry,
+    life.tag,
+    life.note,
+    life.rename,
+    life.prioritize,
     studies.delete,
     catalog.workloads,
     catalog.optimizers,
+    doctor,
 ):
     app.command()(_command)
 

@@ -73,6 +73,14 @@ def heading(text: str) -> None:
     console.print(Text(plain(text), style="bold"), soft_wrap=True)
 
 
+def finding(severity: str, colour: str, *sentences: str) -> None:
+    """Print how bad something is, and under it what is to be said of it."""
+    first, *more = (plain(sentence) for sentence in sentences)
+    console.print(Text.assemble((severity.ljust(8), colour), first), soft_wrap=True)
+    for sentence in more:
+        console.print(Text(" " * 8 + sentence, style="dim"), soft_wrap=True)
+
+
 def as_json(value: BaseModel | Sequence[BaseModel]) -> None:
     """Print views as JSON."""
     body: Any = (

@@ -26,6 +26,8 @@ READY = "Tunewright is ready: "
 # An event stream never ends by itself; it is cut off after this many seconds.
 GRACE_SECONDS = 1
 WATCH_SECONDS = 0.1
+# A connection whose other end takes nothing of what is sent is cut off after this many seconds.
+UNREAD_SECONDS = 60
 
 _NOT_FOR_NETWORKS = (
     'host "{host}": Tunewright has no access tokens yet in this version, so it listens on this machine only; '
@@ -58,7 +60,10 @@ def serve(
         list[Path] | None,
         typer.Option(help="Where workloads named module:attribute are found; repeatable.", show_default="."),
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="text, or json: one object a line.", show_default="text")
+    ] = None,
 ) -> None:
     """Run the service. Options override the environment (TUNEWRIGHT_PORT and so on)."""
     given: dict[str, Any] = {
@@ -71,10 +76,12 @@ def serve(
         "database_url": database_url,
         "checkpoint_url": checkpoint_url,
         "import_paths": import_path,
+        "log_level": log_level,
+        "log_format": log_format,
     }
-    _set_up_logging(log_level)
     try:
         from service.app import DataDirectoryError, create_app, lock_data_directory
+        from service.logs import set_up
         from service.settings import LOOPBACK, ServiceSettings
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tunewright"):
@@ -86,35 +93,37 @@ def serve(
         settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise Refused("\n".join(field_lines(error))) from None
+    set_up(settings.logs())
     if database_url is not None and settings.store_has_password:
         raise Refused(_NOT_ON_COMMAND_LINES)
     if settings.host not in LOOPBACK:
         raise Refused(_NOT_FOR_NETWORKS.format(host=settings.host))
     try:
         lock_data_directory(settings.data_dir).close()
-        with _listen(settings.host, settings.port) as listener:
+        with listen(settings.host, settings.port) as listener:
             _run(create_app(settings), listener)
     except DataDirectoryError as error:
         raise Refused(str(error)) from None
 
 
-def _set_up_logging(level: str) -> None:
-    if level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise Refused(f'log-level "{level}": give debug, info, warning or error')
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("alembic", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on which clients can connect.
 
-
-def _listen(host: str, port: int) -> socket.socket:
+    Raises:
+        Refused: the port cannot be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise Refused(
             f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}); "
             "choose another with --port, or let --port 0 take a free one"
         ) from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it. Who follows events and never reads them would else keep a full socket for ever.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+    return listener
 
 
 def _run(app: FastAPI, listener: socket.socket) -> None:

@@ -11,7 +11,7 @@ from tunewright.views import Best, QueuedConfig, Study, StudySummary, Trial, Tri
 
 
 def studies(found: Iterable[StudySummary]) -> None:
-    columns = ("Study", "Name", "Workload", "Optimizer", "State", "Progress", "Trials", "Best", "Created")
+    columns = ("Study", "Name", "Workload", "Optimizer", "State", "Progress", "Trials", "Best", "Created", "Tags")
     rows = (
         (
             study.id,
@@ -21,8 +21,9 @@ def studies(found: Iterable[StudySummary]) -> None:
             study.state,
             f"{study.progress:.0%}",
             str(study.trials),
-            metrics(study.best[0].metrics, most=1) if study.best else "-",
+            objective_text(study, study.best[0], most=1) if study.best else "-",
             moment(study.created_at),
+            " ".join(study.tags) or "-",
         )
         for study in found
     )
@@ -67,6 +68,7 @@ def trial(found: TrialDetail) -> None:
             *((name, number(value)) for name, value in found.metrics.items()),
             ("seconds", f"{found.seconds:.1f}"),
             *([("problem", found.problem)] if found.problem else []),
+            *([("retry_of", str(found.retry_of))] if found.retry_of is not None else []),
             *((f"config.{name}", value_text(value)) for name, value in found.config.items()),
         ]
     )
@@ -77,6 +79,7 @@ def trial(found: TrialDetail) -> None:
         output.fields([(f"job.{job.number}", told)])
     for job in found.jobs:
         output.block(f"Traceback of job {job.number}", job.traceback or "")
+    output.block("Notes", found.notes)
     output.block("Log", found.log)
 
 
@@ -100,11 +103,11 @@ def standing(study: StudySummary) -> str:
     return f"best {objective_text(study, study.best[0])} (trial {study.best[0].trial})"
 
 
-def objective_text(study: StudySummary, incumbent: Best) -> str:
+def objective_text(study: StudySummary, incumbent: Best, most: int | None = None) -> str:
     """The metrics that are optimised, as far as the view tells them."""
-    if isinstance(study, Study) and study.spec.objectives:
-        names = [objective.metric for objective in study.spec.objectives]
-        return metrics({name: incumbent.metrics[name] for name in names if name in incumbent.metrics})
+    if study.objectives:
+        names = [objective.metric for objective in study.objectives]
+        return metrics({name: incumbent.metrics[name] for name in names if name in incumbent.metrics}, most)
     return metrics(incumbent.metrics, most=1)
 
 

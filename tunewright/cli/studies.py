@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -53,13 +53,16 @@ def submit(
 
 def studies(
     state: Annotated[StudyState | None, typer.Option(help="Only those in this state.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="Only those with this tag; may be repeated.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many; all of them otherwise.")] = None,
     json: Json = False,
     url: Url = None,
 ) -> None:
     """List studies, newest first."""
     with Client(url) as client:
-        found = list(islice(client.studies(state), limit))
+        found = list(islice(client.studies(state, tag or ()), limit))
     if json:
         output.as_json(found)
     else:
@@ -88,24 +91,6 @@ def cancel(study: StudyId, url: Url = None) -> None:
     """Cancel a study for good; what was measured stays."""
     with Client(url) as client:
         _steered(client.cancel(study_id(client, study)), "is being cancelled")
-
-
-def clone(
-    study: StudyId,
-    name: Annotated[str | None, typer.Option(help="Name of the new study.", show_default="as the old one")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the new study.", show_default="as the old one")] = None,
-    json: Json = False,
-    url: Url = None,
-) -> None:
-    """Submit a study like another one."""
-    changes: dict[str, Any] = {"name": name, "seed": seed}
-    given = {field: value for field, value in changes.items() if value is not None}
-    with Client(url) as client:
-        found = client.clone(study_id(client, study), **given)
-    if json:
-        output.as_json(found)
-    else:
-        output.line(found.id)
 
 
 def extend(

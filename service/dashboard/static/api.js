@@ -17,6 +17,8 @@ async function request(method, path) {
   } catch {
     throw new ApiProblem(0, "The service cannot be reached.");
   }
+  // The session is over, or its token.
+  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new ApiProblem(response.status, body?.detail || body?.title || `The service answered ${response.status}.`);
   return body;

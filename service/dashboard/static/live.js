@@ -66,6 +66,8 @@ export class Feed {
     source.addEventListener("open", () => this.reload());
     source.addEventListener("error", () => this.#error(source));
     for (const kind of ["study", "progress"]) source.addEventListener(kind, (message) => this.#receive(message));
+    // Events before this one are not kept any more.
+    source.addEventListener("missed", () => this.reload());
   };
 
   #receive(message) {
