@@ -16,9 +16,9 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service import access, dashboard, problems
+from service import access, dashboard, links, problems
 from service.access import Access, Gate
-from service.api import audit, catalog, diagnosis, events, health, jobs, life, studies, trials
+from service.api import audit, catalog, diagnosis, events, exports, health, imports, jobs, life, studies, trials
 from service.api.dependencies import Services, own_study
 from service.audit import AuditTrail
 from service.auth import Authenticator
@@ -103,7 +103,11 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        limit=settings.max_body_bytes,
+        others={imports.PATH: (settings.max_import_bytes, "max_import_bytes")},
+    )
     app.add_middleware(Access, settings=settings)
     app.add_middleware(RequestMetrics)
     app.add_middleware(AllowedHosts, hosts=settings.hosts)
@@ -112,8 +116,9 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     if settings.tls_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.tls_proxies)
     access.document(app)
+    links.document(app)
     problems.install(app)
-    for module in (studies, trials, life, jobs, catalog, events, audit, health, diagnosis):
+    for module in (studies, trials, life, exports, imports, jobs, catalog, events, audit, health, diagnosis):
         app.include_router(module.router, dependencies=[Depends(own_study)])
     dashboard.mount(app)
     return app

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,19 +12,26 @@ from service import problems
 
 
 class BodyLimit:
-    """ASGI middleware that refuses bodies of more than `limit` bytes; what is above it is never held in memory."""
+    """ASGI middleware that refuses bodies of more than `limit` bytes; what is above it is never held in memory.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Args:
+        others: path -> another limit, and the setting that raises it.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, others: Mapping[str, tuple[int, str]] | None = None) -> None:
         self._app = app
-        self._limit = limit
+        self._limit = (limit, "max_body_bytes")
+        self._others = dict(others or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit, setting = self._others.get(scope["path"], self._limit)
+        detail = f"The body has more than {limit} bytes; send less, or let {setting} be raised."
         # The server has checked that it is a number.
-        if int(Headers(scope=scope).get("content-length", 0)) > self._limit:
-            answer = problems.response(413, "too-large", "Content Too Large", self._detail)
+        if int(Headers(scope=scope).get("content-length", 0)) > limit:
+            answer = problems.response(413, "too-large", "Content Too Large", detail)
             await answer(scope, receive, send)
             return
         received = 0
@@ -31,12 +40,8 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit:
-                raise HTTPException(413, self._detail)
+            if received > limit:
+                raise HTTPException(413, detail)
             return message
 
         await self._app(scope, counted, send)
-
-    @property
-    def _detail(self) -> str:
-        return f"The body has more than {self._limit} bytes; send less, or let max_body_bytes be raised."

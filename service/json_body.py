@@ -36,15 +36,34 @@ class JsonRoute(APIRoute):
             return handle
 
         async def handle_strictly(request: Request) -> Response:
-            # A page of another origin can send text/plain, but not JSON, without the browser asking us first.
-            content_type = request.headers.get("content-type")
-            if content_type is not None and not _is_json(content_type):
-                raise HTTPException(
-                    415, f"content-type: {content_type[:100]!r} is not read here; send application/json"
-                )
+            require_json(request)
             return await handle(_StrictRequest(request.scope, request.receive))
 
         return handle_strictly
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that says that it is no JSON.
+
+    A page of another origin can send text/plain, but not JSON, without the browser asking us first.
+    """
+    content_type = request.headers.get("content-type")
+    if content_type is not None and not _is_json(content_type):
+        raise HTTPException(415, f"content-type: {content_type[:100]!r} is not read here; send application/json")
+
+
+def decoder() -> json.JSONDecoder:
+    """A decoder that is as strict as `parse`, but for what `check` looks for."""
+    return json.JSONDecoder(parse_constant=_not_finite, parse_float=_float, parse_int=_int, object_pairs_hook=_object)
+
+
+def check(value: Any) -> None:
+    """Look for strings that cannot be stored, and for deep nesting.
+
+    Raises:
+        BadBody: there are some.
+    """
+    _check(value, MAX_DEPTH)
 
 
 def parse(body: bytes) -> Any:
@@ -55,9 +74,7 @@ def parse(body: bytes) -> Any:
     """
     try:
         text = body.decode()
-        value = json.loads(
-            text, parse_constant=_not_finite, parse_float=_float, parse_int=_int, object_pairs_hook=_object
-        )
+        value = decoder().decode(text)
     except UnicodeDecodeError:
         raise BadBody("the body is not UTF-8; encode it so") from None
     except json.JSONDecodeError as error:
@@ -65,7 +82,7 @@ def parse(body: bytes) -> Any:
         raise BadBody(f"the body is not JSON: {error.msg} at {place}") from None
     except RecursionError:
         raise _too_deep() from None
-    _check(value, MAX_DEPTH)
+    check(value)
     return value
 
 

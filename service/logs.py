@@ -24,7 +24,8 @@ HEADER = "X-Request-ID"
 # Where handlers outside of all middleware find it.
 SCOPE_KEY = "tunewright.request"
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_NAMED = re.compile(r"/(?:studies|trials|jobs)/([0-9a-v]{16})(?:-(0|[1-9][0-9]{0,8}))?(?:[/:]|$)")
+_NUMBER = "(0|[1-9][0-9]{0,8})"
+_NAMED = re.compile(rf"/(?:studies|trials|jobs)/([0-9a-v]{{16}})(?:-{_NUMBER}|-j{_NUMBER}a{_NUMBER})?(?:[/:]|$)")
 # Asked every few seconds by machines; they would hide what people and programs do.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -55,9 +56,8 @@ class RequestLog:
                 MutableHeaders(scope=message)[HEADER] = request
             await send(message)
 
-        study, trial = _named(scope)
         with (
-            logs.about(request=request, study=study, trial=trial),
+            logs.about(request=request, **_named(scope["path"])),
             tracing.resumed(tracing.sent(Headers(scope=scope))),
             tracing.span(method_label(scope), server=True) as span,
         ):
@@ -86,9 +86,11 @@ def _request_id(scope: Scope) -> str:
     return given if _SANE.fullmatch(given) else secrets.token_hex(8)
 
 
-def _named(scope: Scope) -> tuple[str | None, int | None]:
-    found = _NAMED.search(scope["path"])
+def _named(path: str) -> dict[str, str | int]:
+    """The study, and the trial or the job and its attempt, that a path names."""
+    found = _NAMED.search(path)
     if found is None:
-        return None, None
-    study, number = found.groups()
-    return study, None if number is None or "/trials/" not in scope["path"] else int(number)
+        return {}
+    study, *numbers = found.groups()
+    named = zip(("trial", "job", "attempt"), numbers, strict=True)
+    return {"study": study, **{name: int(number) for name, number in named if number is not None}}

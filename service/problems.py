@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from optimizers.errors import OptimizerError
 from service.caller import Forbidden
@@ -32,6 +33,7 @@ from workers import logs
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 # Messages may quote what was sent, and a workload's import may have printed a lot.
 MAX_MESSAGE = 4_000
 MAX_ERRORS = 100
@@ -147,7 +149,7 @@ def _bad_body(_request: Request, error: Exception) -> JSONResponse:
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path[:200]
-    allowed = (error.headers or {}).get("Allow", "")
+    allowed = _allowed(request) if error.status_code == 405 else ""
     kind, detail = {
         404: ("not-found", f"{path}: there is nothing at this address; /openapi.json lists all that there are"),
         405: ("method-not-allowed", f"{request.method[:20]} is not possible on {path}; it allows {allowed}"),
@@ -156,7 +158,23 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     }.get(error.status_code, ("http", error.detail))
     answer = response(error.status_code, kind, HTTPStatus(error.status_code).phrase, detail)
     answer.headers.update(error.headers or {})
+    if allowed:
+        answer.headers["Allow"] = allowed
     return answer
+
+
+def _allowed(request: Request) -> str:
+    """The methods that an address knows; the router itself tells those of the first route that it finds."""
+    routes = request.app.routes
+    # Under /v1/studies/import there is no study of that name, whatever /v1/studies/{study_id} allows.
+    named = request.app.openapi()["paths"].get(request.url.path)
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+        and (named is None or method.lower() in named)
+    ]
+    return ", ".join(found)
 
 
 def store_problem(request: Request, error: Exception) -> JSONResponse:

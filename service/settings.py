@@ -43,6 +43,7 @@ class ServiceSettings(BaseSettings):
         secret_key: key for secrets in the store, or several of them, the newest first, with commas between; None keeps
             one in `data_dir`.
         max_body_bytes: larger requests are refused.
+        max_import_bytes: larger studies are not imported; an import is kept in `data_dir` until it has been read.
         max_running_studies: further studies wait in the queue.
         max_event_clients, max_event_clients_per_address: who may follow `/v1/events` at once, in all and from one
             address.
@@ -71,6 +72,7 @@ class ServiceSettings(BaseSettings):
     audit_days: float = Field(default=90, gt=0, allow_inf_nan=False)
     secret_key: SecretStr | None = None
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
+    max_import_bytes: int = Field(default=1024**3, ge=1024)
     max_running_studies: int = Field(default=8, ge=1, le=1000)
     max_event_clients: int = Field(default=1_000, ge=1)
     max_event_clients_per_address: int = Field(default=100, ge=1)

@@ -295,13 +295,17 @@ class Job(_Job):
 
 
 class _Heart:
-    """Tells the service, from a thread, that a job is still being worked on."""
+    """Tells the service, from a thread, that a job is still being worked on.
+
+    The thread sleeps until something has to be said; jobs that come and go meanwhile do not wake it.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._job: _Job | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._idle = False
         self._over = False
 
     def hold(self, job: _Job) -> None:
@@ -310,7 +314,8 @@ class _Heart:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._beat, name="tunewright-heartbeats", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            elif self._idle:
+                self._changed.notify()
 
     def let_go(self) -> None:
         with self._changed:
@@ -336,6 +341,7 @@ class _Heart:
                 left = None if job is None else job._told_at + job._beat_seconds - time.monotonic()
                 if job is not None and left is not None and left <= 0:
                     return job
+                self._idle = job is None
                 self._changed.wait(left)
         return None
 

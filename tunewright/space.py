@@ -27,12 +27,15 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     RootModel,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tunewright.errors import SpaceError
 
@@ -68,10 +71,18 @@ class _Parameter(BaseModel):
         return when
 
     @model_serializer(mode="wrap")
-    def _type_stands_first(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Dumps that leave defaults out must still say which kind of parameter this is.
+    def _type_stands_first(self, handler: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]
+        # Dumps that leave defaults out must still say which kind of parameter this is. Were it said here that the
+        # dump is a dict, the JSON schema would say no more than that.
         fields: dict[str, Any] = handler(self)
         return {"name": self.name, "type": type(self).__name__.lower(), **fields}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        # Python knows the kind of a parameter by its class; in JSON nothing else tells them apart.
+        schema["required"] = sorted({*schema.get("required", ()), "type"})
+        return schema
 
     def _fail(self, problem: str) -> SpaceError:
         return SpaceError(f'parameter "{self.name}": {problem}')

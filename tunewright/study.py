@@ -6,15 +6,14 @@ The same models are the Python API, the YAML file and the JSON body of `POST /v1
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tunewright._yaml import dump, read_mapping
 from tunewright.access import ProjectName
 from tunewright.command import COMMAND, Command, with_directory
 from tunewright.errors import SpecError
@@ -26,19 +25,6 @@ MAX_PARALLEL = 1_000
 MAX_TRIALS = 1_000_000
 # Quotes and backslashes would have to be escaped in the JSON paths of every database.
 METRIC_NAME = r'^[^"\\\x00-\x1f]+$'
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number, as YAML 1.2 and JSON do; PyYAML by itself reads a string."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Its counterpart: quotes the string "1e-3"."""
-
-
-_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 class _Frozen(BaseModel):
@@ -303,7 +289,7 @@ class StudySpec(_Frozen):
             directory: what relative paths in the study start from; None takes that of the file, and refuses them in a
                 text.
         Raises:
-            SpecError: not readable as YAML, or not a mapping.
+            SpecError: not readable as YAML, not a mapping, too large, or it holds what JSON cannot.
             pydantic.ValidationError: a field is wrong; names it.
         """
         study = read_mapping(source, "study", "name, workload and budget")
@@ -313,7 +299,7 @@ class StudySpec(_Frozen):
 
     def to_yaml(self) -> str:
         """YAML text from which `from_yaml` reads an equal study."""
-        return yaml.dump(self.model_dump(mode="json", exclude_defaults=True), Dumper=_Dumper, sort_keys=False)
+        return dump(self.model_dump(mode="json", exclude_defaults=True))
 
 
 def changed_spec(spec: StudySpec, changes: Mapping[str, Any]) -> StudySpec:
@@ -323,26 +309,6 @@ def changed_spec(spec: StudySpec, changes: Mapping[str, Any]) -> StudySpec:
         pydantic.ValidationError: a field is unknown or wrong; names it.
     """
     return StudySpec.model_validate({**spec.model_dump(mode="json"), **changes})
-
-
-def read_mapping(source: str | Path, what: str, keys: str) -> dict[str, Any]:
-    """Read a mapping from a YAML (or JSON) file, or from its text.
-
-    Args:
-        what, keys: what it is and what it holds, for messages.
-    Raises:
-        SpecError: not readable as YAML, or not a mapping.
-    """
-    try:
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        data = yaml.load(text, _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{what}: cannot read {source}: {error}") from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{what}: not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise SpecError(f"{what}: expected a mapping with {keys}, not {type(data).__name__}")
-    return data
 
 
 class StudyState(StrEnum):

@@ -6,11 +6,12 @@ studies go on while the service is restarted.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from ray.util import list_named_actors
 
 from tunewright.errors import SpecError, TunewrightError
 from tunewright.study import Resources
-from workers.ask_tell import Answer, Word
+from workers.ask_tell import Answer, Refused, Why, Word
 from workers.journal import Journal
 from workers.leg import LegSettings
+from workers.line import Door, open_line
 from workers.study_runner import StudyRunner
 
 log = logging.getLogger(__name__)
@@ -145,22 +147,31 @@ class Cluster:
         prefix = _name("")
         return [name.removeprefix(prefix) for name in list_named_actors() if name.startswith(prefix)]
 
-    def desk(self, study: str) -> Callable[[Sequence[Word]], Awaitable[list[Answer]]] | None:
+    async def desk(self, study: str) -> Callable[[Word], Awaitable[Answer]] | None:
         """The way to the desk of a study's runner, whoever started it; None when there is no runner.
 
-        What is called awaits the answers, and raises RayError when the runner is gone.
+        What is said there is answered as closed once the runner is gone.
         """
         # Asked before it is connected, Ray would start a cluster of its own.
         if not ray.is_initialized():
             return None
         try:
-            runner = ray.get_actor(_name(study))
+            runner = await asyncio.to_thread(ray.get_actor, _name(study))
+            door: Door | None = await runner.door.remote()
         except (ValueError, RayError):
             return None
+        try:
+            if door is not None:
+                return (await open_line(door)).say
+        except (OSError, TimeoutError) as error:
+            log.warning("the desk of study %s is spoken to through Ray, which is slower: %r", study, error)
 
-        async def say(words: Sequence[Word]) -> list[Answer]:
-            answers: list[Answer] = await runner.say.remote(words)
-            return answers
+        async def say(word: Word) -> Answer:
+            try:
+                answer: Answer = await runner.say.remote(word)
+            except RayError:
+                return Refused(Why.CLOSED)
+            return answer
 
         return say
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,6 +27,7 @@ from workers.copies import Released
 from workers.desk import Desk
 from workers.journal import Journal, StudyRecord
 from workers.leg import LegSettings
+from workers.line import DeskServer, Door
 from workers.observed import observed_leg, set_up
 from workers.orders import Launcher, LegOrder, LegResult, Outcome, Reply
 from workers.room import Room
@@ -51,6 +53,7 @@ class StudyRunner:
         self._launcher: Desk | RayLauncher = Desk() if external else RayLauncher(actor, settings, Room(journal))
         self._loop = StudyLoop(journal, make_optimizer, self._launcher)
         self._launcher.loop = self._loop
+        self._server: DeskServer | None = None
 
     async def run(self) -> str:
         """Run the study until it is over or paused; returns the state in which it was left."""
@@ -63,11 +66,22 @@ class StudyRunner:
         """Take a leg's reports and what it printed; answers when they are durable."""
         return await asyncio.wrap_future(self._loop.report(job, attempt, worker, reports, log))
 
-    async def say(self, words: Sequence[Word]) -> list[Answer]:
-        """Take in what clients of the desk say; answers when it is durable."""
+    async def door(self) -> Door | None:
+        """Where the desk listens; None when it is only spoken to by `say`."""
+        if not isinstance(self._launcher, Desk) or os.environ.get("RAY_USE_TLS") == "1":
+            # What Ray encrypts must not go beside it.
+            return None
+        if self._server is None:
+            self._server = DeskServer(self._launcher.say)
+        api: Any = ray
+        return await self._server.open(api.util.get_node_ip_address())
+
+    async def say(self, word: Word) -> Answer:
+        """Take in what a client of the desk says; answers when it is durable."""
         if not isinstance(self._launcher, Desk):
-            return [Refused(Why.CONFLICT, NO_DESK) for _ in words]
-        return await asyncio.gather(*map(asyncio.wrap_future, self._launcher.say(words)))
+            return Refused(Why.CONFLICT, NO_DESK)
+        (answer,) = self._launcher.say([word])
+        return await asyncio.wrap_future(answer)
 
     def _run(self) -> StudyState:
         try:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
 
-from service.desks import Desk as DeskCall
-from service.desks import Desks
+from service.desks import Desks, Say
 from service.store import leases
 from service.store.engine import open_engine
 from service.store.journal import SqlJournal
@@ -38,8 +36,9 @@ class DeskRunner:
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
-    async def say(self, words: Sequence[Word]) -> list[Answer]:
-        return await asyncio.gather(*map(asyncio.wrap_future, self.desk.say(words)))
+    async def say(self, word: Word) -> Answer:
+        (answer,) = self.desk.say([word])
+        return await asyncio.wrap_future(answer)
 
     def _run(self) -> None:
         try:
@@ -80,6 +79,6 @@ class DeskRunners:
             runner.desk.loop.wake()
             runner.thread.join(20)
 
-    def _find(self, study: str) -> DeskCall | None:
+    async def _find(self, study: str) -> Say | None:
         runner = self._runners.get(study)
         return None if runner is None else runner.say

@@ -58,6 +58,13 @@ def test_the_trial_that_a_path_names_is_told(service: Service, seen: Seen) -> No
     assert (seen.lines[-1]["study"], seen.lines[-1]["trial"]) == (UNKNOWN, 12)
 
 
+def test_the_job_that_a_path_names_is_told(service: Service, seen: Seen) -> None:
+    service.client.post(f"/v1/jobs/{UNKNOWN}-j7a2:heartbeat")
+
+    line = seen.lines[-1]
+    assert (line["study"], line["job"], line["attempt"]) == (UNKNOWN, 7, 2)
+
+
 def test_an_answer_gives_back_the_id_that_came_with_the_request(service: Service, seen: Seen) -> None:
     answer = service.client.get("/v1/studies", headers={HEADER: "ci-42.a"})
 

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import ValidationError
 
+from tunewright._yaml import read_mapping
 from tunewright.cli import output, show
 from tunewright.cli.identify import study_id
 from tunewright.cli.options import Json, StudyId, Url
@@ -18,7 +19,7 @@ from tunewright.cli.problems import Refused, in_file
 from tunewright.cli.progress import follow
 from tunewright.client import Client
 from tunewright.errors import SpecError
-from tunewright.study import Budget, StudySpec, StudyState, read_mapping
+from tunewright.study import Budget, StudySpec, StudyState
 from tunewright.views import Study
 
 T = TypeVar("T")

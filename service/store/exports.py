@@ -1,0 +1,173 @@
+"""What exports read of a study: all of it, a chunk at a time.
+
+Every chunk is a transaction of its own, so that a slow reader holds nothing up. A study that runs meanwhile may have
+got further in the last chunk than it had in the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Column, Engine, Row, func, select
+
+from service.store.rows import utc
+from service.store.tables import EarlierRow, EnqueuedRow, JobRow, ReportRow, TrialNoteRow, TrialRow
+from tunewright.document import DocumentEarlier, DocumentJob, DocumentQueued, DocumentReport, DocumentTrial
+
+# Trials, or entries of other lists, in one transaction.
+CHUNK = 200
+
+
+def trials(engine: Engine, study_id: str) -> Iterator[Row[Any]]:
+    """A study's trials, by number."""
+    return _rows(engine, TrialRow, study_id, "number")
+
+
+def reports(engine: Engine, study_id: str) -> Iterator[Row[Any]]:
+    """A study's reports, by trial and resource."""
+    for numbers in _chunks(row.number for row in _rows(engine, TrialRow, study_id, "number", columns=("number",))):
+        with engine.connect() as connection:
+            found = connection.execute(
+                select(ReportRow.__table__)
+                .where(ReportRow.study_id == study_id, ReportRow.trial.between(numbers[0], numbers[-1]))
+                .order_by(ReportRow.trial, ReportRow.resource)
+            ).all()
+        yield from found
+
+
+def metric_names(engine: Engine, table: type[TrialRow] | type[ReportRow], study_id: str) -> list[str]:
+    """Names of everything that was measured, sorted."""
+    keys: Any = func.json_object_keys if engine.dialect.name == "postgresql" else func.json_each
+    names = keys(table.metrics).table_valued("key")
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(names.c.key).select_from(table, names).where(table.study_id == study_id).distinct()
+        )
+        return sorted(found.scalars())
+
+
+def document_trials(engine: Engine, study_id: str) -> Iterator[DocumentTrial]:
+    """Trials with their jobs, reports and notes, by number."""
+    for chunk in _chunks(trials(engine, study_id)):
+        first, last = chunk[0].number, chunk[-1].number
+        with engine.connect() as connection:
+            jobs = _by_trial(connection, JobRow, study_id, first, last, JobRow.number)
+            measured = _by_trial(connection, ReportRow, study_id, first, last, ReportRow.resource)
+            notes = _by_trial(connection, TrialNoteRow, study_id, first, last, TrialNoteRow.trial)
+        for row in chunk:
+            yield DocumentTrial.model_construct(
+                number=row.number,
+                state=row.state,
+                config=row.config,
+                rung=row.rung,
+                bracket=row.bracket,
+                started_at=utc(row.started_at),
+                ended_at=_time(row.ended_at),
+                seconds=row.seconds,
+                problem=row.problem,
+                retry_of=row.retry_of,
+                notes="".join(note.text for note in notes.get(row.number, ())),
+                jobs=[_job(job) for job in jobs.get(row.number, ())],
+                reports=[_report(report) for report in measured.get(row.number, ())],
+            )
+
+
+def document_queue(engine: Engine, study_id: str) -> Iterator[DocumentQueued]:
+    """Configurations that were enqueued, in order."""
+    for row in _rows(engine, EnqueuedRow, study_id, "number"):
+        yield DocumentQueued(
+            number=row.number,
+            config=row.config,
+            seq=row.seq,
+            trial=row.trial,
+            retry_of=row.retry_of,
+            created_at=utc(row.created_at),
+        )
+
+
+def document_earlier(engine: Engine, study_id: str) -> Iterator[DocumentEarlier]:
+    """Trials with which the study was warm-started, in order."""
+    for row in _rows(engine, EarlierRow, study_id, "number"):
+        yield DocumentEarlier(
+            source_study=row.source_study,
+            source_trial=row.source_trial,
+            config=row.config,
+            reports=row.reports,
+            failed=row.failed,
+        )
+
+
+def _job(row: Row[Any]) -> DocumentJob:
+    return DocumentJob.model_construct(
+        number=row.number,
+        start=row.start,
+        end=row.end,
+        rung=row.rung,
+        bracket=row.bracket,
+        parent=row.parent,
+        why=row.why,
+        state=row.state,
+        trial_state=row.trial_state,
+        attempts=row.attempts,
+        seq=row.seq,
+        end_seq=row.end_seq,
+        started_at=utc(row.started_at),
+        ended_at=_time(row.ended_at),
+        problem=row.problem,
+    )
+
+
+def _report(row: Row[Any]) -> DocumentReport:
+    return DocumentReport.model_construct(
+        resource=row.resource,
+        metrics=row.metrics,
+        job=row.job,
+        attempt=row.attempt,
+        seconds=row.seconds,
+        seq=row.seq,
+        at=utc(row.at),
+        late=row.late,
+    )
+
+
+def _rows(
+    engine: Engine, table: Any, study_id: str, key: str, columns: Sequence[str] | None = None
+) -> Iterator[Row[Any]]:
+    place: Column[Any] = table.__table__.c[key]
+    wanted = [table.__table__] if columns is None else [table.__table__.c[name] for name in columns]
+    last = -1
+    while True:
+        with engine.connect() as connection:
+            found = connection.execute(
+                select(*wanted).where(table.study_id == study_id, place > last).order_by(place).limit(CHUNK)
+            ).all()
+        yield from found
+        if len(found) < CHUNK:
+            return
+        last = getattr(found[-1], key)
+
+
+def _by_trial(
+    connection: Any, table: Any, study_id: str, first: int, last: int, order: Any
+) -> dict[int, list[Row[Any]]]:
+    found: dict[int, list[Row[Any]]] = {}
+    statement = select(table.__table__).where(table.study_id == study_id, table.trial.between(first, last))
+    for row in connection.execute(statement.order_by(table.trial, order)):
+        found.setdefault(row.trial, []).append(row)
+    return found
+
+
+def _chunks(items: Iterator[Any]) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _time(seconds: float | None) -> Any:
+    return None if seconds is None else utc(seconds)

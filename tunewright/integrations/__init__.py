@@ -1,0 +1,1 @@
+"""Ways from and to other tools; each imports what it needs when it is used."""

@@ -1,0 +1,172 @@
+"""The search space of an Optuna study, which is nowhere declared: what its trials drew their parameters from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tunewright.errors import SpecError
+from tunewright.space import Categorical, Float, Int, SearchSpace, Value
+
+# Distributions of earlier releases and what they were called afterwards.
+_OLD_FLOATS = ("UniformDistribution", "LogUniformDistribution", "DiscreteUniformDistribution")
+_OLD_INTS = ("IntUniformDistribution", "IntLogUniformDistribution")
+# A number that takes more values than this is no reason for another parameter to be there or not.
+MAX_REASONS = 50
+
+
+class ObservedSpace:
+    """Parameters as trials had them, in the order in which they came up.
+
+    A parameter that only some trials have depends on an earlier one if its values tell which trials those are.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Parameter] = {}
+        self._conditions: dict[str, dict[str, list[Value]]] = {}
+
+    @classmethod
+    def of(
+        cls, distributions: Iterable[tuple[str, str]], trials: Iterable[Mapping[str, tuple[str, float]]]
+    ) -> ObservedSpace:
+        """From all distributions of each parameter, and each trial's parameters.
+
+        Raises:
+            SpecError: a parameter cannot be expressed; names it.
+        """
+        space = cls()
+        for name, distribution in distributions:
+            if name not in space._seen:
+                space._seen[name] = _Parameter(name)
+            space._seen[name].widen(json.loads(distribution))
+        if not space._seen:
+            raise SpecError("optuna: no trial of the study has a parameter")
+        space._find_conditions(trials)
+        return space
+
+    def space(self) -> SearchSpace:
+        """The space as Tunewright has it.
+
+        Raises:
+            SpaceError: a range cannot be searched here; names the parameter.
+        """
+        return SearchSpace([seen.parameter(self._conditions.get(name, {})) for name, seen in self._seen.items()])
+
+    def values(self, parameters: Mapping[str, tuple[str, float]]) -> dict[str, Value]:
+        """A trial's values from what is stored of them."""
+        return {
+            name: self._seen[name].value(json.loads(distribution), stored)
+            for name, (distribution, stored) in parameters.items()
+        }
+
+    def _find_conditions(self, trials: Iterable[Mapping[str, tuple[str, float]]]) -> None:
+        names = list(self._seen)
+        # Of a pair of an earlier and a later parameter: values of the earlier where the later is there, and is not.
+        there: dict[tuple[str, str], set[Value]] = {}
+        gone: dict[tuple[str, str], set[Value]] = {}
+        alone: set[tuple[str, str]] = set()
+        missing: set[str] = set()
+        for trial in trials:
+            config = self.values(trial)
+            missing.update(name for name in names if name not in config)
+            for place, later in enumerate(names):
+                for earlier in names[:place]:
+                    if earlier in config:
+                        known = there if later in config else gone
+                        known.setdefault((earlier, later), set()).add(_key(config[earlier]))
+                    elif later in config:
+                        alone.add((earlier, later))
+        for place, later in enumerate(names):
+            if later not in missing:
+                continue
+            for earlier in names[:place]:
+                pair = earlier, later
+                reasons = there.get(pair, set())
+                if (
+                    pair not in alone
+                    and reasons
+                    and len(reasons) <= MAX_REASONS
+                    and not reasons & gone.get(pair, set())
+                ) and (earlier in self._conditions or earlier not in missing):
+                    self._conditions[later] = {earlier: self._seen[earlier].ordered(reasons)}
+                    break
+
+
+class _Parameter:
+    """All that was seen of a parameter."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._kind = ""
+        self._low = math.inf
+        self._high = -math.inf
+        self._log = True
+        self._steps: set[float | None] = set()
+        self._choices: list[Value] = []
+
+    def widen(self, distribution: Mapping[str, Any]) -> None:
+        kind, fields = _known(self._name, distribution)
+        if self._kind and kind != self._kind:
+            raise SpecError(f'optuna: parameter "{self._name}" is {self._kind} in some trials and {kind} in others')
+        self._kind = kind
+        if kind == "categorical":
+            self._choices.extend(
+                choice for choice in map(_choice, fields["choices"]) if _key(choice) not in map(_key, self._choices)
+            )
+            return
+        self._low, self._high = min(self._low, fields["low"]), max(self._high, fields["high"])
+        self._log = self._log and bool(fields.get("log"))
+        self._steps.add(fields.get("step"))
+
+    def value(self, distribution: Mapping[str, Any], stored: float) -> Value:
+        if self._kind == "categorical":
+            return _choice(_known(self._name, distribution)[1]["choices"][int(stored)])
+        return round(stored) if self._kind == "int" else float(stored)
+
+    def ordered(self, values: set[Value]) -> list[Value]:
+        """Values in an order that does not change."""
+        if self._kind == "categorical":
+            return [choice for choice in self._choices if _key(choice) in values]
+        return sorted(values, key=lambda value: value[1])  # type: ignore[index]
+
+    def parameter(self, when: Mapping[str, list[Value]]) -> Float | Int | Categorical:
+        if self._kind == "categorical":
+            return Categorical(self._name, self._choices, when=dict(when))
+        if self._low == self._high:
+            only = int(self._low) if self._kind == "int" else float(self._low)
+            return Categorical(self._name, [only], when=dict(when))
+        step = self._step()
+        if self._kind == "int":
+            whole = None if step in (None, 1) else int(step or 1)
+            return Int(self._name, int(self._low), int(self._high), log=self._log, step=whole, when=dict(when))
+        return Float(self._name, self._low, self._high, log=self._log, step=step, when=dict(when))
+
+    def _step(self) -> float | None:
+        """The step, if it was always the same; on a log scale there is none."""
+        return None if self._log or len(self._steps) != 1 else next(iter(self._steps))
+
+
+def _known(name: str, distribution: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The kind of a distribution, and its fields as the newest release names them."""
+    kind, fields = distribution.get("name"), dict(distribution.get("attributes") or {})
+    if kind in ("FloatDistribution", *_OLD_FLOATS):
+        log = fields.get("log", kind == "LogUniformDistribution")
+        return "float", {**fields, "log": log, "step": fields.get("step", fields.get("q"))}
+    if kind in ("IntDistribution", *_OLD_INTS):
+        return "int", {**fields, "log": fields.get("log", kind == "IntLogUniformDistribution")}
+    if kind == "CategoricalDistribution":
+        return "categorical", fields
+    raise SpecError(f'optuna: parameter "{name}" has a distribution that is not known here: {kind}')
+
+
+def _choice(value: Any) -> Value:
+    """A choice as Tunewright can have it; others are named by their text."""
+    finite = isinstance(value, float) and math.isfinite(value)
+    return value if finite or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _key(value: Any) -> Any:
+    """Tells True from 1."""
+    return (isinstance(value, bool), value)
