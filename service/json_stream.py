@@ -6,6 +6,7 @@ As strict as `json_body`; what is wrong is refused with the place where it stand
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, TextIO
 
@@ -15,6 +16,9 @@ from service.json_body import BadBody
 PIECE = 1 << 20
 # Characters of one value; a trial with ten thousand reports has about a million.
 MAX_VALUE = 16 << 20
+LONGEST_NUMBER = 100
+# A number that the text so far ends with may go on in the next piece.
+_UNFINISHED = re.compile(r"[-+.eE0-9]*\Z")
 
 
 def members(source: TextIO, lists: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -80,17 +84,23 @@ class _Reader:
     def value(self) -> Any:
         """The next value, whole."""
         self.peek()
+        refused: int | None = None
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._place)
+            except BadBody:
+                # What was refused may be the beginning of a number.
+                seen = len(self._text) - self._place
+                refused = seen if refused is None else refused
+                if seen - refused > LONGEST_NUMBER or not self._read():
+                    raise
             except json.JSONDecodeError as error:
                 if not self._read():
                     raise BadBody(f"the body is not JSON: {error.msg}") from None
             except RecursionError:
                 raise BadBody("the body is nested too deeply") from None
             else:
-                # A number may go on in the next piece.
-                if end < len(self._text) or not self._read():
+                if not _UNFINISHED.match(self._text, end) or not self._read():
                     self._place = end
                     json_body.check(value)
                     return value

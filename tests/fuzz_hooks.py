@@ -36,14 +36,18 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 # Of what was made up these are kept: they cannot make a study unusable.
 KEPT = frozenset({"name", "notes", "tags", "priority", "seed", "limits", "optimizer", "parallel", "problem", "worker"})
+NO_RUNNER = b"cannot be asked or told now"
 
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     """Every second body that was made up becomes one that fits, but for some of its fields."""
     base = BODIES.get(context.operation.definition.raw.get("operationId", ""))
-    if base is None or not isinstance(body, dict) or _coin(body):
+    if base is None or not isinstance(body, dict):
         return body
+    if _coin(body):
+        # Who asks where nothing is to be had waits as long as it says.
+        return {name: value for name, value in body.items() if name != "wait"}
     return {**base, **{name: value for name, value in body.items() if name in KEPT and _coin([name, value])}}
 
 
@@ -55,6 +59,4 @@ def _coin(value: Any) -> bool:
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
     """Drop what is so only because nobody conducts here: studies wait for runners that never come."""
-    return not (
-        response is not None and response.status_code == 503 and b"its runner is being replaced" in response.content
-    )
+    return not (response is not None and response.status_code == 503 and NO_RUNNER in response.content)

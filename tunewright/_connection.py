@@ -17,6 +17,9 @@ from tunewright.views import Best, Event, Study
 RETRIES = 3
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+# The service may ask for a longer pause than this one, and gets it at most.
+LONGEST_ASKED = 60.0
+TOO_MANY = 429
 # The service sends something at least every 15 seconds; a line silent for longer than this is dead.
 SILENT_SECONDS = 45.0
 
@@ -29,11 +32,16 @@ class Backoff:
     def __init__(self) -> None:
         self.failures = 0
 
-    def pause(self) -> float:
-        """Seconds to wait after one more failure; scattered, so that not all clients come back at once."""
+    def pause(self, failure: object = None) -> float:
+        """Seconds to wait after one more failure; scattered, so that not all clients come back at once.
+
+        Args:
+            failure: where the service says in it how long to wait, it is at least so long.
+        """
         longest = min(FIRST_PAUSE * 2.0 ** min(self.failures, 10), LONGEST_PAUSE)
         self.failures += 1
-        return random.uniform(0.5, 1.0) * longest
+        asked = failure.retry_after or 0.0 if isinstance(failure, ApiError) else 0.0
+        return min(asked, LONGEST_ASKED) + random.uniform(0.5, 1.0) * longest
 
 
 class Attempts:
@@ -55,11 +63,14 @@ class Attempts:
         Raises:
             ApiError: there is none; says why.
         """
-        repeatable = self._call.repeatable or isinstance(failure, (httpx.ConnectError, httpx.ConnectTimeout))
+        never_began = isinstance(failure, (httpx.ConnectError, httpx.ConnectTimeout)) or (
+            isinstance(failure, ApiError) and failure.status == TOO_MANY
+        )
+        repeatable = self._call.repeatable or never_began
         left = self._retries is None or self._backoff.failures < self._retries
         if not (repeatable and left and passing(failure)):
             raise as_api_error(failure, self._url) from failure
-        return self._backoff.pause()
+        return self._backoff.pause(failure)
 
 
 class EventLine:
@@ -98,7 +109,7 @@ class EventLine:
         never_there = not self._was_connected and self._backoff.failures >= RETRIES
         if failure is not None and (never_there or not passing(failure)):
             raise as_api_error(failure, self._url) from failure
-        return self._backoff.pause()
+        return self._backoff.pause(failure)
 
 
 class _Progress(BaseModel):
@@ -118,7 +129,7 @@ def after_event(study: Study, event: Event | None) -> Study | None:
 def passing(failure: Failure) -> bool:
     """Whether the same call may succeed in a moment."""
     if isinstance(failure, ApiError):
-        return failure.status in (502, 503, 504)
+        return failure.status in (TOO_MANY, 502, 503, 504)
     return not isinstance(failure, (httpx.UnsupportedProtocol, httpx.ProxyError))
 
 

@@ -20,6 +20,7 @@ from tunewright.errors import ApiError, SpecError
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
     AskedJobs,
+    AuditEntry,
     Curves,
     Diagnosis,
     FinishedJob,
@@ -108,6 +109,7 @@ _TOLD = TypeAdapter(Told)
 _FINISHED = TypeAdapter(FinishedJob)
 _WORKLOADS = TypeAdapter(Workloads)
 _DIAGNOSIS = TypeAdapter(Diagnosis)
+_AUDIT = TypeAdapter(Page[AuditEntry])
 _OPTIMIZERS = TypeAdapter(list[OptimizerInfo])
 
 
@@ -155,6 +157,16 @@ def retry(study_id: str, trial: int, idempotency_key: str) -> Call[QueuedConfig]
 
 def note_trial(trial_id: str, notes: str) -> Call[TrialDetail]:
     return Call("PATCH", _path("trials", trial_id), _TRIAL, body=json.dumps({"notes": notes}))
+
+
+def export(study_id: str, format: str, what: str) -> dict[str, Any]:
+    """Keyword arguments of `httpx.Client.stream`."""
+    return {"method": "GET", "url": _path("studies", study_id, "export"), "params": {"format": format, "what": what}}
+
+
+def import_study() -> Call[Study]:
+    """Its body is sent piece by piece."""
+    return Call("POST", "/v1/studies/import", _STUDY, headers={"Content-Type": "application/json"}, repeatable=False)
 
 
 def delete(study_id: str) -> Call[None]:
@@ -231,6 +243,10 @@ def diagnosis(study_id: str | None) -> Call[Diagnosis]:
     return Call("GET", path, _DIAGNOSIS)
 
 
+def audit(cursor: str | None) -> Call[Page[AuditEntry]]:
+    return Call("GET", "/v1/audit", _AUDIT, params=_page(None, cursor))
+
+
 def ready() -> Call[None]:
     # "Not ready" is an answer here, not a failure to try again.
     return Call("GET", "/readyz", _NOTHING, repeatable=False)
@@ -260,7 +276,9 @@ def problem(response: httpx.Response) -> ApiError:
     if not isinstance(document, dict) or "title" not in document:
         return fallback
     errors = [error for error in document.get("errors") or [] if isinstance(error, dict)]
-    return ApiError(response.status_code, str(document["title"]), str(document.get("detail") or ""), errors)
+    title, detail = str(document["title"]), str(document.get("detail") or "")
+    wait = response.headers.get("retry-after", "")
+    return ApiError(response.status_code, title, detail, errors, float(wait) if wait.isdigit() else None)
 
 
 def service_url(url: str | None) -> str:

@@ -26,14 +26,17 @@ from typing import Any, Self, TypeVar
 import httpx
 import httpx_sse
 
+from tunewright import _credentials
 from tunewright import _requests as requests
 from tunewright._connection import RETRIES, SILENT_SECONDS, Attempts, EventLine, after_event
 from tunewright._requests import Call
 from tunewright.errors import ApiError
+from tunewright.exchange import AsyncExchangeCalls, ExchangeCalls
 from tunewright.job import AsyncJobCalls, JobCalls
 from tunewright.life import AsyncLifeCalls, LifeCalls
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
+    AuditEntry,
     Curves,
     Diagnosis,
     Event,
@@ -56,24 +59,37 @@ TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.5
 
 
-class Client(JobCalls, LifeCalls):
+class Client(JobCalls, LifeCalls, ExchangeCalls):
     """A connection to a Tunewright service; may be used from several threads.
 
     Args:
         url: of the service; None takes TUNEWRIGHT_URL from the environment, else http://127.0.0.1:8080.
         timeout: seconds to wait for an answer.
         transport: how requests travel, for tests and special networks.
+        token: says who asks; None takes it from `token_file`, TUNEWRIGHT_TOKEN, the file that TUNEWRIGHT_TOKEN_FILE
+            names, or ~/.config/tunewright/token, whichever there is first, and sends none if there is none.
+        token_file: holds a token, and may be read by its owner alone.
     Raises:
-        SpecError: the address is no http address.
+        SpecError: the address is no http address, or the token's file cannot be used.
     """
 
     def __init__(
-        self, url: str | None = None, timeout: float = TIMEOUT_SECONDS, transport: httpx.BaseTransport | None = None
+        self,
+        url: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        token: str | None = None,
+        token_file: Path | None = None,
     ) -> None:
         self.url = requests.service_url(url)
         self._timeout = timeout
         self._http = httpx.Client(
-            base_url=self.url, timeout=timeout, transport=transport, trust_env=requests.through_proxy(self.url)
+            base_url=self.url,
+            headers=_credentials.headers(token, token_file),
+            timeout=timeout,
+            transport=transport,
+            trust_env=requests.through_proxy(self.url),
         )
 
     def __enter__(self) -> Self:
@@ -203,6 +219,10 @@ class Client(JobCalls, LifeCalls):
         """Why nothing is running, in words: of the service, or of one study."""
         return self._send(requests.diagnosis(study_id))
 
+    def audit(self) -> Iterator[AuditEntry]:
+        """What was done or refused, newest first; needs a token with the scope `admin` for all projects."""
+        return self._pages(requests.audit)
+
     def ready(self) -> bool:
         """Whether the service is ready for work; False while it starts.
 
@@ -307,7 +327,7 @@ class Client(JobCalls, LifeCalls):
             time.sleep(pause)
 
 
-class AsyncClient(AsyncJobCalls, AsyncLifeCalls):
+class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls):
     """`Client` for asyncio: the same methods, to be awaited or iterated with `async for`."""
 
     def __init__(
@@ -315,11 +335,18 @@ class AsyncClient(AsyncJobCalls, AsyncLifeCalls):
         url: str | None = None,
         timeout: float = TIMEOUT_SECONDS,
         transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        token: str | None = None,
+        token_file: Path | None = None,
     ) -> None:
         self.url = requests.service_url(url)
         self._timeout = timeout
         self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=timeout, transport=transport, trust_env=requests.through_proxy(self.url)
+            base_url=self.url,
+            headers=_credentials.headers(token, token_file),
+            timeout=timeout,
+            transport=transport,
+            trust_env=requests.through_proxy(self.url),
         )
 
     async def __aenter__(self) -> Self:
@@ -423,6 +450,10 @@ class AsyncClient(AsyncJobCalls, AsyncLifeCalls):
     async def diagnosis(self, study_id: str | None = None) -> Diagnosis:
         """As `Client.diagnosis`."""
         return await self._send(requests.diagnosis(study_id))
+
+    def audit(self) -> AsyncIterator[AuditEntry]:
+        """As `Client.audit`."""
+        return self._pages(requests.audit)
 
     async def ready(self) -> bool:
         """As `Client.ready`."""

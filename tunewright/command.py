@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from tunewright.errors import SpecError
 from tunewright.space import Config, SearchSpace
@@ -57,7 +57,9 @@ class Command(BaseModel):
             none reads the configuration, a JSON object, from its standard input.
         directory: absolute path in which the program is started, on every machine where trials run. A program named
             with a slash is relative to it. In a YAML file it is relative to the file, and its directory by default.
-        environment: variables beside those of the worker.
+        environment: variables beside those of the worker; whoever may read the study reads them.
+        secrets: variables whose values stand in files of the machine where the trial runs (variable -> absolute path),
+            such as passwords: the study names the file, and only the program learns what is in it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
@@ -65,6 +67,8 @@ class Command(BaseModel):
     argv: list[_Text] = Field(min_length=1, max_length=MAX_ARGUMENTS)
     directory: _Text
     environment: dict[str, _Text] = Field(default_factory=dict, max_length=MAX_ARGUMENTS)
+
+    secrets: dict[str, _Text] = Field(default_factory=dict, max_length=MAX_ARGUMENTS)
 
     @field_validator("argv", mode="before")
     @classmethod
@@ -96,15 +100,26 @@ class Command(BaseModel):
             )
         return os.path.normpath(directory)
 
-    @field_validator("environment")
+    @field_validator("environment", "secrets")
     @classmethod
-    def _check_names(cls, environment: dict[str, str]) -> dict[str, str]:
-        for name in environment:
+    def _check_names(cls, variables: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name in variables:
             if not _VARIABLE.fullmatch(name):
-                raise SpecError(f'command.environment: "{name[:100]}" is no name of a variable')
+                raise SpecError(f'command.{info.field_name}: "{name[:100]}" is no name of a variable')
             if name.startswith(RESERVED_PREFIX):
-                raise SpecError(f"command.environment.{name}: names with {RESERVED_PREFIX} are Tunewright's own")
-        return environment
+                raise SpecError(f"command.{info.field_name}.{name}: names with {RESERVED_PREFIX} are Tunewright's own")
+            if name in info.data.get("environment", {}):
+                raise SpecError(f"command.secrets.{name}: stands in command.environment too; remove one")
+        return variables
+
+    @field_validator("secrets")
+    @classmethod
+    def _check_files(cls, secrets: dict[str, str]) -> dict[str, str]:
+        for name, path in secrets.items():
+            if not os.path.isabs(path):
+                # Not quoted: it may be the secret itself.
+                raise SpecError(f"command.secrets.{name}: give the absolute path of the file that holds it")
+        return secrets
 
     @property
     def program(self) -> str:

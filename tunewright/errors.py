@@ -71,13 +71,22 @@ class ApiError(TunewrightError):
         title: short name of the problem.
         detail: what happened and what to do about it.
         errors: one mapping per offending field, each with `field` and `message`.
+        retry_after: seconds after which the service wants to be asked again; None where it does not say.
     """
 
-    def __init__(self, status: int, title: str, detail: str = "", errors: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        errors: Sequence[Mapping[str, Any]] = (),
+        retry_after: float | None = None,
+    ) -> None:
         self.status = status
         self.title = title
         self.detail = detail
         self.errors = tuple(errors)
+        self.retry_after = retry_after
         fields = "".join(f"\n  {error.get('field')}: {error.get('message')}" for error in self.errors)
         super().__init__(f"{title}: {detail}{fields}" if detail else f"{title}{fields}")
 

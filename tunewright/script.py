@@ -31,6 +31,7 @@ MAX_LINE_BYTES = 1024 * 1024
 # as the problem.
 STDERR_BYTES = 16 * 1024
 STDERR_LINES = 5
+MAX_SECRET = 64 * 1024
 POLL_SECONDS = 0.1
 # What it left running may print for so long after its own end.
 LINGER_SECONDS = 1.0
@@ -223,6 +224,22 @@ class _States:
             path.unlink()
 
 
+def _secrets(command: Command) -> dict[str, str]:
+    """Values of the variables that stand in files of this machine, without the line's end behind each."""
+    found = {}
+    for name, path in command.secrets.items():
+        try:
+            with open(path, encoding="utf-8") as file:
+                found[name] = file.read(MAX_SECRET + 1).removesuffix("\n")
+        except OSError as error:
+            raise ScriptError(f"command.secrets.{name}: cannot read {path} here: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ScriptError(f"command.secrets.{name}: {path} is no text in UTF-8") from None
+        if len(found[name]) > MAX_SECRET or "\0" in found[name]:
+            raise ScriptError(f"command.secrets.{name}: {path} holds more than a variable can")
+    return found
+
+
 class _Process:
     """The program as a process: lines of its standard output that may be messages; all else goes to our own output.
 
@@ -233,7 +250,7 @@ class _Process:
     def __init__(
         self, program: str, argv: list[str], command: Command, config: Config, variables: Mapping[str, str]
     ) -> None:
-        environment = {**os.environ, **command.environment, **variables}
+        environment = {**os.environ, **command.environment, **_secrets(command), **variables}
         with tempfile.TemporaryFile() as stdin:
             stdin.write(json.dumps(config).encode())
             stdin.seek(0)

@@ -100,6 +100,7 @@ def _postgresql(url: URL) -> Engine:
         pool_pre_ping=True,
         isolation_level="REPEATABLE READ",
         json_deserializer=from_json,
+        hide_parameters=True,
     )
 
 
@@ -110,6 +111,8 @@ def _sqlite(url: URL) -> Engine:
         pool_size=20,
         max_overflow=30,
         connect_args={"timeout": BUSY_SECONDS},
+        # What is stored may be secret (a study's environment), and errors are logged.
+        hide_parameters=True,
         # A page of trials is two hundred JSON values; the standard library takes three times as long for them.
         json_deserializer=from_json,
     )

@@ -14,6 +14,7 @@ from sqlalchemy import Column, Engine, Row, func, select
 from service.store.rows import utc
 from service.store.tables import EarlierRow, EnqueuedRow, JobRow, ReportRow, TrialNoteRow, TrialRow
 from tunewright.document import DocumentEarlier, DocumentJob, DocumentQueued, DocumentReport, DocumentTrial
+from tunewright.study import TrialState
 
 # Trials, or entries of other lists, in one transaction.
 CHUNK = 200
@@ -38,8 +39,11 @@ def reports(engine: Engine, study_id: str) -> Iterator[Row[Any]]:
 
 def metric_names(engine: Engine, table: type[TrialRow] | type[ReportRow], study_id: str) -> list[str]:
     """Names of everything that was measured, sorted."""
-    keys: Any = func.json_object_keys if engine.dialect.name == "postgresql" else func.json_each
-    names = keys(table.metrics).table_valued("key")
+    names: Any
+    if engine.dialect.name == "postgresql":
+        names = func.json_object_keys(table.metrics).table_valued("key").render_derived()
+    else:
+        names = func.json_each(table.metrics).table_valued("key")
     with engine.connect() as connection:
         found = connection.execute(
             select(names.c.key).select_from(table, names).where(table.study_id == study_id).distinct()
@@ -58,7 +62,7 @@ def document_trials(engine: Engine, study_id: str) -> Iterator[DocumentTrial]:
         for row in chunk:
             yield DocumentTrial.model_construct(
                 number=row.number,
-                state=row.state,
+                state=TrialState(row.state),
                 config=row.config,
                 rung=row.rung,
                 bracket=row.bracket,
@@ -108,7 +112,7 @@ def _job(row: Row[Any]) -> DocumentJob:
         parent=row.parent,
         why=row.why,
         state=row.state,
-        trial_state=row.trial_state,
+        trial_state=None if row.trial_state is None else TrialState(row.trial_state),
         attempts=row.attempts,
         seq=row.seq,
         end_seq=row.end_seq,

@@ -336,7 +336,7 @@ def refusal(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_serve_refuses_a_host_that_others_can_reach(tmp_path: Path) -> None:
-    assert "no access tokens" in refusal(serve("--host", "0.0.0.0", "--data-dir", str(tmp_path)))
+    assert "tokens must not travel unencrypted" in refusal(serve("--host", "0.0.0.0", "--data-dir", str(tmp_path)))
 
 
 def test_serve_refuses_a_port_in_use(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tunewright import __version__
-from tunewright.cli import catalog, jobs, life, studies, trials
+from tunewright._credentials import FILE_VARIABLE, VARIABLE
+from tunewright.cli import catalog, jobs, life, studies, tokens, transfer, trials
+from tunewright.cli.audit import audit
 from tunewright.cli.demo import demo
 from tunewright.cli.doctor import doctor
 from tunewright.cli.problems import CommandLine
@@ -33,8 +37,18 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds the token to send; else TUNEWRIGHT_TOKEN, TUNEWRIGHT_TOKEN_FILE, ~/.config/tunewright/token.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    pass
+    if token_file is not None:
+        # An option goes before the environment, from which every client takes its token.
+        os.environ.pop(VARIABLE, None)
+        os.environ[FILE_VARIABLE] = str(token_file)
 
 
 for _command in (
@@ -61,12 +75,16 @@ for _command in (
     life.note,
     life.rename,
     life.prioritize,
+    transfer.export,
     studies.delete,
     catalog.workloads,
     catalog.optimizers,
+    audit,
     doctor,
 ):
     app.command()(_command)
+app.command("import")(transfer.import_)
+app.add_typer(tokens.app, name="token")
 
 
 def main() -> None:

@@ -29,10 +29,6 @@ WATCH_SECONDS = 0.1
 # A connection whose other end takes nothing of what is sent is cut off after this many seconds.
 UNREAD_SECONDS = 60
 
-_NOT_FOR_NETWORKS = (
-    'host "{host}": Tunewright has no access tokens yet in this version, so it listens on this machine only; '
-    "leave --host out, and put an authenticating proxy in front of it"
-)
 _NOT_ON_COMMAND_LINES = (
     "database-url: it holds a password, which everybody on this machine could read in the list of processes; "
     "set TUNEWRIGHT_DATABASE_URL instead, or leave the password out and keep it in ~/.pgpass"
@@ -60,6 +56,10 @@ def serve(
         list[Path] | None,
         typer.Option(help="Where workloads named module:attribute are found; repeatable.", show_default="."),
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="PEM file: speak HTTPS with it.", show_default=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file: its key.", show_default=False)] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")] = None,
     log_format: Annotated[
         str | None, typer.Option(help="text, or json: one object a line.", show_default="text")
@@ -76,13 +76,16 @@ def serve(
         "database_url": database_url,
         "checkpoint_url": checkpoint_url,
         "import_paths": import_path,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
         "log_level": log_level,
         "log_format": log_format,
     }
     try:
         from service.app import DataDirectoryError, create_app, lock_data_directory
+        from service.exposure import Exposed, require_encryption
         from service.logs import set_up
-        from service.settings import LOOPBACK, ServiceSettings
+        from service.settings import ServiceSettings
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tunewright"):
             raise
@@ -96,13 +99,12 @@ def serve(
     set_up(settings.logs())
     if database_url is not None and settings.store_has_password:
         raise Refused(_NOT_ON_COMMAND_LINES)
-    if settings.host not in LOOPBACK:
-        raise Refused(_NOT_FOR_NETWORKS.format(host=settings.host))
     try:
+        require_encryption(settings)
         lock_data_directory(settings.data_dir).close()
         with listen(settings.host, settings.port) as listener:
-            _run(create_app(settings), listener)
-    except DataDirectoryError as error:
+            _run(create_app(settings), listener, settings.tls_certificate, settings.tls_key)
+    except (DataDirectoryError, Exposed) as error:
         raise Refused(str(error)) from None
 
 
@@ -126,7 +128,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(app: FastAPI, listener: socket.socket) -> None:
+def _run(app: FastAPI, listener: socket.socket, certificate: Path | None, key: Path | None) -> None:
     import uvicorn
 
     config = uvicorn.Config(
@@ -136,9 +138,23 @@ def _run(app: FastAPI, listener: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
+    if certificate is not None:
+        _require_certificate(config)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_serve(app, uvicorn.Server(config), listener))
+
+
+def _require_certificate(config: uvicorn.Config) -> None:
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        # An SSL error is one of the operating system's.
+        raise Refused(
+            f"tls_certificate, tls_key: cannot be used ({error}); give a PEM certificate and its key without a password"
+        ) from None
 
 
 async def _serve(app: FastAPI, server: uvicorn.Server, listener: socket.socket) -> None:
@@ -179,4 +195,5 @@ async def _announce(app: FastAPI, server: uvicorn.Server, listener: socket.socke
             raise TunewrightError(f"the service cannot start: {conductor.problem}")
         await asyncio.sleep(WATCH_SECONDS)
     host, port = listener.getsockname()[:2]
-    print(f"{READY}http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    scheme = "https" if server.config.is_ssl else "http"
+    print(f"{READY}{scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)

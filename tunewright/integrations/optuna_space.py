@@ -13,7 +13,7 @@ from tunewright.space import Categorical, Float, Int, SearchSpace, Value
 # Distributions of earlier releases and what they were called afterwards.
 _OLD_FLOATS = ("UniformDistribution", "LogUniformDistribution", "DiscreteUniformDistribution")
 _OLD_INTS = ("IntUniformDistribution", "IntLogUniformDistribution")
-# A number that takes more values than this is no reason for another parameter to be there or not.
+# A number that takes more values than this is no condition of another parameter.
 MAX_REASONS = 50
 
 
@@ -62,36 +62,51 @@ class ObservedSpace:
         }
 
     def _find_conditions(self, trials: Iterable[Mapping[str, tuple[str, float]]]) -> None:
-        names = list(self._seen)
-        # Of a pair of an earlier and a later parameter: values of the earlier where the later is there, and is not.
-        there: dict[tuple[str, str], set[Value]] = {}
-        gone: dict[tuple[str, str], set[Value]] = {}
-        alone: set[tuple[str, str]] = set()
+        """Give each parameter that some trials lack the first earlier one whose values tell which trials those are."""
+        reasons = {name for name, seen in self._seen.items() if seen.few}
+        evidence = [
+            _Evidence(earlier, later)
+            for place, later in enumerate(self._seen)
+            for earlier in list(self._seen)[:place]
+            if earlier in reasons
+        ]
         missing: set[str] = set()
         for trial in trials:
             config = self.values(trial)
-            missing.update(name for name in names if name not in config)
-            for place, later in enumerate(names):
-                for earlier in names[:place]:
-                    if earlier in config:
-                        known = there if later in config else gone
-                        known.setdefault((earlier, later), set()).add(_key(config[earlier]))
-                    elif later in config:
-                        alone.add((earlier, later))
-        for place, later in enumerate(names):
-            if later not in missing:
-                continue
-            for earlier in names[:place]:
-                pair = earlier, later
-                reasons = there.get(pair, set())
-                if (
-                    pair not in alone
-                    and reasons
-                    and len(reasons) <= MAX_REASONS
-                    and not reasons & gone.get(pair, set())
-                ) and (earlier in self._conditions or earlier not in missing):
-                    self._conditions[later] = {earlier: self._seen[earlier].ordered(reasons)}
-                    break
+            missing.update(self._seen.keys() - config.keys())
+            for each in evidence:
+                each.take(config)
+        for each in evidence:
+            # An earlier one that some trials lack must be accounted for itself.
+            explained = each.earlier not in missing or each.earlier in self._conditions
+            if each.later in missing and each.later not in self._conditions and each.tells and explained:
+                values = [value for value in self._seen[each.earlier].values() if _key(value) in each.there]
+                self._conditions[each.later] = {each.earlier: values}
+
+
+class _Evidence:
+    """Whether the values of an earlier parameter tell if a later one is there.
+
+    Attributes:
+        there, gone: keys of the earlier one's values in trials that have the later one, and that lack it.
+    """
+
+    def __init__(self, earlier: str, later: str) -> None:
+        self.earlier = earlier
+        self.later = later
+        self.there: set[Any] = set()
+        self.gone: set[Any] = set()
+        self._always_with = True
+
+    def take(self, config: Mapping[str, Value]) -> None:
+        if self.earlier in config:
+            (self.there if self.later in config else self.gone).add(_key(config[self.earlier]))
+        elif self.later in config:
+            self._always_with = False
+
+    @property
+    def tells(self) -> bool:
+        return self._always_with and bool(self.there) and not self.there & self.gone
 
 
 class _Parameter:
@@ -125,11 +140,14 @@ class _Parameter:
             return _choice(_known(self._name, distribution)[1]["choices"][int(stored)])
         return round(stored) if self._kind == "int" else float(stored)
 
-    def ordered(self, values: set[Value]) -> list[Value]:
-        """Values in an order that does not change."""
-        if self._kind == "categorical":
-            return [choice for choice in self._choices if _key(choice) in values]
-        return sorted(values, key=lambda value: value[1])  # type: ignore[index]
+    @property
+    def few(self) -> bool:
+        """Whether it has so few values that they may be conditions of other parameters."""
+        return self._kind == "categorical" or (self._kind == "int" and self._high - self._low < MAX_REASONS)
+
+    def values(self) -> list[Value]:
+        """All of its values, of one that has few."""
+        return self._choices if self._kind == "categorical" else list(range(int(self._low), int(self._high) + 1))
 
     def parameter(self, when: Mapping[str, list[Value]]) -> Float | Int | Categorical:
         if self._kind == "categorical":

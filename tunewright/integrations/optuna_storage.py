@@ -45,10 +45,12 @@ class OptunaStudy:
     Attributes:
         study: what the document says before its trials.
         left_out: trials that were not taken over, by reason; complete once `trials` has been read to its end.
+        filled: trials that lack a parameter without a visible reason, and got its default; as `left_out`.
     """
 
     study: DocumentStudy
     left_out: dict[str, int] = field(default_factory=dict)
+    filled: int = 0
     _storage: Any = None
     _row: Any = None
     _offset: int = 0
@@ -71,10 +73,13 @@ class OptunaStudy:
             return "has not ended"
         space = self.study.spec.space
         assert space is not None
+        values = self._storage.space.values(record.parameters)
         try:
-            config = space.complete(self._storage.space.values(record.parameters))
+            # One that failed may not have come to its last parameter.
+            config = space.validate_config(values) if state is TrialState.FAILED else space.complete(values)
         except SpaceError:
             return "has no whole configuration"
+        self.filled += len(config) > len(values)
         reports = self._reports(record)
         problem = None
         if state is TrialState.COMPLETED and not self._whole(reports):
@@ -170,7 +175,7 @@ def read(url: str, name: str | None = None, optimizer: str | None = None) -> Opt
         ended_at=_local(ended),
         active_seconds=(ended - began).total_seconds() if began and ended else 0.0,
     )
-    return OptunaStudy(study, {}, storage, row, offset)
+    return OptunaStudy(study, _storage=storage, _row=row, _offset=offset)
 
 
 class _Storage:
