@@ -174,17 +174,27 @@ class Access:
 
     async def _while_valid(self, gate: Gate, token: str, scope: Scope, receive: Receive, send: Send) -> None:
         """A stream ends when its token does."""
-        serving = asyncio.ensure_future(self._app(scope, receive, send))
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        serving = asyncio.ensure_future(self._app(scope, receive, noted))
         try:
             while True:
                 done, _ = await asyncio.wait({serving}, timeout=KNOWN_SECONDS)
                 if done:
-                    return serving.result()
+                    serving.result()
+                    return
                 if not await _still_valid(gate.authenticator, token):
-                    return None
+                    break
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
+        if begun:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def known(authenticator: Authenticator, token: str | None, client: str) -> Caller:

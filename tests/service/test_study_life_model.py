@@ -6,6 +6,7 @@ The API and the conductor are real, on a real store; runners are told by the tes
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Expected:
         trials: state of each trial.
         queue: for each enqueued configuration the trial that it became, or None.
         facts: everything that runners have written, in order.
-        resting: ticks for which a study whose runner died is left alone.
+        not_before: when it may be started again, after its runner has died.
     """
 
     id: str
@@ -60,7 +61,7 @@ class Expected:
     retries: dict[int, int] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     runner: Runner | None = None
-    resting: int = 0
+    not_before: float = 0.0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -172,7 +173,7 @@ class StudyLife(RuleBasedStateMachine):
     def create(self, budget: int, twice: bool) -> Expected:
         name = f"study {len(self.all)}"
         body = study_json(name=name, budget={"trials": budget})
-        headers = {"Idempotency-Key": f"{id(self)} {name}"}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
         answers = [self.client.post("/v1/studies", json=body, headers=headers) for _ in range(1 + twice)]
         assert [answer.status_code for answer in answers] == [201] * len(answers)
         assert len({answer.json()["id"] for answer in answers}) == 1
@@ -262,12 +263,8 @@ class StudyLife(RuleBasedStateMachine):
                 study.end(StudyState.CANCELLED)
             elif study.wanted is Wanted.PAUSE:
                 study.end(StudyState.PAUSED)
-            elif running < PLACES:
+            elif running < PLACES and self.clock.now >= study.not_before:
                 running += 1
-                if study.resting:
-                    study.resting -= 1
-                    running -= 1
-                    continue
                 run, journal = self.cluster.waiting.pop(study.id)
                 study.runner = Runner(journal, run, study)
         assert self.cluster.waiting == {}
@@ -314,7 +311,7 @@ class StudyLife(RuleBasedStateMachine):
             return
         self.cluster.deaths[runner.run] = "killed"
         study.runner = None
-        study.resting = 1
+        study.not_before = self.clock.now + 1.4
         self.tick()
         self.tick()
         if study.runner is not None:

@@ -79,8 +79,11 @@ export class Feed {
   #error(source) {
     if (source !== this.#source) return;
     this.#show("lost");
-    // The browser connects again by itself after a broken connection, but not after an answer like 503.
-    if (source.readyState === EventSource.CLOSED) this.#lost();
+    if (source.readyState !== EventSource.CLOSED) return;
+    // The browser connects again by itself after a broken connection, but not after an answer like 503. It does not say
+    // which one: asking for the page's state leads to the login where that is the reason.
+    this.#load().catch(() => null);
+    this.#lost();
   }
 
   #lost() {
