@@ -68,11 +68,6 @@ def about(**fields: Field | None) -> Iterator[None]:
         _about.reset(token)
 
 
-def bind(**fields: Field) -> None:
-    """As `about`, for the rest of this thread or task."""
-    _about.set({**_about.get(), **fields})
-
-
 def bound() -> Mapping[str, Field]:
     """What is worked on here."""
     return _about.get()

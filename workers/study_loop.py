@@ -195,9 +195,12 @@ class StudyLoop:
             Fenced: another runner has the study; legs of this one are abandoned.
         """
         record = self._unless_unavailable(self._journal.load)
-        logs.bind(study=record.study)
         if record.state.final:
             return record.state
+        with logs.about(study=record.study):
+            return self._run(record)
+
+    def _run(self, record: StudyRecord) -> StudyState:
         try:
             self._restore(record)
             self._heartbeat()
