@@ -20,9 +20,9 @@ import httpx
 import psutil
 
 from benchmarks._service import WORKLOADS
+from db_knobs.lab.postgres import PrivatePostgres
 from tests.e2e.ray_head import RayNode, running_head, running_node
 from tests.e2e.service_process import ServiceProcess, descendants, kill
-from tests.private_postgres import PrivatePostgres
 
 Attack: TypeAlias = Callable[[], None]
 DISK_MEGABYTES = 64

@@ -151,8 +151,10 @@ class Knob:
             raise ValueRefused(self.name, f"there is nothing to choose: it can only be {self.low}{_spaced(self.unit)}")
         if self.special is not None:
             return Ordinal(self.name, self._grid(current), default=current)
-        kind = Int if self.type == "integer" else Float
-        return kind(self.name, self.low, self.high, log=self.scale == "log", default=current)
+        log = self.scale == "log"
+        if self.type == "integer":
+            return Int(self.name, int(self.low), int(self.high), log=log, default=int(current))
+        return Float(self.name, self.low, self.high, log=log, default=current)
 
     def _grid(self, current: int | float) -> list[Value]:
         assert self.low is not None

@@ -189,8 +189,9 @@ class Conductor:
         if lost is None:
             return True
         log.error("%s; connecting again", lost)
-        self.problem = lost
+        self._fails(ClusterError(lost))
         self._running.clear()
+        self._seen = None
         self._cluster.disconnect()
         return self._connect()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.private_postgres import PrivatePostgres, binaries
+from db_knobs.lab.postgres import PrivatePostgres, binaries
 from tunewright.child import CHANNEL_VARIABLE
 
 TEST_WORKLOADS = Path(__file__).parent / "tunewright"

@@ -12,6 +12,12 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
+_PLACE = '<div id="swagger-ui">'
+# Shown until the scripts have drawn something in its place.
+_WITHOUT_SCRIPTS = (
+    "<p>The scripts that draw this page come from cdn.jsdelivr.net. Without them:"
+    ' <a href="/openapi.json">the document itself</a>.</p>'
+)
 _SCRIPTS = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/"
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -37,5 +43,5 @@ async def docs(request: Request) -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url=app.openapi_url or "", title="Tunewright: REST API", swagger_ui_parameters=options
     )
-    page.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    return page
+    text = bytes(page.body).decode().replace(_PLACE, _PLACE + _WITHOUT_SCRIPTS, 1)
+    return HTMLResponse(text, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})

@@ -88,6 +88,11 @@ def runner_pid(service: ServiceProcess) -> int:
     raise AssertionError("no runner found")
 
 
+def ray_pids(service: ServiceProcess, name: str) -> list[int]:
+    """Those of Ray's processes that have the name and live."""
+    return [p.pid for p in descendants(service.pid) if p.name() == name and p.status() != psutil.STATUS_ZOMBIE]
+
+
 def resumed_from(trace: Path) -> list[float]:
     """Resources at which legs were taken up again from a saved state."""
     return [line["from"] for line in lines(trace) if "leg" in line and line["from"] > line["leg"][0]]
@@ -147,6 +152,22 @@ def test_trial_process_killed(service: ServiceProcess, trace: Path) -> None:
     service.wait_for_state(study, "completed")
 
     assert_whole(service, study, before)
+
+
+@pytest.mark.parametrize("part", ["raylet", "gcs_server"])
+def test_ray_killed(service: ServiceProcess, trace: Path, part: str) -> None:
+    study = submit(service, trace)
+    in_the_middle(service, study)
+    before, finished = acknowledged(service, study), finished_configs(service, study)
+    (victim,) = ray_pids(service, part)
+
+    kill(victim)
+    wait_until(lambda: set(ray_pids(service, part)) - {victim}, 60, "another Ray")
+    wait_until(lambda: service.client.get("/readyz").status_code == 200, 60, "the service to be ready again")
+    service.wait_for_state(study, "completed")
+
+    assert_whole(service, study, before)
+    assert_finished_not_rerun(trace, finished)
 
 
 @pytest.mark.parametrize("optimizer", ["asha", "bayes"])

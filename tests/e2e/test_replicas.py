@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
+from db_knobs.lab.postgres import PrivatePostgres, binaries
 from tests.e2e.ray_head import RayNode
 from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
-from tests.private_postgres import PrivatePostgres, binaries
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,6 +15,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from db_knobs.lab.postgres import PrivatePostgres
 from optimizers.protocol import Incumbent, Job, JobEnd, Report
 from service.api.dependencies import Services
 from service.app import create_app
@@ -26,7 +27,6 @@ from service.store.engine import migrate, open_engine
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
-from tests.private_postgres import PrivatePostgres
 from tests.service.desk_runners import DeskRunners
 from tunewright.errors import WorkloadError
 from tunewright.space import Categorical, Float, Int, SearchSpace

@@ -343,6 +343,8 @@ def test_every_answer_tells_browsers_to_be_careful(service: Service, path: str) 
 @sqlite_only
 def test_scripts_from_elsewhere_run_in_a_sandbox(service: Service) -> None:
     page = service.client.get("/docs")
+    # Where the scripts cannot be had, the page must not be empty.
+    assert '<div id="swagger-ui"><p>' in page.text
 
     policy = page.headers["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from db_knobs.lab.postgres import PrivatePostgres
 from service.store import event_log
 from service.store.engine import writing
 from service.store.errors import Conflict
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.request_keys import RequestKey
-from tests.private_postgres import PrivatePostgres
 from tests.service.conftest import Runner, complete_spec, postgresql_only, report, start
 from tunewright.study import StudyState
 from tunewright.views import Study

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from db_knobs.lab.postgres import PrivatePostgres
 from service.settings import ServiceSettings
 from service.store.engine import SchemaError, StoreUrlError, migrate, open_engine, parse_url
-from tests.private_postgres import PrivatePostgres
 
 CANARY = "canary-hunter2"
 
