@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _CLOSE = 1e-9
+# How far ahead it is looked when odd legs are given out.
+_WHILE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -127,19 +129,18 @@ def whole_legs(capacity: Mapping[str, float], claims: Sequence[Claim], owed: Seq
             given[i] += _take(left, claims[i], 1)
     for i in order:
         given[i] += _take(left, claims[i], math.floor(fair[i] + _CLOSE) - given[i])
-    return _in_turns(left, claims, given, [claim.wanted for claim in claims], order)
+    # The odd legs go, one by one, to whoever would be owed most in a while. Who ran more than its share because its legs
+    # are long steps back until that is made up for, also where it is entitled to the next leg in turn.
+    while able := [i for i in order if given[i] < claims[i].wanted and _fitting(left, claims[i])]:
+        first = max(able, key=lambda i: owed[i] + _WHILE_SECONDS * (fair[i] - given[i]))
+        given[first] += _take(left, claims[first], 1)
+    return given
 
 
-def _in_turns(
-    left: dict[str, float],
-    claims: Sequence[Claim],
-    given: Sequence[int],
-    most: Sequence[int],
-    order: Sequence[int] | None = None,
-) -> list[int]:
+def _in_turns(left: dict[str, float], claims: Sequence[Claim], given: Sequence[int], most: Sequence[int]) -> list[int]:
     """What is left, one leg at a time to each that may have another and whose leg fits."""
     legs = list(given)
-    waiting = [i for i in (range(len(claims)) if order is None else order) if legs[i] < most[i]]
+    waiting = [i for i in range(len(claims)) if legs[i] < most[i]]
     while waiting:
         for i in waiting:
             legs[i] += _take(left, claims[i], 1)
