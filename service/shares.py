@@ -6,8 +6,8 @@ part that it takes of any resource (a CPU of 16, a GPU of 2), and everybody's pa
 until a resource is used up or nothing more is wanted. What one leaves, others may use.
 
 Legs are whole, shares are not. Who was entitled to more than it had is owed the difference, in legs times seconds, and
-those who are owed most go first where it is about the odd leg. So three studies on two processors take turns, and one
-whose leg needs the whole cluster gets it in its turn.
+who is owed most, measured by its share, goes first where it is about the odd leg. So three studies on two processors
+take turns, and one whose leg needs the whole cluster gets it in its turn.
 """
 
 from __future__ import annotations
@@ -120,19 +120,23 @@ def whole_legs(capacity: Mapping[str, float], claims: Sequence[Claim], owed: Seq
         owed: legs times seconds that each was entitled to and did not have; negative when it had more.
     """
     fair = entitlements(capacity, claims)
-    order = sorted(range(len(claims)), key=lambda i: -owed[i])
+
+    def behind(i: int, legs: int = 0, seconds: float = 0.0) -> float:
+        """Seconds of its share that it is owed, and will be with so many legs. Where legs of several sizes leave gaps
+        nobody has its share, and all fall behind alike."""
+        return (owed[i] + seconds * (fair[i] - legs)) / fair[i] if fair[i] else -math.inf
+
+    order = sorted(range(len(claims)), key=behind, reverse=True)
     given = [0] * len(claims)
     left = dict(capacity)
     # A leg that is worth more than a share never runs unless others step back for it; its study pays for it later.
     for i in order:
-        if owed[i] > 0 and 0 < fair[i] < 1:
-            given[i] += _take(left, claims[i], 1)
-    for i in order:
-        given[i] += _take(left, claims[i], math.floor(fair[i] + _CLOSE) - given[i])
-    # The odd legs go, one by one, to whoever would be owed most in a while. Who ran more than its share because its legs
-    # are long steps back until that is made up for, also where it is entitled to the next leg in turn.
+        whole = 1 if owed[i] > 0 and 0 < fair[i] < 1 else math.floor(fair[i] + _CLOSE)
+        given[i] += _take(left, claims[i], whole)
+    # The odd legs go, one by one, to whoever would be behind most in a while. Who ran more than its share because its
+    # legs are long steps back until that is made up for, also where it is entitled to the next leg in turn.
     while able := [i for i in order if given[i] < claims[i].wanted and _fitting(left, claims[i])]:
-        first = max(able, key=lambda i: owed[i] + _WHILE_SECONDS * (fair[i] - given[i]))
+        first = max(able, key=lambda i: behind(i, given[i], _WHILE_SECONDS))
         given[first] += _take(left, claims[first], 1)
     return given
 
