@@ -20,6 +20,13 @@ _SCHEMES: dict[str, Kind] = {
     "mysql": "mysql",
     "mariadb": "mariadb",
 }
+# As MySQL spells what PostgreSQL calls otherwise.
+_TLS_SPELLINGS = {
+    "disabled": "disable",
+    "preferred": "prefer",
+    "required": "require",
+    "verify-identity": "verify-full",
+}
 _OPTIONS = {"sslmode", "ssl-mode", "sslrootcert", "ssl-ca"}
 
 
@@ -60,13 +67,17 @@ class Address:
         if self.kind not in PORTS:
             raise AddressError(f"address.kind: {self.kind!r} is none of {', '.join(PORTS)}")
         if not self.host:
-            raise AddressError("address.host: is empty; give a host name, an address, or a socket's directory")
+            raise AddressError(
+                "address.host: is empty; give a host name, an address, a socket's directory (PostgreSQL) or its path"
+            )
         if not 0 < self.port < 65536:
             raise AddressError(f"address.port: {self.port} is no port; give 1 to 65535")
         if not self.user:
             raise AddressError("address.user: is empty; name the role that may read statistics and set knobs")
         if self.tls not in TLS_MODES:
             raise AddressError(f"address.tls: {self.tls!r} is none of {', '.join(TLS_MODES)}")
+        if self.tls == "verify-ca" and not self.ca and self.kind == "postgresql":
+            raise AddressError("address.ca: is empty; name the file with the certificates that verify-ca may trust")
         if self.kind == "postgresql" and not self.database:
             raise AddressError("address.database: is empty; PostgreSQL keeps statistics for each database")
 
@@ -103,14 +114,14 @@ def parse_dsn(dsn: str) -> Address:
     if unknown is not None:
         raise AddressError(f'dsn: option "{unknown}" is not known; known are {", ".join(sorted(_OPTIONS))}')
     kind = _SCHEMES[parts.scheme]
-    tls = options.get("sslmode") or options.get("ssl-mode") or "prefer"
+    tls = (options.get("sslmode") or options.get("ssl-mode") or "prefer").lower().replace("_", "-")
     return Address(
         kind=kind,
         host=unquote(parts.hostname or ""),
-        port=port or PORTS[kind],
+        port=PORTS[kind] if port is None else port,
         user=unquote(parts.username or ""),
         password=Password(unquote(parts.password or "")),
         database=unquote(parts.path.removeprefix("/")),
-        tls=tls.lower().replace("_", "-"),  # type: ignore[arg-type]  # checked by Address
+        tls=_TLS_SPELLINGS.get(tls, tls),  # type: ignore[arg-type]  # checked by Address
         ca=options.get("sslrootcert") or options.get("ssl-ca"),
     )

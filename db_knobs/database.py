@@ -8,6 +8,7 @@ What may be relied on, on every server:
   process, also when nothing was applied, or half of it, or the server has restarted in between.
 - `apply` is all or nothing while the connection lasts: when the server refuses one setting, those before it are put
   back and the error is raised. After ConnectionLost nobody knows; connect again and `restore`.
+- `restore` puts back all that it can before it raises.
 - What `apply` returns was read back in a new connection. Servers round and clamp: learn from that.
 - An object is used by one thread at a time. A lost connection is made anew by `connect`, or by the next call.
 - Errors are those of `errors`, and none holds the password.
@@ -36,6 +37,9 @@ MAX_STATEMENTS = 500
 # A plan takes a moment to estimate; no more than these are, and none for longer than this.
 ESTIMATED_STATEMENTS = 30
 ESTIMATE_SECONDS = 1.0
+# The lock that one session at a time holds on a server.
+LOCK_NAME = "tunewright"
+UNKNOWN_HOST = "how far it may go depends on the server's memory and cores; declare them"
 # For the message alone: what is not in the catalogue is refused in any case.
 _NEVER = re.compile(
     r"archive|auth|binlog_(?!cache)|general_log|gtid|hba_|hot_standby|krb|ldap|log_|logging|max_replication|max_wal_send"
@@ -50,7 +54,7 @@ class FormerSetting(TypedDict):
     Attributes:
         value: in the knob's own type.
         text: as the server's own file has it, where it stands there by ALTER SYSTEM or SET PERSIST; None where it does
-            not, and going back means to remove it from there.
+            not. On PostgreSQL going back means to write this, or to remove it from there; MySQL's file is left alone.
     """
 
     value: Value
@@ -103,7 +107,7 @@ class Probe:
             everything works.
         pending_restart: settings that somebody changed and that wait for a restart.
         host: the server's machine, as declared, or this one.
-        idle: whether nobody but us has been seen.
+        max_connections, connections: that the server allows; that others have open.
         notes: what a DBA should know: knobs left out and why, the memory of the machine unknown.
     """
 
@@ -169,6 +173,24 @@ class Database(Protocol):
     def close(self) -> None:
         """Disconnect; nothing on the server changes."""
 
+    def lock(self, holder: str) -> bool:
+        """Take the one lock that sessions take on a server, for the life of this connection.
+
+        Nobody waits. A connection that is lost, or made anew by `connect`, has lost it; see `holds_lock`.
+
+        Args:
+            holder: shown to DBAs where the server can.
+        Returns:
+            False when somebody else holds it, of whatever service.
+        """
+
+    def holds_lock(self) -> bool:
+        """Whether this connection has the lock.
+
+        Raises:
+            ConnectionLost: the connection broke, and the lock is free.
+        """
+
     def probe(self, allowed: Allowed = Allowed()) -> Probe:  # frozen
         """What the server is and what the role may do, for these knobs; reads only."""
 
@@ -231,7 +253,11 @@ def chosen(catalog: Mapping[str, Entry], reported: Mapping[str, Reported], allow
         if name not in catalog or not catalog[name].loses:
             raise KnobRefused(name, "it is no durability knob, so there is nothing to accept")
     if allowed.names is None:
-        return sorted(name for name, entry in catalog.items() if entry.offered and name in reported)
+        return sorted(
+            name
+            for name, entry in catalog.items()
+            if entry.offered and name in reported and not _restarts(entry, reported[name])
+        )
     for name in allowed.names:
         _refuse(name, catalog, reported, allowed)
     return sorted(set(allowed.names))
@@ -246,5 +272,20 @@ def _refuse(name: str, catalog: Mapping[str, Entry], reported: Mapping[str, Repo
     entry = catalog[name]
     if entry.loses and allowed.accepted.get(name) != entry.loses:
         raise KnobRefused(name, f'it may lose data; to allow it, accept it with the words "{entry.loses}"')
-    if (entry.restart or reported[name].applies is Applies.RESTART) and not allowed.restart:
+    if _restarts(entry, reported[name]) and not allowed.restart:
         raise KnobRefused(name, "it needs a restart of the server; allow restarts, or leave it out")
+
+
+def known(reported: Mapping[str, Reported], name: str) -> Reported:
+    """What the server says of a setting.
+
+    Raises:
+        UnknownKnob: it has none of this name.
+    """
+    if name not in reported:
+        raise UnknownKnob(name, "this server has no such setting")
+    return reported[name]
+
+
+def _restarts(entry: Entry, reported: Reported) -> bool:
+    return entry.restart or reported.applies is Applies.RESTART

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import TupleRow
 
 from db_knobs.database import ESTIMATE_SECONDS, ESTIMATED_STATEMENTS, MAX_STATEMENTS, Estimate
+from db_knobs.postgres_connection import APPLICATION, Connection, reading
 from db_knobs.statistics import Snapshot, Statement
-
-Connection = psycopg.Connection[TupleRow]
 
 _DATABASE = """
 SELECT extract(epoch FROM clock_timestamp())::float8, xact_commit, xact_rollback, blks_hit, blks_read, tup_returned,
@@ -45,19 +44,32 @@ SELECT CASE WHEN pg_is_in_recovery() THEN
     ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END
 ELSE (SELECT extract(epoch FROM max(replay_lag)) FROM pg_stat_replication) END::float8
 """
-_TOTALS = """
+# Statements of our own role are left out, unless others use it too.
+_OURS = "userid = (SELECT oid FROM pg_roles WHERE rolname = current_user)"
+_TOTALS: LiteralString = f"""
 SELECT coalesce(sum(calls), 0)::float8, coalesce(sum(total_exec_time), 0)::float8 / 1000
-FROM pg_stat_statements(false)
-WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+FROM {{schema}}.pg_stat_statements(false)
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND ({{shared}} OR NOT {_OURS})
 """
 # Without texts the function reads no file; 500 statements of thousands are ordered in a few milliseconds.
-_STATEMENTS: LiteralString = """
-SELECT queryid::text || '/' || userid::text || {toplevel}, {text}, calls, total_exec_time / 1000, rows,
+_STATEMENTS: LiteralString = f"""
+SELECT queryid::text || '/' || userid::text || {{toplevel}}, {{text}}, calls, total_exec_time / 1000, rows,
        calls * (stddev_exec_time ^ 2 + mean_exec_time ^ 2) / 1e6
-FROM pg_stat_statements({texts})
-WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND userid <> (SELECT oid FROM pg_roles WHERE rolname = current_user) AND calls > 0 AND queryid IS NOT NULL
-ORDER BY total_exec_time DESC LIMIT %s
+FROM {{schema}}.pg_stat_statements({{texts}})
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND ({{shared}} OR NOT {_OURS})
+  AND calls > 0 AND queryid IS NOT NULL
+ORDER BY total_exec_time DESC LIMIT {{limit}}
+"""
+_EVICTIONS: LiteralString = "SELECT dealloc, stats_reset::text FROM {schema}.pg_stat_statements_info"
+_EXTENSION = """
+SELECT nspname, has_schema_privilege(n.oid, 'USAGE')
+FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+WHERE e.extname = 'pg_stat_statements'
+"""
+_WORKS: LiteralString = "SELECT count(*) FROM {schema}.pg_stat_statements(false)"
+_SHARED = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE usename = current_user AND backend_type = 'client backend' AND NOT starts_with(application_name, %s)
 """
 _KINDS = """
 SELECT xact_commit, tup_returned, tup_inserted, tup_updated, tup_deleted
@@ -67,13 +79,56 @@ _PLACEHOLDER = re.compile(r"\$(\d+)")
 _SCANS = ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan", "Sample Scan")
 
 
-def snapshot(connection: Connection, major: int, *, statements: bool) -> Snapshot:
+@dataclass(frozen=True)
+class Sees:
+    """What this role sees of this server; found out once for each connection.
+
+    Attributes:
+        schema: of the extension that counts statements; empty where it is not installed.
+        usable: the role may use that schema.
+        counts: the extension was loaded at the server's start, and answers.
+        others: the role may see what others do.
+        shared: others use our role too, so statements of ours are counted with theirs.
+    """
+
+    schema: str
+    usable: bool
+    counts: bool
+    others: bool
+    shared: bool
+
+    @property
+    def statements(self) -> bool:
+        """Whether others' statements can be counted."""
+        return self.counts and self.others
+
+
+def look(connection: Connection) -> Sees:
+    """Find out what can be seen."""
+    schema, usable = connection.execute(_EXTENSION).fetchone() or ("", False)
+    return Sees(
+        schema=schema,
+        usable=usable,
+        # Only a call tells whether it was loaded.
+        counts=usable and _answers(connection, sql.SQL(_WORKS).format(schema=sql.Identifier(schema))),
+        others=bool(_row(connection, "SELECT pg_has_role('pg_read_all_stats', 'USAGE')")[0]),
+        shared=shared(connection),
+    )
+
+
+def shared(connection: Connection) -> bool:
+    """Whether somebody else is connected under our role."""
+    row = connection.execute(_SHARED, [APPLICATION]).fetchone()
+    return bool(row and row[0])
+
+
+def snapshot(connection: Connection, major: int, sees: Sees) -> Snapshot:
     """Counters of the current database, and of the server where only it has them."""
     at, commits, rollbacks, hit, read, rows_read, changed, temporary, deadlocks, epoch = _row(connection, _DATABASE)
     counters = {
         "commits": commits,
         "rollbacks": rollbacks,
-        "blocks_hit": hit,
+        "block_requests": hit + read,
         "blocks_read": read,
         "rows_read": rows_read,
         "rows_changed": changed,
@@ -88,12 +143,13 @@ def snapshot(connection: Connection, major: int, *, statements: bool) -> Snapsho
     if major >= 14:
         counters["log_bytes"], log_reset = _row(connection, "SELECT wal_bytes, stats_reset::text FROM pg_stat_wal")
         epoch += f" {log_reset}"
-    if statements:
-        counters["statements"], counters["statement_seconds"] = _row(connection, _TOTALS)
+    if sees.statements:
+        counters["statements"], counters["statement_seconds"] = _row(connection, _filled(_TOTALS, sees))
+        epoch += f" {sees.shared}"
         if major >= 14:
-            epoch += " {} {}".format(*_row(connection, "SELECT stats_reset::text, '' FROM pg_stat_statements_info"))
             # Evicting a statement takes its counts out of the totals.
-            counters["evictions"] = _row(connection, "SELECT dealloc FROM pg_stat_statements_info")[0]
+            counters["evictions"], statements_reset = _row(connection, _filled(_EVICTIONS, sees))
+            epoch += f" {statements_reset}"
     elif major >= 14:
         counters["statement_seconds"] = (
             _row(connection, "SELECT active_time FROM pg_stat_database WHERE datname = current_database()")[0] / 1000
@@ -108,13 +164,24 @@ def snapshot(connection: Connection, major: int, *, statements: bool) -> Snapsho
         epoch=epoch,
         counters={name: float(value) for name, value in counters.items()},
         gauges=gauges,
-        statements=_statements(connection, major, texts=False) if statements else {},
+        statements=statements(connection, major, sees, texts=False) if sees.statements else {},
     )
 
 
-def statements(connection: Connection, major: int, *, texts: bool) -> dict[str, Statement]:
+def statements(connection: Connection, major: int, sees: Sees, *, texts: bool) -> dict[str, Statement]:
     """Statements of others on the current database, those that took longest first."""
-    return _statements(connection, major, texts=texts)
+    query = _filled(
+        _STATEMENTS,
+        sees,
+        toplevel=sql.SQL("'/' || toplevel::text" if major >= 14 else "''"),
+        text=sql.SQL("query" if texts else "''"),
+        texts=sql.Literal(texts),
+        limit=sql.Literal(MAX_STATEMENTS),
+    )
+    return {
+        name: Statement(text=text or "", calls=calls, seconds=seconds, rows=rows, squares=squares)
+        for name, text, calls, seconds, rows, squares in connection.execute(query).fetchall()
+    }
 
 
 def kinds_of_statements(connection: Connection) -> dict[str, Statement]:
@@ -131,6 +198,11 @@ def estimates(connection: Connection, found: Mapping[str, Statement]) -> dict[st
     reads = [(name, statement.text) for name, statement in found.items() if _reads(statement.text)]
     # Placeholders have no values here; a generic plan needs none.
     connection.execute(f"SET statement_timeout = {int(1000 * ESTIMATE_SECONDS)}".encode())
+    # Under the vendor's planner costs, so that what is tried does not look like other data.
+    connection.execute(
+        "SELECT set_config(name, boot_val, false) FROM pg_settings"
+        " WHERE category LIKE 'Query Tuning%' AND context = 'user' AND boot_val IS NOT NULL"
+    )
     connection.execute("SET plan_cache_mode = force_generic_plan")
     connection.execute("SET default_transaction_read_only = on")
     sizes: dict[str, float] = {
@@ -157,17 +229,9 @@ def estimates(connection: Connection, found: Mapping[str, Statement]) -> dict[st
     return estimated
 
 
-def _statements(connection: Connection, major: int, *, texts: bool) -> dict[str, Statement]:
-    query = sql.SQL(_STATEMENTS).format(
-        toplevel=sql.SQL("'/' || toplevel::text" if major >= 14 else "''"),
-        text=sql.SQL("query" if texts else "''"),
-        texts=sql.SQL("true" if texts else "false"),
-    )
-    rows = connection.execute(query, [MAX_STATEMENTS]).fetchall()
-    return {
-        name: Statement(text=text or "", calls=calls, seconds=seconds, rows=rows, squares=squares)
-        for name, text, calls, seconds, rows, squares in rows
-    }
+def _filled(query: LiteralString, sees: Sees, **parts: sql.Composable) -> sql.Composed:
+    """A query about the extension, which may be in any schema."""
+    return sql.SQL(query).format(schema=sql.Identifier(sees.schema), shared=sql.Literal(sees.shared), **parts)
 
 
 def _reads(text: str) -> bool:
@@ -178,12 +242,14 @@ def _plan(connection: Connection, text: str) -> dict[str, Any]:
     """The plan of a normalised statement, prepared and never executed."""
     count = max((int(number) for number in _PLACEHOLDER.findall(text)), default=0)
     values = f"({', '.join(['NULL'] * count)})" if count else ""
-    connection.execute(b"PREPARE estimated AS " + text.encode())
     try:
-        found = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE estimated{values}".encode()).fetchall()[0][0]
+        with reading(connection):
+            connection.execute(b"PREPARE estimated AS " + text.encode())
+            found = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE estimated{values}".encode()).fetchall()[0][0]
     finally:
         if not connection.closed:
-            connection.execute("DEALLOCATE estimated")
+            with reading(connection):
+                connection.execute("DEALLOCATE ALL")
     plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return plan
 
@@ -199,7 +265,18 @@ def _accesses(plan: Mapping[str, Any], sizes: Mapping[str, float]) -> Iterator[t
         yield from _accesses(child, sizes)
 
 
-def _row(connection: Connection, query: LiteralString) -> tuple[Any, ...]:
+def _answers(connection: Connection, query: sql.Composed) -> bool:
+    try:
+        with connection.transaction():
+            connection.execute(query)
+    except psycopg.Error:
+        if connection.closed:
+            raise
+        return False
+    return True
+
+
+def _row(connection: Connection, query: LiteralString | sql.Composed) -> tuple[Any, ...]:
     row = connection.execute(query).fetchone()
     assert row is not None
     return row

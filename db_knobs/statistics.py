@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,10 +16,14 @@ from db_knobs.errors import StatisticsReset
 QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 # Counters under one name on all servers; a server has those that it keeps.
 COUNTERS = (
-    *("commits", "rollbacks", "statements", "statement_seconds", "blocks_hit", "blocks_read", "rows_read"),
+    *("commits", "rollbacks", "statements", "statement_seconds", "block_requests", "blocks_read", "rows_read"),
     *("rows_changed", "temporary_bytes", "deadlocks", "lock_waits", "checkpoints", "forced_checkpoints"),
-    *("blocks_written", "log_bytes", "uptime"),
+    *("blocks_written", "log_bytes", "evictions", "uptime"),
 )
+# Seconds by which a clock and a server's uptime may disagree, which counts whole ones.
+UPTIME_SLACK = 5.0
+# Buckets that are wider than this tell no quantile, only about where it is.
+FINE = 1.5
 
 
 @dataclass(frozen=True)
@@ -134,20 +139,16 @@ def between(before: Snapshot, after: Snapshot) -> Metrics:
     seconds = after.at - before.at
     if seconds <= 0:
         raise StatisticsReset("the server's clock went back between two measurements")
-    gone = {name: after.counters[name] - before.counters[name] for name in before.counters if name in after.counters}
-    back = next((name for name, change in gone.items() if change < -1e-6), None)
-    if back is not None:
-        raise StatisticsReset(f'counter "{back}" went back: the server restarted or its statistics were reset')
-    rates = {name: change / seconds for name, change in gone.items()}
     ran = workload_between(before.statements, after.statements)
+    gone = _gone(before, after, ran)
+    rates = {name: change / seconds for name, change in gone.items()}
     percentiles, approximate = _percentiles(before, after, ran)
-    hit, read = gone.get("blocks_hit"), gone.get("blocks_read")
     return Metrics(
         seconds=seconds,
         throughput=rates["commits"],
         statements_per_second=rates.get("statements"),
         latency_mean_ms=_mean_ms(gone),
-        cache_hit=None if hit is None or read is None else 1.0 if hit + read <= 0 else hit / (hit + read),
+        cache_hit=_cache_hit(gone),
         blocks_read_per_second=rates.get("blocks_read"),
         blocks_written_per_second=rates.get("blocks_written"),
         log_bytes_per_second=rates.get("log_bytes"),
@@ -174,6 +175,33 @@ def workload_between(before: Workload, after: Workload) -> dict[str, Statement]:
     return {name: statement for name, statement in ran.items() if statement.calls > 0}
 
 
+def _gone(before: Snapshot, after: Snapshot, ran: Workload) -> dict[str, float]:
+    """Counters' changes.
+
+    Raises:
+        StatisticsReset: as `between`.
+    """
+    gone = {name: after.counters[name] - before.counters[name] for name in before.counters if name in after.counters}
+    if gone.get("evictions", 0.0) > 0 and "statements" in gone:
+        # Statements that were dropped have taken their counts out of the totals; those that are left must do.
+        gone["statements"] = sum(statement.calls for statement in ran.values())
+        gone["statement_seconds"] = sum(statement.seconds for statement in ran.values())
+    back = next((name for name, change in gone.items() if change < -1e-6), None)
+    if back is not None:
+        raise StatisticsReset(f'counter "{back}" went back: the server restarted or its statistics were reset')
+    if "uptime" in gone and after.at - before.at - gone["uptime"] > UPTIME_SLACK:
+        raise StatisticsReset("the server restarted between two measurements")
+    return gone
+
+
+def _cache_hit(gone: Mapping[str, float]) -> float | None:
+    """Share of the blocks asked for that were in the server's cache; of none asked for, all."""
+    if "block_requests" not in gone or "blocks_read" not in gone:
+        return None
+    asked = gone["block_requests"]
+    return min(max(1 - gone["blocks_read"] / asked, 0.0), 1.0) if asked > 0 else 1.0
+
+
 def _mean_ms(gone: Mapping[str, float]) -> float | None:
     """Mean latency of a statement; of a transaction where statements are not counted."""
     if "statement_seconds" not in gone:
@@ -187,7 +215,11 @@ def _percentiles(before: Snapshot, after: Snapshot, ran: Workload) -> tuple[dict
     if after.buckets and len(before.buckets) == len(after.buckets):
         bounds = [bound for bound, _ in after.buckets]
         counts = [new - old for (_, new), (_, old) in zip(after.buckets, before.buckets, strict=True)]
-        return {name: _ms(latency.from_buckets(bounds, counts, q)) for name, q in QUANTILES.items()}, ()
+        if min(counts) < 0:
+            raise StatisticsReset("the server's histogram of latencies began anew")
+        found = {name: _ms(latency.from_buckets(bounds, counts, q)) for name, q in QUANTILES.items()}
+        fine = all(upper <= FINE * lower for lower, upper in itertools.pairwise(bounds) if math.isfinite(upper))
+        return found, () if fine else _told(found)
     known = [statement for statement in ran.values() if statement.squares is not None]
     if not known:
         return {}, ()
@@ -196,7 +228,11 @@ def _percentiles(before: Snapshot, after: Snapshot, ran: Workload) -> tuple[dict
     squares = np.array([statement.squares for statement in known], dtype=np.float64) / calls
     deviations = np.sqrt(np.maximum(squares - means**2, 0.0))
     found = {name: _ms(latency.from_moments(calls, means, deviations, q)) for name, q in QUANTILES.items()}
-    return found, tuple(name for name, value in found.items() if value is not None)
+    return found, _told(found)
+
+
+def _told(found: Mapping[str, float | None]) -> tuple[str, ...]:
+    return tuple(name for name, value in found.items() if value is not None)
 
 
 def _ms(seconds: float | None) -> float | None:

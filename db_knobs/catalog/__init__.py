@@ -88,7 +88,7 @@ class Entry(BaseModel):
     """What the catalogue says of one knob.
 
     Attributes:
-        type: needed where the server does not tell (MySQL).
+        type, unit: needed where the server does not tell (MySQL; units, MariaDB too).
         offered: whether sessions turn it unless told otherwise.
         versions: kind of server -> first and last version that has it; absent kinds never do, absent altogether means
             all. The server has the last word; tests hold the catalogue to it.
@@ -98,6 +98,7 @@ class Entry(BaseModel):
 
     doc: str = Field(min_length=10)
     type: KnobType | None = None
+    unit: str = ""
     low: float | str | Share | None = None
     high: float | str | Share | None = None
     scale: Scale = "linear"
@@ -189,8 +190,8 @@ def join(entry: Entry, reported: Reported, host: Host) -> Knob | None:
         "name": reported.name,
         "type": kind,
         "doc": entry.doc,
-        "unit": reported.unit,
-        "factor": UNITS.get(reported.unit),
+        "unit": reported.unit or entry.unit,
+        "factor": UNITS.get(reported.unit or entry.unit),
         "default": reported.default,
         "current": reported.current,
         "source": reported.source,
@@ -213,7 +214,9 @@ def join(entry: Entry, reported: Reported, host: Host) -> Knob | None:
     special = None if entry.special is None else Special(**entry.special.model_dump())
     if special is not None and not _allows(reported, special.value):
         special = None
-    return Knob(**common, low=bounds[0], high=bounds[1], scale=entry.scale, special=special)
+    # Nothing has a logarithm that a DBA set to 0.
+    scale: Scale = entry.scale if bounds[0] > 0 else "linear"
+    return Knob(**common, low=bounds[0], high=bounds[1], scale=scale, special=special)
 
 
 def quantity(text: float | str) -> float:
@@ -233,7 +236,7 @@ def quantity(text: float | str) -> float:
 def _bounds(
     entry: Entry, reported: Reported, host: Host, *, integer: bool
 ) -> tuple[int, int] | tuple[float, float] | None:
-    factor = UNITS.get(reported.unit, 1.0)
+    factor = UNITS.get(reported.unit or entry.unit, 1.0)
     ends = []
     for bound in (entry.low, entry.high):
         found = bound.of(host) if isinstance(bound, Share) else None if bound is None else quantity(bound)

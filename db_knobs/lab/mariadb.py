@@ -87,16 +87,20 @@ class PrivateMariaDB(PrivateServer):
         )
         self._give(statements)
         statements.chmod(0o600)
+        # A server that starts deletes what it takes for its own leftovers, other servers' temporary tables among them.
+        temporary = self.root / "tmp"
+        temporary.mkdir()
+        self._give(temporary)
         self._run(
-            *(self._installer, "--no-defaults", f"--datadir={self.root / 'data'}", "--skip-test-db"),
-            *("--auth-root-authentication-method=socket",),
+            *(self._installer, "--no-defaults", f"--datadir={self.root / 'data'}", f"--tmpdir={temporary}"),
+            *("--skip-test-db", "--auth-root-authentication-method=socket"),
         )
 
     def _command(self) -> Sequence[str | Path]:
         return [
             *(self._server, "--no-defaults", f"--datadir={self.root / 'data'}", f"--socket={self.socket}"),
-            *(f"--port={self.port}", "--bind-address=127.0.0.1", f"--pid-file={self.root / 'pid'}"),
-            *(f"--init-file={self.root / 'init.sql'}", "--skip-name-resolve"),
+            *(f"--tmpdir={self.root / 'tmp'}", f"--port={self.port}", "--bind-address=127.0.0.1"),
+            *(f"--pid-file={self.root / 'pid'}", f"--init-file={self.root / 'init.sql'}", "--skip-name-resolve"),
             *(f"--{name}={value}" for name, value in self._options.items()),
         ]
 

@@ -1,0 +1,72 @@
+"""What a role of PostgreSQL lacks, and what is lost without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from db_knobs.database import Capability
+
+# From here on a role that is no superuser can be granted what it takes.
+GRANTABLE = 15
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def grant_monitor(role: str) -> str:
+    return f"GRANT pg_monitor TO {quoted(role)};"
+
+
+def grant_parameters(names: Sequence[str], role: str) -> str:
+    return f"GRANT ALTER SYSTEM ON PARAMETER {', '.join(names)} TO {quoted(role)};"
+
+
+def grant_reload(role: str) -> str:
+    return f"GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {quoted(role)};"
+
+
+def grant_schema(schema: str, role: str) -> str:
+    return f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(role)};"
+
+
+def superuser(role: str) -> str:
+    return f"ALTER ROLE {quoted(role)} SUPERUSER;"
+
+
+def apply_capability(major: int, *, is_superuser: bool, missing: Sequence[str], read_only: bool) -> Capability:
+    lost = "nothing can be set; sessions can only advise"
+    if major < GRANTABLE and not is_superuser:
+        return Capability("apply", False, lost, f"PostgreSQL {major} lets only superusers set anything")
+    if missing:
+        return Capability("apply", False, lost, " ".join(missing))
+    note = "a standby has settings of its own; they are set here alone" if read_only else ""
+    return Capability("apply", True, remedy=note)
+
+
+def statements_capability(database: str, *, works: bool, missing: Sequence[str]) -> Capability:
+    """
+    Args:
+        missing: grants without which statements that are counted cannot be seen.
+    """
+    if works:
+        return Capability("statements", True)
+    return Capability(
+        "statements",
+        False,
+        "the context knows rates and kinds of statements, not which; latency is that of transactions, no percentiles",
+        " ".join(missing)
+        or f"add pg_stat_statements to shared_preload_libraries, restart, and in {database}: CREATE EXTENSION"
+        " pg_stat_statements;",
+    )
+
+
+def estimates_capability(role: str, *, works: bool) -> Capability:
+    if works:
+        return Capability("estimates", True)
+    return Capability(
+        "estimates",
+        False,
+        "the context does not know how much data statements read",
+        f"with pg_stat_statements: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {quoted(role)};",
+    )

@@ -1,0 +1,195 @@
+"""What MySQL and MariaDB say, read without a server: MySQL's own forms have no real one here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from db_knobs.catalog import Host, entries, join
+from db_knobs.errors import UnknownServer
+from db_knobs.knob import Applies, to_space
+from db_knobs.mysql_connection import server_of
+from db_knobs.mysql_plans import estimate_of, explainable
+from db_knobs.mysql_rights import grant, has, missing_to_set, reads, rights_of
+from db_knobs.mysql_variables import literal, reported_by, resizing
+
+# Rows as MySQL 8.0's documentation has them: name, value, source, least, most.
+MYSQL_ROWS = [
+    ("innodb_buffer_pool_size", "134217728", "COMPILED", "5242880", "9223372036854775807"),
+    ("innodb_adaptive_hash_index", "ON", "COMPILED", "0", "0"),
+    ("innodb_change_buffering", "all", "PERSISTED", "0", "0"),
+    ("innodb_adaptive_flushing_lwm", "10", "COMPILED", "0", "70"),
+    ("innodb_max_dirty_pages_pct", "90.000000", "COMPILED", "0", "99"),
+    ("innodb_flush_neighbors", "0", "COMPILED", "0", "2"),
+    ("innodb_purge_threads", "4", "COMPILED", "1", "32"),
+    ("sort_buffer_size", "262144", "GLOBAL", "32768", "18446744073709551615"),
+    ("innodb_doublewrite", "DETECT_AND_RECOVER", "COMPILED", "0", "0"),
+    ("max_connections", "151", "COMPILED", "1", "100000"),
+    ("basedir", "/usr/", "COMPILED", "0", "0"),
+]
+
+
+def test_mysql_variables_become_knobs_of_the_catalogues_types() -> None:
+    reported = reported_by("mysql", MYSQL_ROWS)
+    host = Host(ram_bytes=8 * 1024**3, cores=4)
+    names = [name for name in reported if entries("mysql").get(name) and entries("mysql")[name].offered]
+
+    knobs = {name: join(entries("mysql")[name], reported[name], host) for name in names}
+
+    pool, hashes = knobs["innodb_buffer_pool_size"], knobs["innodb_adaptive_hash_index"]
+    assert pool is not None
+    assert (pool.type, pool.current, pool.low, pool.unit) == ("integer", 134217728, 64 * 1024**2, "B")
+    assert hashes is not None
+    assert hashes.current is True
+    assert reported["innodb_max_dirty_pages_pct"].current == 90.0
+    assert reported["innodb_change_buffering"].source == "PERSISTED"
+    assert reported["innodb_purge_threads"].applies is Applies.RESTART
+    assert reported["sort_buffer_size"].applies is Applies.NEW_CONNECTIONS
+    assert reported["innodb_buffer_pool_size"].applies is Applies.ONLINE
+    assert reported["basedir"].type == "enum"
+    assert to_space([knob for knob in knobs.values() if knob is not None]).default()["sort_buffer_size"] == 262144
+
+
+@pytest.mark.parametrize(
+    ("greeting", "expected"),
+    [
+        ("8.0.39-0ubuntu0.22.04.1", ("mysql", (8, 0))),
+        ("8.4.3", ("mysql", (8, 4))),
+        ("5.5.5-10.6.18-MariaDB-log", ("mariadb", (10, 6))),
+        ("11.4.2-MariaDB-ubu2404", ("mariadb", (11, 4))),
+    ],
+)
+def test_a_greeting_tells_kind_and_version(greeting: str, expected: tuple[str, tuple[int, int]]) -> None:
+    kind, version, _ = server_of(greeting)
+
+    assert (kind, version) == expected
+
+
+def test_a_greeting_of_something_else_is_an_unknown_server() -> None:
+    with pytest.raises(UnknownServer, match="neither MySQL nor MariaDB"):
+        server_of("SSH-2.0-OpenSSH")
+
+
+def test_grants_are_read_with_roles_columns_and_quotes() -> None:
+    rights = rights_of(
+        [
+            "GRANT PROCESS, BINLOG ADMIN ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*AB'",
+            "GRANT SELECT ON `performance_schema`.* TO `u`@`%`",
+            "GRANT SELECT (`a`, `b`), INSERT ON `shop`.`orders` TO `u`@`%`",
+            "GRANT `reporter`@`%` TO `u`@`%`",
+        ]
+    )
+
+    assert rights["*.*"] == {"PROCESS", "BINLOG ADMIN"}
+    assert has(rights, "SELECT", "performance_schema.*")
+    assert not has(rights, "SUPER")
+    assert reads(rights, "shop")
+    assert not reads(rights, "other")
+    assert has(
+        rights_of(["GRANT ALL PRIVILEGES ON *.* TO 'r'@'%' WITH GRANT OPTION"]), "SELECT", "performance_schema.*"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "held", "names", "missing"),
+    [
+        ("mysql", (8, 0), "SYSTEM_VARIABLES_ADMIN", ["sort_buffer_size"], []),
+        ("mysql", (8, 4), "SUPER", ["sort_buffer_size"], []),
+        ("mysql", (8, 0), "PROCESS", ["sort_buffer_size", "max_connections"], ["SYSTEM_VARIABLES_ADMIN"]),
+        ("mariadb", (10, 6), "SUPER", ["sort_buffer_size", "max_connections"], []),
+        ("mariadb", (10, 11), "PROCESS", ["sort_buffer_size"], ["SUPER"]),
+        ("mariadb", (11, 4), "SUPER", ["sort_buffer_size", "binlog_cache_size"], ["BINLOG ADMIN"]),
+        ("mariadb", (11, 4), "CONNECTION ADMIN", ["max_connections"], []),
+    ],
+)
+def test_missing_privileges_follow_the_version(
+    kind: str, version: tuple[int, int], held: str, names: list[str], missing: list[str]
+) -> None:
+    rights = rights_of([f"GRANT {held} ON *.* TO `u`@`%`"])
+
+    assert missing_to_set(kind, version, rights, names) == missing  # type: ignore[arg-type]
+
+
+def test_a_grant_names_its_account_safely() -> None:
+    assert grant(["SUPER"], "*.*", "o'neil@10.0.%") == "GRANT SUPER ON *.* TO 'o''neil'@'10.0.%';"
+
+
+@pytest.mark.parametrize(
+    ("status", "goes_on"),
+    [
+        ("", False),
+        ("Completed resizing buffer pool at 240826  6:25:46.", False),
+        ("Size did not change (old size = new size = 134217728. Nothing to do.)", False),
+        ("Resizing buffer pool failed, finished resizing at 240826", False),
+        ("Resizing buffer pool from 134217728 to 268435456 (unit=134217728).", True),
+        ("Withdrawing blocks to be shrunken.", True),
+    ],
+)
+def test_a_resize_goes_on_until_it_says_otherwise(status: str, goes_on: bool) -> None:
+    assert resizing(status) is goes_on
+
+
+def test_values_are_spelled_as_the_server_takes_them() -> None:
+    assert [literal(value) for value in (True, False, 7, 0.1 + 0.2, "all")] == ["ON", "OFF", 7, 0.3, "all"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"),
+    [
+        (
+            "SELECT `a` , COUNT ( * ) FROM `t` WHERE `b` IN (...) AND `c` > ? LIMIT ? , ? ",
+            "SELECT `a` , COUNT ( * ) FROM `t` WHERE `b` IN ('1') AND `c` > '1' LIMIT 10 ",
+        ),
+        ("SELECT NOW ( ) - INTERVAL ? DAY ", "SELECT NOW ( ) - INTERVAL 1 DAY "),
+        ("SELECT * FROM `t` FOR UPDATE ", None),
+        ("SELECT * INTO `x` FROM `t` ", None),
+        ("UPDATE `t` SET `a` = ? ", None),
+        ("SELECT `a` FROM `t` WHERE `b` = ? AND ...", None),
+    ],
+)
+def test_only_whole_reads_are_explained(digest: str, expected: str | None) -> None:
+    assert explainable(digest) == expected
+
+
+def test_a_plan_of_mysql_is_read_with_its_loops() -> None:
+    plan = {
+        "query_block": {
+            "select_id": 1,
+            "nested_loop": [
+                {
+                    "table": {
+                        "table_name": "o",
+                        "access_type": "ALL",
+                        "rows_examined_per_scan": 1000,
+                        "filtered": "10.00",
+                    }
+                },
+                {
+                    "table": {
+                        "table_name": "p",
+                        "access_type": "eq_ref",
+                        "rows_examined_per_scan": 1,
+                        "filtered": "100.00",
+                    }
+                },
+            ],
+        }
+    }
+
+    estimate = estimate_of(json.dumps(plan))
+
+    assert estimate is not None
+    assert estimate.rows == 1000 + 100 * 1
+    assert estimate.filtered == pytest.approx(1 - 200 / 1100)
+    assert estimate.indexed == 0.5
+
+
+def test_a_plan_that_was_read_while_planning_is_one_look_up() -> None:
+    plan = {"query_block": {"table": {"message": "Impossible WHERE noticed after reading const tables"}}}
+
+    estimate = estimate_of(json.dumps(plan))
+
+    assert estimate is not None
+    assert (estimate.rows, estimate.filtered, estimate.indexed) == (1, 0, 1)
+    assert estimate_of(json.dumps({"query_block": {"message": "No tables used"}})) is None

@@ -1,0 +1,326 @@
+"""What only PostgreSQL does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from db_knobs.attach import open_database
+from db_knobs.catalog import Host, entries
+from db_knobs.database import Allowed, Database
+from db_knobs.errors import (
+    ConnectionLost,
+    KnobRefused,
+    LoginRefused,
+    NotVerified,
+    RightMissing,
+    StatementTimeout,
+    UnknownKnob,
+    ValueRefused,
+)
+from db_knobs.postgres import Postgres
+from db_knobs.postgres_connection import translation
+from db_knobs.statistics import between
+from tests.db_knobs.sites import PostgresSite, eventually, run
+
+
+@pytest.fixture
+def postgres_database(postgres_site: PostgresSite) -> Iterator[Database]:
+    """Attached as the administrator; what ALTER SYSTEM wrote is removed at the end."""
+    database = open_database(postgres_site.address)
+    yield database
+    database.close()
+    postgres_site.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+
+def test_what_a_dba_wrote_with_alter_system_is_put_back_as_it_was(postgres_site: PostgresSite) -> None:
+    postgres_site.execute("ALTER SYSTEM SET work_mem = '12MB'", "SELECT pg_reload_conf()")
+    address = postgres_site.create_role()
+    database = Postgres(address)
+    postgres_site.execute(*database.probe(Allowed(names=["work_mem"])).missing)
+    database.connect()
+
+    former = database.former(["work_mem"])
+    database.apply({"work_mem": 65536})
+    database.restore(former)
+
+    kept = "SELECT setting FROM pg_file_settings WHERE name = 'work_mem' AND sourcefile LIKE '%auto.conf'"
+    assert postgres_site.execute(kept) == [("12MB",)]
+    assert postgres_site.stands("work_mem") == "12288"
+    database.close()
+    postgres_site.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+
+def test_a_setting_is_left_alone_when_nobody_tells_in_which_file_it_is(postgres_site: PostgresSite) -> None:
+    postgres_site.execute("ALTER SYSTEM SET work_mem = '12MB'", "SELECT pg_reload_conf()")
+    address = postgres_site.create_role()
+    postgres_site.execute(
+        f"GRANT ALTER SYSTEM ON PARAMETER work_mem TO {address.user}",
+        f"GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {address.user}",
+    )
+    database = Postgres(address)
+
+    with pytest.raises(RightMissing, match="GRANT pg_monitor") as caught:
+        database.apply({"work_mem": 65536})
+
+    assert postgres_site.stands("work_mem") == "12288"
+    postgres_site.execute(*caught.value.grants)
+    assert database.former(["work_mem"]) == {"work_mem": {"value": 12288, "text": "12MB"}}
+    database.close()
+    postgres_site.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+
+def test_a_knob_that_needs_a_restart_waits_for_it(postgres_site: PostgresSite, postgres_database: Database) -> None:
+    with pytest.raises(KnobRefused, match="restart"):
+        postgres_database.knobs(Allowed(names=["shared_buffers"]))
+    (knob,) = postgres_database.knobs(Allowed(names=["shared_buffers"], restart=True))
+    former = postgres_database.former(["shared_buffers"])
+
+    applied = postgres_database.apply({"shared_buffers": 20000})
+
+    assert applied.pending_restart == ("shared_buffers",)
+    assert applied.settings == {"shared_buffers": knob.current}
+    assert postgres_database.probe().pending_restart == ("shared_buffers",)
+    with pytest.raises(KnobRefused, match="restarted"):
+        postgres_database.former(["shared_buffers"])
+    assert postgres_database.restore(former).pending_restart == ()
+
+
+def test_a_setting_of_a_role_or_database_is_left_out_and_said(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    postgres_site.execute(
+        "CREATE ROLE reporter",
+        "ALTER ROLE reporter SET work_mem = '64MB'",
+        "ALTER DATABASE shop SET jit = off",
+    )
+
+    names = {knob.name for knob in postgres_database.knobs()}
+    notes = " ".join(postgres_database.probe().notes)
+
+    assert not {"work_mem", "jit"} & names
+    assert "work_mem is left out" in notes
+    assert "ALTER ROLE" in notes
+    with pytest.raises(KnobRefused, match="ALTER DATABASE"):
+        postgres_database.knobs(Allowed(names=["jit"]))
+    with pytest.raises(NotVerified, match="overrides it"):
+        postgres_database.apply({"jit": True})
+    assert postgres_site.execute("SELECT count(*) FROM pg_file_settings WHERE name = 'jit'") == [(0,)]
+    postgres_site.execute("ALTER DATABASE shop RESET jit", "DROP ROLE reporter")
+
+
+def test_a_setting_of_the_command_line_is_left_out(postgres_database: Database) -> None:
+    with pytest.raises(KnobRefused, match="command line"):
+        postgres_database.knobs(Allowed(names=["max_connections"], restart=True))
+
+
+def test_a_durability_knob_needs_the_words(postgres_database: Database) -> None:
+    loses = entries("postgresql")["synchronous_commit"].loses
+
+    with pytest.raises(KnobRefused, match="may be gone"):
+        postgres_database.knobs(Allowed(names=["synchronous_commit"]))
+    with pytest.raises(KnobRefused, match="no durability knob"):
+        postgres_database.knobs(Allowed(accepted={"work_mem": "all"}))
+
+    (knob,) = postgres_database.knobs(Allowed(names=["synchronous_commit"], accepted={"synchronous_commit": loses}))
+    assert knob.choices == ("local", "remote_write", "remote_apply", "on", "off")
+
+
+def test_without_the_extension_less_is_known_and_said(postgres_site: PostgresSite) -> None:
+    database = Postgres(replace(postgres_site.address, database="postgres"))
+    probe = database.probe()
+
+    assert not probe.can("statements")
+    assert not probe.can("percentiles")
+    assert probe.can("latency")
+    assert "CREATE EXTENSION" in next(found.remedy for found in probe.capabilities if found.name == "statements")
+    before = database.measure()
+    with psycopg.connect(postgres_site.private.dsn("postgres"), autocommit=True) as connection:
+        run(connection, *["SELECT count(*) FROM pg_class"] * 50)
+    metrics = between(before, database.measure())
+    assert metrics.throughput * metrics.seconds >= 49.5
+    assert metrics.latency_mean_ms is not None
+    assert metrics.latency_p95_ms is None
+    assert "SELECT" in database.workload()
+    database.close()
+
+
+def test_a_schema_of_the_extension_that_is_closed_is_among_the_grants(postgres_site: PostgresSite) -> None:
+    database = Postgres(postgres_site.create_role())
+
+    assert any('GRANT USAGE ON SCHEMA "extras"' in grant for grant in database.probe().missing)
+    database.close()
+
+
+def test_percentiles_are_approximate(postgres_site: PostgresSite, postgres_database: Database) -> None:
+    connection = postgres_site.connect()
+    before = postgres_database.measure()
+    for _ in range(60):
+        run(connection, "SELECT count(*) FROM orders", "SELECT 1")
+    metrics = between(before, postgres_database.measure())
+    connection.close()
+
+    assert metrics.latency_p50_ms is not None
+    assert metrics.latency_p95_ms is not None
+    assert metrics.latency_p99_ms is not None
+    assert 0 < metrics.latency_p50_ms <= metrics.latency_p95_ms <= metrics.latency_p99_ms < 1000
+    assert set(metrics.approximate) == {"latency_p50_ms", "latency_p95_ms", "latency_p99_ms"}
+
+
+def test_a_role_that_others_use_too_is_noted_and_its_statements_count(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    postgres_site.forget_statements()
+    connection = postgres_site.connect()
+    run(connection, "SELECT id FROM orders WHERE id = 77")
+
+    notes = " ".join(postgres_database.probe().notes)
+    texts = [statement.text for statement in postgres_database.workload().values()]
+
+    connection.close()
+    assert "others use" in notes
+    assert any("SELECT id FROM orders WHERE id =" in text for text in texts)
+
+
+def test_the_lock_holds_for_all_databases_of_a_server(postgres_site: PostgresSite, postgres_database: Database) -> None:
+    elsewhere = Postgres(replace(postgres_site.address, database="postgres"))
+
+    assert postgres_database.lock("session:1")
+    assert not elsewhere.lock("session:2")
+    (name,) = postgres_site.execute("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE '%:1'")
+    assert name == ("tunewright session:1",)
+
+    postgres_database.close()
+    eventually(lambda: elsewhere.lock("session:2"))
+    elsewhere.close()
+
+
+def test_a_broken_file_is_not_verified_and_what_was_written_is_removed(
+    postgres_site: PostgresSite,
+) -> None:
+    configuration = postgres_site.private.data / "postgresql.conf"
+    text = configuration.read_text()
+    database = Postgres(postgres_site.address, verify_seconds=0.3)
+    database.connect()
+    try:
+        configuration.write_text(text + "\nthis is no setting\n")
+        with pytest.raises(NotVerified, match="log"):
+            database.apply({"work_mem": 9999})
+    finally:
+        configuration.write_text(text)
+        postgres_site.execute("SELECT pg_reload_conf()")
+
+    assert "work_mem" not in (postgres_site.private.data / "postgresql.auto.conf").read_text()
+    database.close()
+
+
+def test_an_unknown_database_or_role_is_a_refused_login(postgres_site: PostgresSite) -> None:
+    for address in (replace(postgres_site.address, database="none"), replace(postgres_site.address, user="nobody")):
+        with pytest.raises(LoginRefused):
+            Postgres(address).connect()
+
+
+def test_a_statement_that_takes_too_long_leaves_the_connection_good(postgres_site: PostgresSite) -> None:
+    with psycopg.connect(postgres_site.private.dsn(), autocommit=True) as connection:
+        connection.execute("SET statement_timeout = 50")
+        with pytest.raises(StatementTimeout), translation(postgres_site.address, connection):
+            connection.execute("SELECT pg_sleep(5)")
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_server_that_sleeps_is_a_lost_connection(postgres_site: PostgresSite) -> None:
+    database = Postgres(postgres_site.address, answer_seconds=1.0)
+    database.measure()
+    postgres_site.private.pause()
+    try:
+        with pytest.raises(ConnectionLost):
+            database.measure()
+    finally:
+        postgres_site.private.resume()
+
+    assert database.measure().counters
+    database.close()
+
+
+def test_what_can_be_put_back_is_though_the_server_no_longer_knows_one(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    former = postgres_database.former(["work_mem"])
+    postgres_database.apply({"work_mem": 8192})
+
+    with pytest.raises(UnknownKnob, match="long_gone"):
+        postgres_database.restore({"long_gone": {"value": 1, "text": None}, **former})
+
+    assert postgres_site.stands("work_mem") == "4096"
+
+
+def test_what_a_host_decides_is_left_out_where_nobody_described_it(
+    postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db_knobs.postgres.host_of", lambda address, declared: declared)
+    unknown, declared = (
+        Postgres(postgres_site.address, host) for host in (Host(), Host(ram_bytes=8 * 1024**3, cores=4))
+    )
+
+    assert "work_mem" not in {knob.name for knob in unknown.knobs()}
+    assert any("work_mem" in note and "declare" in note for note in unknown.probe().notes)
+    (work_mem,) = declared.knobs(Allowed(names=["work_mem"]))
+    assert (work_mem.low, work_mem.high, work_mem.unit) == (1024, int(8 * 1024**2 * 0.02), "kB")
+    unknown.close()
+    declared.close()
+
+
+def test_every_knob_of_the_catalogue_takes_its_default_and_its_ends(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    catalog = entries("postgresql")
+    version = postgres_database.probe().version
+    server = postgres_site.all_settings()
+    assert {name for name, entry in catalog.items() if entry.has("postgresql", version)} <= set(server)
+    accepted = {name: entry.loses for name, entry in catalog.items() if entry.loses}
+    command_line = {
+        name for (name,) in postgres_site.execute("SELECT name FROM pg_settings WHERE source = 'command line'")
+    }
+    names = [name for name in catalog if name in server and name not in command_line]
+    knobs = postgres_database.knobs(Allowed(names=names, accepted=accepted, restart=True))
+    online = [knob for knob in knobs if not catalog[knob.name].restart]
+    former = postgres_database.former([knob.name for knob in online])
+
+    for pick in ("default", "low", "high", "special"):
+        wanted = {knob.name: getattr(knob, pick) for knob in online}
+        settings = {
+            name: value.value if pick == "special" else value for name, value in wanted.items() if value is not None
+        }
+        # A compression that this build lacks is refused, and said.
+        applied = postgres_database.apply(settings)
+        assert applied.settings.keys() == settings.keys()
+        stands = postgres_site.all_settings()
+        assert {name for name, text in stands.items() if text != server[name]} <= set(names)
+    postgres_database.restore(former)
+
+
+def test_a_choice_that_this_build_lacks_is_refused(postgres_database: Database) -> None:
+    with pytest.raises(ValueRefused, match="wal_compression"):
+        postgres_database.apply({"wal_compression": "middle-out"})
+
+
+def test_a_server_that_ends_is_a_lost_connection_not_a_refused_login() -> None:
+    from db_knobs.address import parse_dsn
+    from db_knobs.postgres_connection import _login_error
+
+    address = parse_dsn("postgresql://u:canary@localhost/d")
+    for said, kind in {
+        "FATAL:  the database system is starting up": ConnectionLost,
+        "FATAL:  the database system is shutting down": ConnectionLost,
+        "SSL SYSCALL error: EOF detected": ConnectionLost,
+        "FATAL:  sorry, too many clients already": ConnectionLost,
+        'FATAL:  password authentication failed for user "u" canary': LoginRefused,
+        'FATAL:  role "u" is not permitted to log in': LoginRefused,
+        "server does not support SSL, but SSL was required": LoginRefused,
+    }.items():
+        error = _login_error(address, psycopg.OperationalError(said))
+        assert type(error) is kind, said
+        assert "canary" not in str(error)
