@@ -18,7 +18,21 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import access, dashboard, links, problems
 from service.access import Access, Gate
-from service.api import audit, catalog, diagnosis, events, exports, health, imports, jobs, life, studies, trials
+from service.api import (
+    audit,
+    catalog,
+    databases,
+    diagnosis,
+    events,
+    exports,
+    health,
+    imports,
+    jobs,
+    life,
+    sessions,
+    studies,
+    trials,
+)
 from service.api.dependencies import Services, own_study
 from service.audit import AuditTrail
 from service.auth import Authenticator
@@ -30,7 +44,9 @@ from service.exposure import require_tokens
 from service.hosts import AllowedHosts
 from service.logs import RequestLog
 from service.metrics import RequestMetrics
+from service.passwords import Passwords
 from service.security_headers import SecurityHeaders
+from service.session_conductor import SessionConductor
 from service.settings import ServiceSettings
 from service.store.engine import migrate, open_engine
 from service.store.repository import Repository
@@ -59,6 +75,15 @@ def open_services(settings: ServiceSettings) -> Services:
         settings.max_running_studies,
         holder,
         sole_user=settings.sole_user,
+        sessions=SessionConductor(
+            engine,
+            settings.store_url,
+            cluster,
+            Passwords(settings),
+            settings.sessions(),
+            settings.max_sessions,
+            holder,
+        ),
     )
     catalog = WorkloadCatalog(settings.import_paths, local=settings.ray_address is None)
     feed = EventFeed(repository, settings.feed())
@@ -89,6 +114,7 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
                 yield
             finally:
                 services.conductor.stop()
+                services.databases.close()
                 await trail.close()
                 engine.dispose()
 
@@ -118,7 +144,9 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     access.document(app)
     links.document(app)
     problems.install(app)
-    for module in (studies, trials, life, exports, imports, jobs, catalog, events, audit, health, diagnosis):
+    for module in (studies, trials, life, exports, imports, jobs, databases, sessions):
+        app.include_router(module.router, dependencies=[Depends(own_study)])
+    for module in (catalog, events, audit, health, diagnosis):
         app.include_router(module.router, dependencies=[Depends(own_study)])
     dashboard.mount(app)
     return app

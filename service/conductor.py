@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from optimizers.protocol import Incumbent, JobEnd
 from service.conducting import ClusterSeen, Conducting, Crashed
+from service.session_conductor import SessionConductor
 from service.shares import Shares
 from service.store import leases, sharing
 from service.store.engine import writing
@@ -81,6 +82,7 @@ class Conductor:
         holder: str,
         *,
         sole_user: bool,
+        sessions: SessionConductor | None = None,
     ) -> None:
         self._repository = repository
         self._store_url = store_url
@@ -89,6 +91,7 @@ class Conductor:
         self._max_running = max_running
         self._holder = holder
         self._sole_user = sole_user
+        self._sessions = sessions
         self._running: dict[str, _Running] = {}
         # In what traces studies were submitted; empty unless there are traces.
         self._traces: dict[str, tracing.Carrier] = {}
@@ -191,6 +194,8 @@ class Conductor:
         log.error("%s; connecting again", lost)
         self._fails(ClusterError(lost))
         self._running.clear()
+        if self._sessions is not None:
+            self._sessions.forget_runners()
         self._seen = None
         self._cluster.disconnect()
         return self._connect()
@@ -214,9 +219,13 @@ class Conductor:
         """Compare what is wanted with what is, once."""
         leads = self._lead()
         self._collect()
+        if self._sessions is not None:
+            self._sessions.collect()
         live = leases.live(self._repository.engine)
         if self._patient() or not leads:
             return
+        if self._sessions is not None and self._epoch is not None:
+            self._sessions.tick(live, leases.Hold(LEASE, self._epoch))
         self._sweep(live)
         studies = self._repository.unfinished()
         running = [study.id for study in studies if leases.study_lease(study.id) in live]
@@ -295,6 +304,10 @@ class Conductor:
         for study_id, running in list(self._running.items()):
             ended, problem = self._cluster.ended(running.run)
             if not ended:
+                if self._cluster.starting(running.run):
+                    # A process may take longer to start than a lease lasts; once it is there it renews its own.
+                    with writing(self._repository.engine) as connection:
+                        leases.renew(connection, leases.study_lease(study_id), running.epoch)
                 continue
             ours = leases.release(self._repository.engine, leases.study_lease(study_id), running.epoch)
             del self._running[study_id]

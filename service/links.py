@@ -25,6 +25,16 @@ _OF_A_STUDY = (
 )
 _OF_A_TRIAL = ("get_trial", "change_trial", "list_reports", "get_log")
 _OF_A_JOB = ("tell_reports", "keep_job", "finish_job")
+_OF_A_DATABASE = ("get_database", "probe_database", "list_knobs", "detach_database")
+_OF_A_SESSION = (
+    "get_session",
+    "pause_session",
+    "resume_session",
+    "stop_session",
+    "delete_session",
+    "list_intervals",
+    "list_notices",
+)
 
 # Operation and status of an answer; where in it an id stands, and the parameter that takes it; what can be asked then.
 _LINKS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
@@ -32,6 +42,10 @@ _LINKS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ("clone_study", "201", "id", "study_id", _OF_A_STUDY),
     ("list_studies", "200", "items/0/id", "study_id", _OF_A_STUDY),
     ("list_trials", "200", "items/0/id", "trial_id", _OF_A_TRIAL),
+    ("attach_database", "201", "id", "database_id", _OF_A_DATABASE),
+    ("list_databases", "200", "items/0/id", "database_id", _OF_A_DATABASE),
+    ("create_session", "201", "id", "session_id", _OF_A_SESSION),
+    ("list_sessions", "200", "items/0/id", "session_id", _OF_A_SESSION),
     ("ask_for_jobs", "200", "jobs/0/id", "job_id", _OF_A_JOB),
     ("ask_for_jobs", "200", "jobs/0/trial", "trial_id", _OF_A_TRIAL),
 )

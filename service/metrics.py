@@ -26,6 +26,7 @@ from service.events import EventFeed
 from service.store import overview, timing
 from service.store.overview import Overview
 from tunewright import __version__
+from tunewright.session import SessionState
 from tunewright.study import StudyState
 
 log = logging.getLogger(__name__)
@@ -150,18 +151,26 @@ def _of_store(seen: Overview | None, feed: EventFeed) -> Iterator[Metric]:
     trials = GaugeMetricFamily(
         "tunewright_study_trials", "Trials of a running study in each state", labels=["study", "state"]
     )
+    sessions = GaugeMetricFamily("tunewright_sessions", "Tuning sessions in each state", labels=["state"])
     seconds = GaugeMetricFamily(
         "tunewright_study_cluster_seconds", "Time that a running study's trials have run", labels=["study"]
     )
     if seen is not None:
         for state in StudyState:
             studies.add_metric([state.value], seen.studies.get(state, 0))
+        for standing in SessionState:
+            sessions.add_metric([standing.value], seen.sessions.get(standing, 0))
         for study in seen.running:
             progress.add_metric([study.id], study.progress)
             seconds.add_metric([study.id], study.cluster_seconds)
             for name, count in study.counts.items():
                 trials.add_metric([study.id, name], count)
-    yield from (studies, progress, trials, seconds)
+    yield from (studies, sessions, progress, trials, seconds)
+    yield _gauge(
+        "sessions_touched",
+        "Tuning sessions that may have settings of theirs on a database",
+        None if seen is None else seen.touched_sessions,
+    )
     lease = None if seen is None else seen.conductor
     unread = None if seen is None or feed.newest is None else max(0, seen.last_event - feed.newest)
     yield _gauge("studies_waiting", "Studies that wait for a place", None if seen is None else seen.waiting_studies)

@@ -25,7 +25,7 @@ from service.json_body import BadBody
 from service.logs import HEADER as REQUEST_ID
 from service.logs import request_id
 from service.store.cursors import BadCursor
-from service.store.errors import Conflict, NotFound
+from service.store.errors import Conflict, DatabaseUnusable, NotFound, WrongField
 from service.store.timing import store_is_full
 from tunewright.errors import SpaceError, SpecError, WorkloadError
 from workers import logs
@@ -65,6 +65,8 @@ def install(app: FastAPI) -> None:
     """Turn every exception of the rooms into its problem document, and say so in the OpenAPI document."""
     app.add_exception_handler(NotFound, _handler(404, "not-found", "No such resource"))
     app.add_exception_handler(Conflict, _handler(409, "conflict", "Not possible in the present state"))
+    app.add_exception_handler(DatabaseUnusable, _handler(409, "database", "The database cannot be used now"))
+    app.add_exception_handler(WrongField, _named_field)
     app.add_exception_handler(Forbidden, _handler(403, "forbidden", "Not allowed"))
     app.add_exception_handler(BadCursor, _field_handler("cursor"))
     app.add_exception_handler(WorkloadError, _field_handler("workload"))
@@ -128,6 +130,11 @@ def _field_handler(field: str) -> Any:
     return handle
 
 
+def _named_field(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, WrongField)
+    return _wrong_field(error.field, str(error))
+
+
 def _wrong_field(field: str, message: str) -> JSONResponse:
     message = _short(message)
     problem = FieldProblem(field=field, message=message)
@@ -167,7 +174,7 @@ def _allowed(request: Request) -> str:
     """The methods that an address knows; the router itself tells those of the first route that it finds."""
     routes = request.app.routes
     # Under /v1/studies/import there is no study of that name, whatever /v1/studies/{study_id} allows.
-    named = request.app.openapi()["paths"].get(request.url.path)
+    named = _documented(request.app.openapi()["paths"], request.url.path)
     found = [
         method
         for method in _METHODS
@@ -175,6 +182,16 @@ def _allowed(request: Request) -> str:
         and (named is None or method.lower() in named)
     ]
     return ", ".join(found)
+
+
+def _documented(paths: dict[str, Any], path: str) -> Any:
+    """What is documented of an address that is named as it is, or ends with a verb, as /v1/sessions/{session_id}:stop
+    does; None of others."""
+    parent, _, last = path.rpartition("/")
+    verb = f"}}:{last.rpartition(':')[2]}"
+    return paths.get(path) or next(
+        (found for known, found in paths.items() if known.endswith(verb) and known.rpartition("/")[0] == parent), None
+    )
 
 
 def store_problem(request: Request, error: Exception) -> JSONResponse:

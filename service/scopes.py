@@ -14,6 +14,7 @@ EVENTS = "/v1/events"
 AUDIT = "/v1/audit"
 DIAGNOSIS = "/v1/diagnosis"
 METRICS = "/metrics"
+DATABASES = "/v1/databases"
 # What the login page is made of, and what says nothing of studies.
 _OPEN = PROBES | {LOGIN, LOGOUT, "/favicon.svg", "/favicon.ico"}
 _STATIC = "/static/"
@@ -24,13 +25,14 @@ _OF_EVERY_PROJECT = (AUDIT, DIAGNOSIS, METRICS)
 
 
 def needed(method: str, path: str) -> Scope | None:
-    """The scope that a request needs: `read` to look, `write` to change, `admin` to delete; None if everybody may.
+    """The scope that a request needs: `read` to look, `write` to change, `admin` to delete, and to attach databases, by
+    which the service connects to where it is told; None if everybody may.
 
     What is not known here is not open: a new route needs a token by its method alone.
     """
     if path in _OPEN or path.startswith(_STATIC):
         return None
-    if method == "DELETE" or path == AUDIT:
+    if method == "DELETE" or path == AUDIT or (method == "POST" and path == DATABASES):
         return Scope.ADMIN
     return Scope.READ if method in SAFE else Scope.WRITE
 
@@ -52,4 +54,4 @@ def audited_as(path: str) -> str:
 
 def is_page(path: str) -> bool:
     """Whether people see it in a browser, and are sent to the login page rather than refused."""
-    return path == "/" or path.startswith("/studies/") or path == "/docs"
+    return path in ("/", "/sessions", "/docs") or path.startswith(("/studies/", "/sessions/"))

@@ -11,13 +11,17 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.database_hosts import DatabaseHosts
 from service.events import FeedLimits
 from service.store.engine import parse_url
 from workers.cluster import ClusterSettings
 from workers.leg import LegSettings
 from workers.logs import Format, Level, LogSettings
+from workers.session_runner import SessionSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# What listens on this machine alone, and its sockets.
+LOCAL_DATABASES = ("localhost", "127.0.0.0/8", "::1", "/")
 
 
 class ServiceSettings(BaseSettings):
@@ -45,6 +49,10 @@ class ServiceSettings(BaseSettings):
         max_body_bytes: larger requests are refused.
         max_import_bytes: larger studies are not imported; an import is kept in `data_dir` until it has been read.
         max_running_studies: further studies wait in the queue.
+        max_sessions: tuning sessions that run at once; further ones wait. One that has to put settings back never does.
+        database_hosts: where databases may be attached: names, addresses, networks, and directories of sockets (`/`
+            stands for all of them). A name is allowed by its name alone, whatever its address.
+        secrets_dir: files in it may be named as passwords of databases; None allows none.
         max_event_clients, max_event_clients_per_address: who may follow `/v1/events` at once, in all and from one
             address.
         log_format: `text` for people, `json` for collectors: one object a line.
@@ -74,6 +82,9 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
     max_import_bytes: int = Field(default=1024**3, ge=1024)
     max_running_studies: int = Field(default=8, ge=1, le=1000)
+    max_sessions: int = Field(default=16, ge=1, le=1000)
+    database_hosts: list[str] = Field(default_factory=lambda: list(LOCAL_DATABASES))
+    secrets_dir: Path | None = None
     max_event_clients: int = Field(default=1_000, ge=1)
     max_event_clients_per_address: int = Field(default=100, ge=1)
     log_format: Format = "text"
@@ -84,10 +95,16 @@ class ServiceSettings(BaseSettings):
     def _any_case(cls, name: object) -> object:
         return name.lower() if isinstance(name, str) else name
 
-    @field_validator("data_dir", "ray_temp_dir")
+    @field_validator("data_dir", "ray_temp_dir", "secrets_dir")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().resolve()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().resolve()
+
+    @field_validator("database_hosts")
+    @classmethod
+    def _known_form(cls, hosts: list[str]) -> list[str]:
+        DatabaseHosts(hosts)
+        return hosts
 
     @field_validator("data_dir")
     @classmethod
@@ -148,6 +165,12 @@ class ServiceSettings(BaseSettings):
         """What every leg is given."""
         url = self.checkpoint_url or f"file://{self.data_dir / 'checkpoints'}"
         return LegSettings(url, tuple(str(path.absolute()) for path in self.import_paths), self.logs())
+
+    def sessions(self) -> SessionSettings:
+        """What every tuning session's runner is given."""
+        # On a cluster a runner may be on a machine that has no such data directory.
+        directory = self.data_dir if self.ray_address is None else self.ray_temp_dir
+        return SessionSettings(str(directory / "watchdogs.log"), self.logs())
 
     def cluster(self) -> ClusterSettings:
         """How to get the cluster."""

@@ -22,8 +22,15 @@ from typing import Any
 
 import httpx
 
+from db_knobs.address import Address
+from db_knobs.catalog import Host
+from service.store import databases, sessions
+from service.store.databases import NewDatabase
+from service.store.repository import new_id
 from tests.fuzz_hooks import STUDY
+from tests.service.session_runners import PROBE, Writer, began, measured
 from tests.tunewright.live_service import LiveService
+from tunewright.session import SessionSpec
 
 # Never ends by itself; tests/service/test_events.py and test_event_clients.py are about it.
 LEFT_OUT = "stream_events"
@@ -100,6 +107,17 @@ def _sow(service: LiveService) -> None:
         client.post(f"/v1/jobs/{jobs[0]['id']}/reports", json=report).raise_for_status()
         client.post(f"/v1/studies/{studies[1]}/pause").raise_for_status()
         client.post(f"/v1/studies/{studies[2]}/cancel").raise_for_status()
+    _sow_sessions(service)
+
+
+def _sow_sessions(service: LiveService) -> None:
+    """A database that nobody answers for, and a session on it that has begun."""
+    engine = service.repository.engine
+    address = Address("postgresql", "127.0.0.1", 1, "tuner", database="shop")
+    new = NewDatabase(new_id(), "prod", "default", address, "none", None, Host(2**33, 4), "local:1", PROBE)
+    database = databases.add(engine, new)
+    session = sessions.create(engine, SessionSpec(database=database.id), database.id)
+    Writer.of(engine, service.settings.store_url, session.id).commit(began(), measured())
 
 
 def _round(service: LiveService, directory: Path, seed: int, examples: int, found: Found) -> None:

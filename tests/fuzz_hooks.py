@@ -27,6 +27,15 @@ STUDY: dict[str, Any] = {
 REPORTS = {"reports": [{"resource": 1, "metrics": {"loss": 0.5}}]}
 BODIES: dict[str, dict[str, Any]] = {
     "create_study": STUDY,
+    "create_session": {"database": "prod"},
+    "attach_database": {
+        "name": "fuzzed",
+        "kind": "postgresql",
+        "host": "127.0.0.1",
+        "port": 1,
+        "user": "a",
+        "database": "b",
+    },
     "clone_study": {},
     "enqueue_config": {"config": {"x": 0.5, "n": 2, "kind": "a"}},
     "extend_study": {"budget": {"trials": 100}},

@@ -389,9 +389,15 @@ class Event(_View):
     `study`: the study's state changed. `progress`: jobs started or ended, or reports came in. `missed`: what happened
     before was too long ago to be kept; fetch anew what you show.
 
+    Of a tuning session: `session`: what it is, or what is wanted of it, changed. `interval`: one has ended. `notice`:
+    people should know something.
+
     Attributes:
         id: pass it as Last-Event-ID to go on after this event.
-        body: for `study`: state, reason; for `progress`: jobs, reports, ended, counts, progress, seconds_left, best.
+        study: id of the study, or of the tuning session.
+        body: for `study`: state, reason; for `progress`: jobs, reports, ended, counts, progress, seconds_left, best;
+            for `session`: state, reason, and totals; for `interval`: an `IntervalView` without its longest parts, and
+            under `session` the totals; for `notice`: a `NoticeView`.
     """
 
     id: int

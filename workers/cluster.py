@@ -14,7 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
@@ -28,12 +28,18 @@ from workers.leg import LegSettings
 from workers.line import Door, open_line
 from workers.study_runner import StudyRunner
 
+if TYPE_CHECKING:
+    from workers.session_journal import SessionJournal
+    from workers.session_runner import SessionSettings
+
 log = logging.getLogger(__name__)
 
 NAMESPACE = "tunewright"
 # Trials pass no large objects through Ray, so its shared memory can stay small.
 OBJECT_STORE_BYTES = 100 * 2**20
 PROBE_SECONDS = 5.0
+# Less than what waits for the end of a service has patience: Docker has ten seconds.
+LEAVE_SECONDS = 6.0
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -56,6 +62,20 @@ class ClusterSettings:
     cpus: int | None
     temp_dir: Path
     token_file: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A runner that this process started.
+
+    Attributes:
+        handle: must live as long as what it runs: an actor without one is ended.
+        up, over: ready once its process is there, and once it has ended.
+    """
+
+    handle: Any
+    up: Any
+    over: Any
 
 
 class Cluster:
@@ -122,13 +142,13 @@ class Cluster:
             return f"Ray's own process on this machine (raylet) is gone: {error}"
         return None
 
-    def start_runner(self, study: str, journal: Journal, settings: LegSettings, *, external: bool = False) -> Any:
+    def start_runner(self, study: str, journal: Journal, settings: LegSettings, *, external: bool = False) -> Run:
         """Start a study's runner; one that is left over under its name is ended first.
 
         Args:
             external: trials run elsewhere; the runner keeps their desk.
         Returns:
-            A reference to the state in which it leaves the study; fails when the runner dies.
+            For `starting`, `ended` and `end_runner`.
         """
         self.kill_runner(study)
         actor: Any = ray.remote(StudyRunner)
@@ -139,8 +159,7 @@ class Cluster:
             max_restarts=0,
             max_concurrency=10_000,
         ).remote(journal, settings, external=external)
-        # The handle must live as long as the study: an actor without one is ended.
-        return handle, handle.run.remote()
+        return Run(handle, handle.__ray_ready__.remote(), handle.run.remote())
 
     def runners(self) -> list[str]:
         """Studies that have a runner on the cluster, whoever started it and whether or not it still runs them."""
@@ -175,10 +194,9 @@ class Cluster:
 
         return say
 
-    def end_runner(self, run: Any) -> None:
+    def end_runner(self, run: Run) -> None:
         """End a runner that this process started; one that another started for the same study goes on."""
-        handle, _ = run
-        ray.kill(handle)
+        ray.kill(run.handle)
 
     def kill_runner(self, study: str) -> None:
         """End a study's runner at once, if there is one."""
@@ -187,18 +205,49 @@ class Cluster:
         except ValueError:
             pass
 
-    def ended(self, run: Any) -> tuple[bool, str | None]:
+    def starting(self, run: Run) -> bool:
+        """Whether a runner's process is not there yet, so that it cannot do anything itself."""
+        up, _ = ray.wait([run.up], timeout=0)
+        return not up
+
+    def ended(self, run: Run) -> tuple[bool, str | None]:
         """Whether a runner has ended, and the problem when it ended by dying."""
-        _, reference = run
-        done, _ = ray.wait([reference], timeout=0)
+        done, _ = ray.wait([run.over], timeout=0)
         if not done:
             return False, None
         try:
-            ray.get(reference)
+            ray.get(run.over)
         except RayError as error:
             cause = getattr(error, "cause", None) or error
             return True, f"{type(cause).__name__}: {cause}"
         return True, None
+
+    def start_session(self, session: str, journal: SessionJournal, settings: SessionSettings) -> Run:
+        """Start a tuning session's runner; one that is left over under its name is ended first."""
+        # Drivers and models that only sessions need; a service without sessions starts without them.
+        from workers.session_runner import SessionRunner
+
+        self.kill_session(session)
+        actor: Any = ray.remote(SessionRunner)
+        handle = actor.options(
+            name=_session_name(session),
+            lifetime=None if self.local else "detached",
+            num_cpus=0,
+            max_restarts=0,
+        ).remote(journal, settings)
+        return Run(handle, handle.__ray_ready__.remote(), handle.run.remote())
+
+    def sessions(self) -> list[str]:
+        """Tuning sessions that have a runner on the cluster, whoever started it and whether or not it still runs."""
+        prefix = _session_name("")
+        return [name.removeprefix(prefix) for name in list_named_actors() if name.startswith(prefix)]
+
+    def kill_session(self, session: str) -> None:
+        """End a tuning session's runner at once, if there is one; its watchdog puts the settings back."""
+        try:
+            ray.kill(ray.get_actor(_session_name(session)))
+        except ValueError:
+            pass
 
     def resources(self) -> tuple[dict[str, float], dict[str, float]]:
         """What the cluster has, and what of it is free, by Ray's names (CPU, GPU, memory in bytes)."""
@@ -220,8 +269,23 @@ class Cluster:
                 )
 
     def disconnect(self) -> None:
-        """Leave the cluster, also one that is lost; a local one ends. It can be joined or started again."""
+        """Leave the cluster, also one that is lost; a local one ends. It can be joined or started again.
+
+        Tuning sessions on a local one put their databases' settings back before.
+        """
+        if self.local and ray.is_initialized() and self.lost() is None:
+            self._leave_sessions()
         ray.shutdown()
+
+    def _leave_sessions(self) -> None:
+        """Where this process ends with its container, no watchdog is left to do it."""
+        try:
+            runners = [ray.get_actor(_session_name(session)) for session in self.sessions()]
+            left: list[Any] = [runner.leave.remote() for runner in runners]
+            if left:
+                ray.wait(left, num_returns=len(left), timeout=LEAVE_SECONDS)
+        except (ValueError, RayError) as error:
+            log.warning("tuning sessions could not be asked to leave; their watchdogs put settings back: %s", error)
 
     def _use_own_token(self) -> None:
         """Keep the token beside the data rather than in the user's home, where another Ray may have its own."""
@@ -251,3 +315,7 @@ def _probe(address: str | None) -> None:
 
 def _name(study: str) -> str:
     return f"study-runner-{study}"
+
+
+def _session_name(session: str) -> str:
+    return f"session-runner-{session}"

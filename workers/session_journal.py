@@ -55,6 +55,8 @@ class Intended:
 class Measured:
     """An interval has ended; what the tuner is told.
 
+    In the mode `advice` the interval's suggestion was not applied: its config is what stood.
+
     Attributes:
         at: its end, wall clock, seconds since the epoch.
         interval: for the tuner; its `config` was read back from the server.
@@ -86,7 +88,8 @@ class Noticed:
 
     Attributes:
         kind: `foreign_change`, `refused` (the server did not take a value), `clamped`, `right_lost`, `restarted`,
-            `connection_lost`, `connected`, `taken_over`, `mixed` (nothing of these, see the text).
+            `connection_lost`, `connected`, `taken_over`, `advice` (of a white-box rule, in the mode of that name),
+            `mixed` (nothing of these, see the text).
         text: in words.
         knob: that it is about.
     """
@@ -127,7 +130,7 @@ class SessionStatus:
         gain: mean of performance against what the reference is expected to have done, as a share; None before it is
             known.
         best: safest best settings so far, with what is expected of them.
-        tuner: `OnlineTune.state()`.
+        tuner: `OnlineTune.state()`; and for the runner that follows, `noise` of seconds and state of the `context`.
         next_at: wall clock at which the interval ends that is being measured.
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,11 @@ class _Ending(StrEnum):
 
 
 class StudyLoop:
-    """Runs one study from its journal to its end, a pause, or the loss of its lease."""
+    """Runs one study from its journal to its end, a pause, or the loss of its lease.
+
+    Attributes:
+        begun: everything that was written so far has been taken in; from here on the loop renews its lease.
+    """
 
     def __init__(
         self,
@@ -91,6 +96,7 @@ class StudyLoop:
         self._launcher = launcher
         self._monotonic = monotonic
         self._wall = wall
+        self.begun = threading.Event()
         self._inbox: queue.SimpleQueue[Sequence[Message]] = queue.SimpleQueue()
         self._live: dict[int, Live] = {}
         # Those without a leg: they are started before anything new.
@@ -204,6 +210,7 @@ class StudyLoop:
         try:
             self._restore(record)
             self._heartbeat()
+            self.begun.set()
             while not self._over():
                 self._fill()
                 self._commit()

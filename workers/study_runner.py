@@ -26,6 +26,7 @@ from workers.checkpoints import CheckpointStore
 from workers.copies import Released
 from workers.desk import Desk
 from workers.journal import Journal, StudyRecord
+from workers.lease_keeper import kept
 from workers.leg import LegSettings
 from workers.line import DeskServer, Door
 from workers.observed import observed_leg, set_up
@@ -85,7 +86,8 @@ class StudyRunner:
 
     def _run(self) -> StudyState:
         try:
-            state = self._loop.run()
+            with kept(self._journal, until=self._loop.begun):
+                state = self._loop.run()
         finally:
             self._launcher.close()
         if state.final and isinstance(self._launcher, RayLauncher):

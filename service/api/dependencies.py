@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Query, Request
 
 from service.caller import Caller
 from service.conductor import Conductor
+from service.databases import Databases
 from service.desks import Desks
 from service.events import EventFeed
 from service.settings import ServiceSettings
+from service.store import databases, sessions
 from service.store.errors import NotFound
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
@@ -33,6 +36,11 @@ class Services:
     feed: EventFeed
     workloads: WorkloadCatalog
     desks: Desks
+
+    @cached_property
+    def databases(self) -> Databases:
+        """Live databases that are attached."""
+        return Databases(self.settings, self.repository.engine)
 
 
 # Not `def`: FastAPI would send every request through a thread for it.
@@ -58,7 +66,7 @@ async def _caller(request: Request) -> Caller:
 
 
 async def own_study(request: Request) -> None:
-    """Refuse a request about a study, trial or job of another project, as if there were none.
+    """Refuse a request about a study, trial, job, database or session of another project, as if there were none.
 
     Raises:
         NotFound: it is not the caller's.
@@ -66,21 +74,27 @@ async def own_study(request: Request) -> None:
     caller = request.scope["caller"]
     if caller is None or caller.only is None:
         return
-    for name, of in _STUDY_OF.items():
+    for name, project_of in _PROJECT_OF.items():
         given = request.path_params.get(name)
         if given is None:
             continue
         services = await _services(request)
-        if await read(services, services.repository.project_of, of(given)) != caller.only:
+        if await read(services, project_of, services, given) != caller.only:
             raise NotFound(f"{name.removesuffix('_id')} {given[:100]} does not exist")
 
 
-def _first_part(identifier: str) -> str:
-    return identifier.rpartition("-")[0]
+def _of_part(services: Services, identifier: str) -> str | None:
+    return services.repository.project_of(identifier.rpartition("-")[0])
 
 
-# What a path may name, and how that names its study.
-_STUDY_OF: dict[str, Callable[[str], str]] = {"study_id": str, "trial_id": _first_part, "job_id": _first_part}
+# What a path may name, and how that names its project.
+_PROJECT_OF: dict[str, Callable[[Services, str], str | None]] = {
+    "study_id": lambda services, study: services.repository.project_of(study),
+    "trial_id": _of_part,
+    "job_id": _of_part,
+    "database_id": lambda services, database: databases.project_of(services.repository.engine, database),
+    "session_id": lambda services, session: sessions.project_of(services.repository.engine, session),
+}
 
 ServicesDep = Annotated[Services, Depends(_services)]
 CallerDep = Annotated[Caller, Depends(_caller)]

@@ -61,13 +61,15 @@ async def stream_events(
     services: ServicesDep,
     caller: CallerDep,
     study: Annotated[str | None, Query(max_length=100, description="Only this study's events")] = None,
+    session: Annotated[str | None, Query(max_length=100, description="Only this tuning session's events")] = None,
     last_event_id: Annotated[int | None, Header(ge=0, le=MAX_EVENT_ID, description="Go on after this event")] = None,
 ) -> Response:
     """Events as they happen. A client that reconnects with Last-Event-ID misses nothing of the newest 50,000 events;
     one that was away for longer is told so by an event `missed`, and fetches anew what it shows."""
     # Where the stream begins is settled before the client hears of it: what it fetches on hearing is then older.
     after = await asyncio.to_thread(services.repository.last_event) if last_event_id is None else last_event_id
-    return _EventStream(_stream(services.feed, after, study, caller.only))
+    # Their ids never meet.
+    return _EventStream(_stream(services.feed, after, session or study, caller.only))
 
 
 async def _stream(feed: EventFeed, after: int, study: str | None, project: str | None) -> AsyncGenerator[bytes]:

@@ -6,8 +6,24 @@ from tunewright.errors import TunewrightError
 
 
 class NotFound(TunewrightError):
-    """No such study, trial or job."""
+    """No such study, trial, job, database or session."""
 
 
 class Conflict(TunewrightError):
     """The request does not fit the present state; the message says which state and what to do."""
+
+
+class WrongField(TunewrightError):
+    """A field of a request does not fit what is known; the message says why, and what to do.
+
+    Attributes:
+        field: its dotted name.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+class DatabaseUnusable(TunewrightError):
+    """A live database does not answer, or lets us in no more; the message says which and why."""

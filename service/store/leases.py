@@ -49,6 +49,11 @@ def study_lease(study_id: str) -> str:
     return f"study:{study_id}"
 
 
+def session_lease(session_id: str) -> str:
+    """Name of the lease under which a tuning session's runner writes."""
+    return f"session:{session_id}"
+
+
 def acquire(
     engine: Engine,
     name: str,

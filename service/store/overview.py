@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
 from service.store.event_log import newest
 from service.store.leases import Lease, lease, study_lease
-from service.store.tables import EventRow, JobRow, ReportRow, StatusRow, StudyRow, TrialRow
+from service.store.tables import EventRow, JobRow, ReportRow, SessionStatusRow, StatusRow, StudyRow, TrialRow
+from tunewright.session import SessionState
 from tunewright.study import StudyState, TrialState
 from workers.journal import Wanted
 
@@ -44,6 +45,8 @@ class Overview:
         running_jobs: trials that run, of all studies.
         conductor: the conductor's lease; None before there was a conductor.
         last_event, last_event_at: id and time of the newest event; 0 before the first.
+        sessions: number of tuning sessions in each state; states without sessions are left out.
+        touched_sessions: those that may have settings of theirs on a database.
     """
 
     studies: Mapping[StudyState, int]
@@ -55,6 +58,8 @@ class Overview:
     conductor: Lease | None
     last_event: int
     last_event_at: float
+    sessions: Mapping[SessionState, int] = field(default_factory=dict)
+    touched_sessions: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ def read(engine: Engine) -> Overview:
             conductor=lease(connection, "conductor"),
             last_event=last_event,
             last_event_at=last_event_at,
+            sessions=_session_counts(connection),
+            touched_sessions=connection.execute(_TOUCHED).scalar_one(),
         )
 
 
@@ -156,11 +163,17 @@ _RUNNING = (
 _RUNNING_JOBS = select(func.sum(StatusRow.counts[TrialState.RUNNING.value].as_integer())).where(
     StatusRow.state == StudyState.RUNNING
 )
+_TOUCHED = select(func.count()).select_from(SessionStatusRow).where(SessionStatusRow.touched.is_(True))
 
 
 def _counts(connection: Connection) -> dict[StudyState, int]:
     records = connection.execute(select(StatusRow.state, func.count()).group_by(StatusRow.state))
     return {StudyState(state): count for state, count in records}
+
+
+def _session_counts(connection: Connection) -> dict[SessionState, int]:
+    records = connection.execute(select(SessionStatusRow.state, func.count()).group_by(SessionStatusRow.state))
+    return {SessionState(state): count for state, count in records}
 
 
 def _since(connection: Connection, study_id: str) -> float | None:

@@ -4,7 +4,8 @@ No row is written by two paths: the API writes `studies`, `study_tags`, `earlier
 `idempotency_keys`; a study's runner writes `study_status`, `trials`, `trial_logs`, `jobs`, `reports`, `improvements`,
 `leg_claims`; the conductor writes `leg_rooms`; leases live in a table of their own. A row of `enqueued` is handed over:
 the API inserts it, the runner alone says what became of it. So is a study that is over: it has no runner, and the API
-may extend it before the next one begins. Times are seconds since the epoch.
+may extend it before the next one begins. Of databases the API writes `databases` and `sessions`, a session's runner
+`session_status` and `session_facts`. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -336,3 +337,89 @@ class AuditRow(Base):
     address: Mapped[str] = mapped_column(String(45))
     # How often, where the same came again and again.
     count: Mapped[int] = mapped_column(Integer, default=1)
+
+
+class DatabaseRow(Base):
+    """A database that was attached."""
+
+    __tablename__ = "databases"
+    __table_args__ = (Index("ix_databases_name", "project", "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(100))
+    kind: Mapped[str] = mapped_column(String(20))
+    host: Mapped[str] = mapped_column(String(255))
+    port: Mapped[int] = mapped_column(Integer)
+    login: Mapped[str] = mapped_column(String(255))
+    # Empty where the whole server is meant.
+    dbname: Mapped[str] = mapped_column(String(255))
+    tls: Mapped[str] = mapped_column(String(20))
+    ca: Mapped[str | None] = mapped_column(String(255))
+    # `stored`, `env`, `file` or `none`; and the encrypted password, or the name of the variable or file.
+    password_from: Mapped[str] = mapped_column(String(10))
+    password: Mapped[str | None] = mapped_column(Text)
+    ram_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    cores: Mapped[int | None] = mapped_column(Integer)
+    # Where its server is, in one spelling: two databases of one server have the same settings.
+    server: Mapped[str] = mapped_column(String(300))
+    # What was found when it was looked at last; null before.
+    probe: Mapped[dict[str, Any] | None]
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+class SessionRow(Base):
+    """A tuning session as it was asked for."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_database", "database_id", "id"), Index("ix_sessions_project", "project", "id"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64))
+    # No foreign key: what was done to a database is still known when it was detached.
+    database_id: Mapped[str] = mapped_column(String(32))
+    database_name: Mapped[str] = mapped_column(String(100))
+    server: Mapped[str] = mapped_column(String(300))
+    spec: Mapped[dict[str, Any]]
+    wanted: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+def _session_key() -> Mapped[str]:
+    return mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+
+
+class SessionStatusRow(Base):
+    __tablename__ = "session_status"
+
+    session_id: Mapped[str] = _session_key()
+    batch: Mapped[int] = mapped_column(Integer, default=0)
+    # The number of the next fact.
+    seq: Mapped[int] = mapped_column(Integer, default=0)
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    reason: Mapped[str | None] = mapped_column(_FreeText)
+    active_seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    started_at: Mapped[float | None] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    # Settings of ours may stand on the server.
+    touched: Mapped[bool] = mapped_column(Boolean, default=False)
+    intervals: Mapped[int] = mapped_column(Integer, default=0)
+    unsafe: Mapped[int] = mapped_column(Integer, default=0)
+    lost: Mapped[float] = mapped_column(Float, default=0.0)
+    gain: Mapped[float | None] = mapped_column(Float)
+    best: Mapped[dict[str, Any] | None]
+    tuner: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    next_at: Mapped[float | None] = mapped_column(Float)
+
+
+class SessionFactRow(Base):
+    """Something that happened in a session, in order."""
+
+    __tablename__ = "session_facts"
+    __table_args__ = (Index("ix_session_facts_kind", "session_id", "kind", "number"),)
+
+    session_id: Mapped[str] = _session_key()
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(10))
+    at: Mapped[float] = mapped_column(Float)
+    body: Mapped[dict[str, Any]]

@@ -37,6 +37,7 @@ class QuietCluster:
 
     Attributes:
         deaths: runs that have ended, and why.
+        without_process: runs whose process is not there yet.
         present: studies that have a runner on the cluster.
     """
 
@@ -47,11 +48,15 @@ class QuietCluster:
         self.ended_runs: list[int] = []
         self.killed: list[str] = []
         self.deaths: dict[int, str | None] = {}
+        self.without_process: set[int] = set()
         self.present: list[str] = []
 
     def start_runner(self, study: str, journal: SqlJournal, settings: LegSettings, *, external: bool) -> int:
         self.started.append(journal)
         return len(self.started) - 1
+
+    def starting(self, run: int) -> bool:
+        return run in self.without_process
 
     def ended(self, run: int) -> tuple[bool, str | None]:
         return run in self.deaths, self.deaths.get(run)
@@ -157,6 +162,26 @@ def test_a_runner_that_dies_again_and_again_fails_its_study(
     assert found.reason == f"its runner died {MAX_CRASHES} times in a row, the last time: it broke"
 
 
+def test_a_process_may_take_longer_to_start_than_a_lease_lasts(
+    repository: Repository, store_url: str, clock: Clock
+) -> None:
+    study = repository.create_study(complete_spec()).id
+    cluster = QuietCluster()
+    cluster.without_process = {0}
+    conductor = make(repository, store_url, cluster)
+    conductor.tick()
+    expire_all(repository)
+    conductor.tick()
+    assert leases.study_lease(study) in leases.live(repository.engine)
+    assert len(cluster.started) == 1
+
+    cluster.without_process = set()
+    expire_all(repository)
+    conductor.tick()
+
+    assert len(cluster.started) == 2, "a runner that is there renews its lease, or is replaced"
+
+
 @pytest.mark.parametrize("lives", [True, False])
 def test_runners_get_time_to_renew_leases_that_nobody_could_renew(
     repository: Repository, store_url: str, clock: Clock, lives: bool
@@ -229,14 +254,20 @@ def test_a_cluster_is_divided_among_those_who_run(repository: Repository, store_
     conductor.tick()
     both = cluster.started[0].share(2.0, 100), cluster.started[1].share(0.0, 5)
     repository.change(late, {"priority": Priority.HIGH})
-    conductor.tick()
-    preferred = cluster.started[0].share(2.0, 100), cluster.started[1].share(1.0, 5)
+    rooms, given = (1, 1), [0, 0]
+    for _ in range(50):
+        clock.now += 1.0
+        conductor.tick()
+        rooms = cluster.started[0].share(rooms[0], 100) or 0, cluster.started[1].share(rooms[1], 5) or 0
+        given = [before + now for before, now in zip(given, rooms, strict=True)]
     cluster.started[1].share(0.0, 0)
     conductor.tick()
     left = cluster.started[0].share(1.0, 100), cluster.started[1].share(0.0, 0)
 
     assert [journal.study_id for journal in cluster.started] == [large, late]
-    assert (alone, both, preferred, left) == (2, (1, 1), (0, 2), (2, 1))
+    assert (alone, both, left) == (2, (1, 1), (2, 1))
+    weights = Priority.NORMAL.weight, Priority.HIGH.weight
+    assert given == pytest.approx([100 * weight / sum(weights) for weight in weights], abs=4)
 
 
 def test_on_a_cluster_that_can_grow_a_leg_of_each_study_waits(repository: Repository, store_url: str) -> None:

@@ -8,11 +8,17 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, Engine, text
 
+from db_knobs.address import Address
+from db_knobs.catalog import Host
+from service.store import databases, leases, sessions
+from service.store.databases import NewDatabase
 from service.store.engine import alembic_config, open_engine, writing
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.request_keys import RequestKey
 from tests.service.conftest import Runner, complete_spec, ended, report, start
+from tests.service.session_runners import PROBE, Writer, began, intended, measured
+from tunewright.session import SessionSpec
 from tunewright.study import Budget, TrialState, changed_spec
 from workers.journal import AttemptStarted, JobEnded, JobStarted
 
@@ -115,3 +121,30 @@ def test_study_life_goes_down_and_up_with_data_in_place(engine: Engine, store_ur
     assert repository.trial(f"{study.id}-0").notes == ""
     assert repository.trial(f"{study.id}-1").retry_of is None
     assert repository.change(study.id, {"tags": ["b"]}).revision == 1
+
+
+def test_databases_go_down_and_up_with_data_in_place(engine: Engine, store_url: str) -> None:
+    repository = Repository(engine)
+    study = repository.create_study(complete_spec(), RequestKey.of("study", 1))
+    address = Address("postgresql", "localhost", 5432, "tuner", database="shop")
+    new = NewDatabase("0" * 16, "prod", "default", address, "none", None, Host(2**33, 4), "local:5432", PROBE)
+    database = databases.add(engine, new, RequestKey.of("database", 2))
+    session = sessions.create(engine, SessionSpec(database=database.id), database.id, RequestKey.of("session", 3))
+    runner = Writer.of(engine, store_url, session.id)
+    runner.commit(began(), intended(), measured(), touched=True)
+
+    with pytest.raises(RuntimeError, match="1 tuning sessions are not over"):
+        move(engine, "0006", down=True)
+    assert leases.session_lease(session.id) in leases.live(engine), "nothing was changed"
+    runner.finish()
+    move(engine, "0006", down=True)
+    with engine.connect() as connection:
+        keys = connection.execute(text("SELECT key FROM idempotency_keys")).scalars().all()
+        kinds = set(connection.execute(text("SELECT kind FROM events")).scalars())
+    move(engine, "head")
+
+    assert (keys, kinds) == (["study"], {"study"})
+    assert repository.study(study.id).spec == complete_spec()
+    assert databases.page(engine, limit=10).items == []
+    assert sessions.page(engine, limit=10).items == []
+    assert databases.add(engine, new).name == "prod"

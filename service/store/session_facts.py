@@ -1,0 +1,175 @@
+"""A session's facts as rows, and rows as facts and as what the API shows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row
+
+from db_knobs.database import FormerSetting
+from optimizers.onlinetune.intervals import Interval, Suggestion
+from service.store import storable
+from service.store.rows import utc
+from tunewright.session_views import IntervalView, NoticeView
+from workers.session_journal import Began, Intended, Measured, Noticed, Restored, SessionFact, Skipped
+
+BEGAN, INTENDED, MEASURED, SKIPPED, NOTICED, RESTORED = (
+    "began",
+    "intended",
+    "measured",
+    "skipped",
+    "noticed",
+    "restored",
+)
+INTERVALS = (MEASURED, SKIPPED)
+NOTICES = (NOTICED, RESTORED)
+_BY = {
+    "session": "by the session",
+    "watchdog": "by the session's watchdog",
+    "successor": "by the session's next runner",
+    "command": "by command",
+}
+
+
+def columns(fact: SessionFact, at: float) -> dict[str, Any]:
+    """Kind, time and body of a fact's row.
+
+    Args:
+        at: time of its batch, for facts that have none of their own.
+    """
+    kind, body = _encoded(fact)
+    return {"kind": kind, "at": getattr(fact, "at", at), "body": storable.json(_spelled(body))}
+
+
+def fact(row: Any) -> SessionFact:
+    """The fact that a row holds, equal to the one that was written."""
+    at, body = row.at, row.body
+    match row.kind:
+        case "began":
+            former = {name: FormerSetting(value=old["value"], text=old["text"]) for name, old in body["former"].items()}
+            return Began(**{**body, "former": former, "features": tuple(body["features"])})
+        case "intended":
+            return Intended(Suggestion.model_validate(body))
+        case "measured":
+            return Measured(**{**body, "at": at, "interval": Interval.model_validate(body["interval"])})
+        case "skipped":
+            return Skipped(at, **body)
+        case "noticed":
+            return Noticed(at, **body)
+        case "restored":
+            return Restored(at, **body)
+        case kind:
+            raise ValueError(f"{kind!r} is no kind of fact")
+
+
+def interval_of(row: Row[Any]) -> Measured | Skipped:
+    """The fact of a row whose kind is one of `INTERVALS`."""
+    found = fact(row)
+    assert isinstance(found, (Measured, Skipped))
+    return found
+
+
+def notice_of(row: Row[Any]) -> Noticed | Restored:
+    """The fact of a row whose kind is one of `NOTICES`."""
+    found = fact(row)
+    assert isinstance(found, (Noticed, Restored))
+    return found
+
+
+def interval(number: int, fact: Measured | Skipped) -> IntervalView:
+    """An interval as the API shows it."""
+    if isinstance(fact, Skipped):
+        return IntervalView(number=number, at=utc(fact.at), skipped=fact.reason)
+    found = fact.interval
+    return IntervalView(
+        number=number,
+        at=utc(fact.at),
+        config=found.config,
+        performance=found.performance,
+        seconds=found.seconds,
+        unsafe=fact.unsafe,
+        aborted=found.aborted,
+        lost=fact.lost,
+        context=list(found.context),
+        metrics=dict(fact.metrics),
+        seconds_of=dict(fact.seconds_of),
+        **_suggested(found.suggestion),
+    )
+
+
+def notice(number: int, fact: Noticed | Restored) -> NoticeView:
+    """A notice as the API shows it."""
+    if isinstance(fact, Noticed):
+        return NoticeView(number=number, at=utc(fact.at), kind=fact.kind, text=fact.text, knob=fact.knob)
+    left = f"; left alone: {', '.join(fact.left)}" if fact.left else ""
+    return NoticeView(
+        number=number,
+        at=utc(fact.at),
+        kind="restored",
+        text=f"{len(fact.settings)} settings were put back {_BY[fact.by]}{left}",
+        settings=dict(fact.settings),
+        left=dict(fact.left),
+    )
+
+
+def _encoded(fact: SessionFact) -> tuple[str, dict[str, Any]]:
+    match fact:
+        case Began():
+            return BEGAN, {
+                "former": fact.former,
+                "reference": fact.reference,
+                "knobs": dict(fact.knobs),
+                "features": list(fact.features),
+                "capabilities": dict(fact.capabilities),
+            }
+        case Intended():
+            return INTENDED, fact.suggestion.model_dump()
+        case Measured():
+            return MEASURED, {
+                "interval": fact.interval.model_dump(),
+                "unsafe": fact.unsafe,
+                "lost": fact.lost,
+                "metrics": dict(fact.metrics),
+                "seconds_of": dict(fact.seconds_of),
+            }
+        case Skipped():
+            return SKIPPED, {"reason": fact.reason}
+        case Noticed():
+            return NOTICED, {"kind": fact.kind, "text": fact.text, "knob": fact.knob}
+        case Restored():
+            return RESTORED, {"settings": fact.settings, "left": dict(fact.left), "by": fact.by}
+
+
+def _suggested(suggestion: Suggestion | None) -> dict[str, Any]:
+    if suggestion is None:
+        return {}
+    return {
+        "kind": suggestion.kind,
+        "suggested": suggestion.config,
+        "expected": suggestion.reference_performance,
+        "bound": suggestion.abort_below,
+        "gain": suggestion.gain,
+        "lower": suggestion.lower,
+        "cluster": suggestion.cluster,
+        "why": dict(suggestion.why),
+    }
+
+
+def _spelled(body: Mapping[str, Any]) -> Any:
+    """The body with infinities and NaN in words, from which a number is read again; JSON has none of them."""
+    try:
+        json.dumps(body, allow_nan=False)
+    except ValueError:
+        return _words(body)
+    return body
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _words(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_words(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,114 @@
+"""Parts of a session by themselves: its knobs as plain data, its pulse, the rules of its kind of server."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from db_knobs.knob import Knob, Special, to_space
+from db_knobs.rules import Advice
+from optimizers.onlinetune import Rule
+from tests.workers.memory_session_journal import MemorySessionJournal
+from tests.workers.simulated_server import KNOBS
+from tunewright.session import Range, SessionSpec
+from workers import session_pulse
+from workers.session_insight import as_rules, broken
+from workers.session_journal import Fenced, Wanted
+from workers.session_knobs import from_plain, outside, placed, plain
+from workers.session_pulse import Pulse
+
+AUTOMATIC = Knob(
+    "vacuum_memory", "integer", "a special one", current=-1, unit="kB", factor=1024.0, low=64, high=4096, scale="log",
+    special=Special(-1, "automatic", "low"), rules=("some-rule",),
+)  # fmt: skip
+CHOICE = Knob("sync", "enum", "an enum", current="on", choices=("off", "on"))
+
+
+@pytest.mark.parametrize("knob", [*KNOBS, AUTOMATIC, CHOICE], ids=lambda knob: knob.name)
+def test_a_knob_comes_back_from_a_journal_as_it_was(knob: Knob) -> None:
+    stored = json.loads(json.dumps(plain(knob)))
+
+    assert from_plain(stored) == knob
+
+
+def test_a_store_that_writes_whole_numbers_as_reals_changes_nothing() -> None:
+    stored = {**plain(KNOBS[0]), "low": 0.0, "high": 100.0, "current": 20.0}
+
+    again = from_plain(stored)
+
+    assert isinstance(again.low, int)
+    assert again == KNOBS[0]
+
+
+def test_what_stands_beside_the_scales_is_moved_onto_them() -> None:
+    space = to_space([KNOBS[0], KNOBS[2], AUTOMATIC, CHOICE])
+    standing = {"cache": 300, "cost": 0.5, "vacuum_memory": 65, "sync": "on", "other": 1}
+
+    config = placed(space, standing)
+
+    assert config["cache"] == 100
+    assert config["cost"] == 1.0
+    assert config["vacuum_memory"] == 64
+    assert config["sync"] == "on"
+    assert space.encode(config).shape == (4,)
+
+
+def test_bounds_forbid_what_lies_outside_but_not_the_reference() -> None:
+    bounds = {"cache": Range(low=40, high=60)}
+
+    assert outside(bounds, {"cache": 20}, {"cache": 20}) is None
+    assert outside(bounds, {"cache": 20}, {"cache": 41}) is None
+    assert "bounds 40 to 60" in (outside(bounds, {"cache": 20}, {"cache": 30}) or "")
+
+
+def test_advice_of_a_kind_of_server_becomes_rules_of_the_tuner() -> None:
+    advice = Advice("r", low={"cache": 30.0}, among={"sync": ["off"]}, risk="high", hard=True, text="words")
+
+    (rule,) = as_rules([advice])
+
+    assert rule == Rule("r", low={"cache": 30.0}, among={"sync": ["off"]}, risk="high", hard=True, text="words")
+    assert broken(rule, {"cache": 20, "sync": "off"})
+    assert broken(rule, {"cache": 30, "sync": "on"})
+    assert not broken(rule, {"cache": 30, "sync": "off"})
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> MemorySessionJournal:
+    monkeypatch.setattr(session_pulse, "HEARTBEAT_SECONDS", 0.01)
+    return MemorySessionJournal(SessionSpec(database="app"))
+
+
+def beats(journal: MemorySessionJournal, count: int) -> threading.Event:
+    """Set after so many more heartbeats that were heard."""
+    enough, left = threading.Event(), [None] * count
+
+    def heard() -> None:
+        if left:
+            left.pop()
+        else:
+            enough.set()
+
+    journal.heard = heard
+    return enough
+
+
+def test_a_pulse_tells_what_people_want_also_after_the_store_was_away(journal: MemorySessionJournal) -> None:
+    with Pulse(journal) as pulse:
+        assert pulse.wanted() is Wanted.RUN
+        journal.outages = 3
+        journal.wanted = Wanted.PAUSE
+
+        assert beats(journal, 2).wait(10)
+
+        assert pulse.wanted() is Wanted.PAUSE
+
+
+def test_a_pulse_that_was_fenced_says_so_to_whoever_asks(journal: MemorySessionJournal) -> None:
+    with Pulse(journal) as pulse:
+        journal.fenced = True
+        pulse._thread.join(10)
+
+        with pytest.raises(Fenced):
+            pulse.wanted()

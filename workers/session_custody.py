@@ -1,0 +1,165 @@
+"""The server's settings in a session's hands: what stands, whose it is, and the way back.
+
+A setting is *ours* once this session was about to change it. What differs from what we set was changed by somebody
+else: it is left alone, always, while everything of ours can be put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from db_knobs.database import Database, Former
+from db_knobs.errors import KnobError, RightMissing
+from db_knobs.knob import same
+from tunewright.errors import TunewrightError
+from tunewright.space import Config, Value
+
+
+class ForeignChange(TunewrightError):
+    """Somebody else set what the session tunes.
+
+    Attributes:
+        theirs: knob -> reason to leave it alone, in words.
+    """
+
+    def __init__(self, theirs: Mapping[str, str]) -> None:
+        self.theirs = dict(theirs)
+        super().__init__("; ".join(f"{knob} {reason}" for knob, reason in self.theirs.items()))
+
+
+@dataclass(frozen=True)
+class Clamped:
+    """A value that the server took otherwise than it was given."""
+
+    knob: str
+    asked: Value
+    stands: Value
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What came of going back.
+
+    Attributes:
+        settings: read back.
+        left: somebody else's, and why they were left.
+        stuck: ours, and why they could not be put back.
+        changed: whether anything had stood otherwise.
+    """
+
+    settings: Config
+    left: Mapping[str, str] = field(default_factory=dict)
+    stuck: Mapping[str, str] = field(default_factory=dict)
+    changed: bool = True
+
+
+class Custody:
+    """Settings of one database; every method may raise what `Database` raises.
+
+    Attributes:
+        expected: what stands as far as we know, of every knob that we can put back.
+        ours: knobs that were ever about to be changed.
+    """
+
+    def __init__(self, database: Database, former: Former) -> None:
+        self._database = database
+        self.former = former
+        self.expected: Config = {name: setting["value"] for name, setting in former.items()}
+        self.ours: set[str] = set()
+        # A change of ours is under way, or broke off: what stands may be neither of the two.
+        self._unsure = False
+
+    @property
+    def away(self) -> bool:
+        """Whether anything is known to stand elsewhere than it stood."""
+        return any(not self._at_home(name, self.expected) for name in self.former)
+
+    def theirs(self) -> dict[str, str]:
+        """Knobs that do not stand as we left them, and why that is: somebody else set them."""
+        standing = self._database.read(list(self.former))
+        surely = self.expected.keys() - self.ours if self._unsure else self.expected.keys()
+        return {
+            name: f"was set to {standing[name]} by somebody else; this session had left it at {expected}"
+            for name, expected in self.expected.items()
+            if name in surely and not same(standing[name], expected)
+        }
+
+    def check(self) -> None:
+        """See that everything stands as we left it.
+
+        Raises:
+            ForeignChange: it does not.
+        """
+        if theirs := self.theirs():
+            raise ForeignChange(theirs)
+
+    def look(self) -> Config:
+        """Read what stands, and take it as it is."""
+        self.expected = self._database.read(list(self.former))
+        self._unsure = False
+        return self.expected
+
+    def put(self, config: Mapping[str, Value]) -> list[Clamped]:
+        """Apply settings; only those that stand otherwise are set."""
+        change = {name: value for name, value in config.items() if not same(self.expected[name], value)}
+        if not change:
+            return []
+        self._unsure = True
+        applied = self._database.apply(change)
+        self._unsure = False
+        self.expected = {**self.expected, **{n: v for n, v in applied.settings.items() if n in self.former}}
+        return [
+            Clamped(name, value, applied.settings[name])
+            for name, value in change.items()
+            if not same(applied.settings[name], value)
+        ]
+
+    def back(self, left: Mapping[str, str] | None = None) -> Returned:
+        """Put the former settings of what is ours back, but of `left`; of those that cannot be, as many as can."""
+        left = {name: reason for name, reason in (left or {}).items() if name in self.former}
+        stuck = self._restored({n: setting for n, setting in self.former.items() if n in self.ours and n not in left})
+        standing = self.look()
+        stuck = {name: why for name, why in stuck.items() if not self._at_home(name, standing)}
+        for name in self.ours - stuck.keys() - left.keys():
+            if not self._at_home(name, standing):
+                left[name] = f"went back to {standing[name]}: the server's own configuration was changed meanwhile"
+        return Returned(standing, left, stuck)
+
+    def undo(self) -> Returned:
+        """Put back what an earlier runner, or we before a connection was lost, may have left.
+
+        What stands neither as it stood nor was ever about to be changed by us is somebody else's. A knob of ours may
+        stand at a value that nobody asked for, since servers round and clamp: it is put back.
+        """
+        standing = self.look()
+        away = [name for name in self.former if not self._at_home(name, standing)]
+        if not away:
+            return Returned(standing, changed=False)
+        reasons = {n: f"stands at {standing[n]}, which this session did not set" for n in away if n not in self.ours}
+        return self.back(reasons)
+
+    def _at_home(self, name: str, standing: Config) -> bool:
+        return same(standing[name], self.former[name]["value"])
+
+    def _restored(self, wanted: Former) -> dict[str, str]:
+        """Restore all at once, or each by itself; what could not be, and why."""
+        if not wanted:
+            return {}
+        self._unsure = True
+        try:
+            self._database.restore(wanted)
+            return {}
+        except (RightMissing, KnobError) as error:
+            if len(wanted) == 1:
+                return dict.fromkeys(wanted, str(error))
+        stuck: dict[str, str] = {}
+        for name, setting in wanted.items():
+            stuck |= self._restored({name: setting})
+        return stuck
+
+
+def changed_by(config: Mapping[str, Value], former: Former, moves: Mapping[str, Sequence[str]]) -> set[str]:
+    """Knobs that stand elsewhere than they stood once `config` is applied, with those that the server moves along."""
+    changed = {n for n, value in config.items() if n in former and not same(former[n]["value"], value)}
+    return changed | {other for name in changed for other in moves.get(name, ()) if other in former}

@@ -1,0 +1,217 @@
+"""A session's hold on a server: the connection, the server's own lock, the settings, the watchdog, and the way back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, Protocol
+
+from db_knobs.database import Database, Former, FormerSetting
+from db_knobs.errors import ConnectionLost, DatabaseError, KnobError, LoginRefused, RightMissing, UnknownServer
+from db_knobs.knob import same
+from tunewright.errors import TunewrightError
+from tunewright.space import Value
+from workers.session_custody import Custody, ForeignChange, Returned, changed_by
+from workers.session_journal import Began, Restored, SessionRecord, Wanted
+from workers.session_knobs import from_plain, moved_along
+from workers.session_ledger import Ledger
+from workers.session_watch import Clock
+
+log = logging.getLogger(__name__)
+
+# A lost database is tried again after the first pause, and then after ever longer ones.
+FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
+# A runner or a watchdog that died may seem to hold the server's lock for so long.
+LOCK_SECONDS = 30.0
+
+
+class LockHeld(TunewrightError):
+    """Another session, of this service or of another one, tunes the same server."""
+
+
+class Watchdog(Protocol):
+    """Whoever puts settings back when this process dies."""
+
+    def ours(self, names: Iterable[str]) -> None:
+        """Knobs that are about to be changed, with those before them; returns once it is known there.
+
+        Raises:
+            OSError: no watchdog can be had.
+        """
+
+    def end(self) -> None:
+        """Everything is as it should be; it may go."""
+
+
+class Hold:
+    """One session's hold on one server.
+
+    Args:
+        watchdog: makes one for former settings.
+
+    Attributes:
+        custody: the settings; set by `know`.
+    """
+
+    custody: Custody
+
+    def __init__(
+        self, database: Database, ledger: Ledger, clock: Clock, watchdog: Callable[[SessionRecord, Former], Watchdog]
+    ) -> None:
+        self._database, self._ledger, self._clock = database, ledger, clock
+        self._make_watchdog = watchdog
+        self._watchdog: Watchdog | None = None
+        self._moves: Mapping[str, tuple[str, ...]] = {}
+        # What somebody else was seen to have set; it is never touched again.
+        self._left: dict[str, str] = {}
+        self._holder = f"session {ledger.record.session}"
+
+    def reach(self) -> bool:
+        """Connect and take the server's lock, however long it takes; False once nobody wants that any more.
+
+        Raises:
+            LoginRefused, UnknownServer, LockHeld: and nothing of ours stands on the server.
+        """
+        began, pause = self._clock.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                self._database.connect()
+                if self._database.lock(self._holder):
+                    return True
+                if not self._ledger.touched and self._clock.monotonic() - began >= LOCK_SECONDS:
+                    raise LockHeld("another tuning session holds this server; stop it first, or wait for its end")
+            except (LoginRefused, UnknownServer) as error:
+                if not self._ledger.touched:
+                    raise
+                log.warning("%s", error)
+            except ConnectionLost as error:
+                log.warning("%s", error)
+            self._clock.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+            if self._ledger.wanted() is not Wanted.RUN:
+                return False
+
+    def know(self, began: Began) -> None:
+        """What it takes to put settings back: from now on, everything of ours can be."""
+        # A store gives plain data back.
+        former = {n: FormerSetting(value=each["value"], text=each["text"]) for n, each in began.former.items()}
+        self.custody = Custody(self._database, former)
+        self._moves = moved_along(from_plain(fields) for fields in began.knobs.values())
+        for config in self._ledger.intended:
+            self.custody.ours |= changed_by(config, former, self._moves)
+        self._ledger.away = self._retreat
+
+    def intend(self, config: Mapping[str, Value]) -> None:
+        """Settings are about to be written down as intended; see that the lock is ours and all stands as we left it.
+
+        Raises:
+            ConnectionLost: with the lock.
+            ForeignChange: somebody else set something.
+        """
+        if not self._database.holds_lock():
+            raise ConnectionLost(f"{self._ledger.record.address}: the server's lock was lost with a connection")
+        if self._left:
+            raise ForeignChange(self._left)
+        self.custody.check()
+        self.custody.ours |= changed_by(config, self.custody.former, self._moves)
+        self._ledger.touched = self._ledger.touched or bool(self.custody.ours)
+
+    def guard(self) -> None:
+        """Tell the watchdog what is about to change; it is started before the first change."""
+        if not self.custody.ours:
+            return
+        if self._watchdog is None:
+            self._watchdog = self._make_watchdog(self._ledger.record, self.custody.former)
+        self._watchdog.ours(self.custody.ours)
+
+    def back(self) -> None:
+        """Put the reference in place, if it is not.
+
+        Raises:
+            RightMissing: something cannot be put back.
+            ForeignChange: somebody else set something, or it does not go back to what it was.
+        """
+        if self.custody.away:
+            self.custody.check()
+            returned = self.custody.back()
+            _raise_stuck(returned)
+            if returned.left:
+                raise ForeignChange(returned.left)
+
+    def undo(self) -> None:
+        """Put back what may stand of ours after a time in which nobody looked, and write that down.
+
+        Raises:
+            ForeignChange: somebody else set something meanwhile; what is ours was put back.
+            RightMissing: something cannot be put back.
+        """
+        returned = self.custody.undo()
+        _raise_stuck(returned)
+        if self._ledger.touched:
+            successor: Literal["watchdog", "successor"] = "successor" if returned.changed else "watchdog"
+            self._restored(returned, "session" if self._watchdog is not None else successor)
+        if returned.left:
+            raise ForeignChange(returned.left)
+
+    def leave(self, left: Mapping[str, str], *, keep: bool) -> str | None:
+        """Put everything back but `left`, or with `keep` leave the best settings in place.
+
+        Returns:
+            What is in the way; None where it is done.
+        """
+        self._left |= left
+        try:
+            if self._database.holds_lock():
+                self._left |= self.custody.theirs()
+            else:
+                self._database.connect()
+                if not self._database.lock(self._holder):
+                    return "another session holds the server's lock"
+            if keep and not self._left and self._keep():
+                return None
+            returned = self.custody.back(self._left)
+        except DatabaseError as error:
+            return str(error)
+        if returned.stuck:
+            return "; ".join(returned.stuck.values())
+        self._restored(returned, "session")
+        return None
+
+    def release(self) -> None:
+        """All is as promised, and written down: the watchdog may go."""
+        if self._watchdog is not None:
+            self._watchdog.end()
+            self._watchdog = None
+
+    def _keep(self) -> bool:
+        """Leave the best safe settings in place; False where none are known to be better."""
+        best = self._ledger.best
+        if best is None or best["gain"] <= 0:
+            return False
+        try:
+            self.custody.put(best["config"])
+        except KnobError as error:
+            self._ledger.notice("refused", str(error), error.knob)
+            return False
+        former, standing = self.custody.former, self.custody.expected
+        kept = {n: "kept: the best safe settings" for n in former if not same(standing[n], former[n]["value"])}
+        self._restored(Returned(standing, kept), "session")
+        return True
+
+    def _restored(self, returned: Returned, by: Literal["session", "watchdog", "successor"]) -> None:
+        self._ledger.add(Restored(self._clock.wall(), dict(returned.settings), dict(returned.left), by))
+        self._ledger.touched = False
+
+    def _retreat(self) -> None:
+        """The store is away: the server does not stay under settings that nobody can follow."""
+        try:
+            if self.custody.away:
+                self._left |= self.custody.theirs()
+                self.custody.back(self._left)
+        except DatabaseError as error:
+            log.warning("the former settings could not be put back while the store is away: %s", error)
+
+
+def _raise_stuck(returned: Returned) -> None:
+    if returned.stuck:
+        raise RightMissing("; ".join(returned.stuck.values()))

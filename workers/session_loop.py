@@ -1,0 +1,453 @@
+"""One tuning session's life: observe, decide, write down, apply, verify, measure, learn; and put everything back.
+
+The loop knows nothing of Ray. What may be relied on:
+
+- The settings to go back to are in the journal, and with the watchdog, before anything is changed; every change is
+  before it is made.
+- Nothing is changed but under the server's own lock, which one connection of one process holds.
+- However the session ends, the former settings are put back (with `keep`, the best safe ones stay); while they cannot
+  be, its state is `restoring` and it goes on trying. A setting that somebody else changed is left as it is.
+- A runner that follows one that died puts the *former* settings back before anything else: they are the measure of
+  what is safe, in whatever the server goes through by now.
+- A journal that cannot be written for a while costs the session its settings: the former ones are put back until it
+  can. Who loses the session (`Fenced`) stops at once and touches nothing; its watchdog puts back what stands, unless
+  the successor holds the server's lock by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from db_knobs.address import Address
+from db_knobs.catalog import Host
+from db_knobs.database import Database, Former, Probe
+from db_knobs.errors import ConnectionLost, DatabaseError, KnobError, LoginRefused, RightMissing, StatisticsReset
+from db_knobs.knob import Knob
+from db_knobs.statistics import Metrics
+from optimizers.onlinetune import Interval, OnlineTuneSettings, Suggestion
+from tunewright.errors import TunewrightError
+from tunewright.session import SessionState
+from workers import logs
+from workers.session_custody import ForeignChange
+from workers.session_hold import FIRST_PAUSE, LAST_PAUSE, Hold, Watchdog
+from workers.session_insight import Insight, broken
+from workers.session_journal import Began, Fenced, Intended, Measured, SessionJournal, SessionRecord, Wanted
+from workers.session_knobs import allowed_by, check_objective, choose, from_plain, plain
+from workers.session_ledger import Ledger
+from workers.session_tuning import Tuning
+from workers.session_watch import Clock, Watched, unjudged, watch
+
+log = logging.getLogger(__name__)
+
+# So many intervals in a row may be spoilt by what the server answers; one more, and it is nothing that passes.
+MOST_DISTURBANCES = 5
+_NOT_BACK = "; the former settings are not back yet: "
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a session is run with; tests bring their own.
+
+    Attributes:
+        insight: its last arguments are features and state of an earlier runner's, if there was one.
+        watchdog: makes one for a session with these former settings.
+        heartbeat: renews the lease and says what people want; raises Fenced.
+    """
+
+    open_database: Callable[[Address, Host], Database]
+    insight: Callable[[Database, Probe, list[Knob], Sequence[str] | None, Mapping[str, Any] | None], Insight]
+    watchdog: Callable[[SessionRecord, Former], Watchdog]
+    heartbeat: Callable[[], Wanted]
+    clock: Clock
+    tuner: OnlineTuneSettings | None = None
+
+
+@dataclass(frozen=True)
+class _End:
+    """How the session ends.
+
+    Attributes:
+        left: knobs that are left alone, and why.
+        keep: leave the best safe settings in place.
+    """
+
+    state: SessionState
+    reason: str | None = None
+    left: Mapping[str, str] = field(default_factory=dict)
+    keep: bool = False
+
+
+class SessionLoop:
+    """Runs one session from its journal to its end, a pause, or the loss of its lease."""
+
+    _insight: Insight
+    _tuning: Tuning | None = None
+
+    def __init__(self, journal: SessionJournal, tools: Tools) -> None:
+        self._journal, self._tools, self._clock = journal, tools, tools.clock
+        # The newest context; None: the next interval only looks, on the reference.
+        self._context: tuple[float, ...] | None = None
+        self._metrics: Metrics | None = None
+        self._disturbances = 0
+
+    def run(self) -> SessionState:
+        """Run until the session is over or paused.
+
+        Returns:
+            The state in which it was left.
+        Raises:
+            Fenced: another runner has the session.
+        """
+        self._ledger = ledger = Ledger(self._journal, self._tools.heartbeat, self._clock)
+        self._spec = ledger.record.spec
+        if ledger.state.final and not ledger.touched:
+            return ledger.state
+        with logs.about(session=ledger.record.session):
+            self._database = self._tools.open_database(ledger.record.address, ledger.record.host)
+            self._hold = Hold(self._database, ledger, self._clock, self._tools.watchdog)
+            try:
+                return self._conclude(self._life())
+            finally:
+                self._database.close()
+
+    def _life(self) -> _End:
+        try:
+            if (end := self._start()) is not None:
+                return end
+            while (end := self._over()) is None:
+                try:
+                    self._one_interval()
+                except ConnectionLost as error:
+                    self._recover(error)
+                except (RightMissing, KnobError, LoginRefused):
+                    raise
+                except DatabaseError as error:
+                    self._disturbed(error)
+            return end
+        except Fenced:
+            raise
+        except ForeignChange as error:
+            for knob, reason in error.theirs.items():
+                self._ledger.notice("foreign_change", f"{knob} {reason}; it is left as it is", knob)
+            return _End(SessionState.YIELDED, f"somebody else changes what it tunes: {error}", error.theirs)
+        except RightMissing as error:
+            self._ledger.notice("right_lost", str(error))
+            return _End(SessionState.FAILED, str(error))
+        except (TunewrightError, OSError) as error:
+            log.warning("session failed: %s", error)
+            return _End(SessionState.FAILED, str(error))
+        except Exception as error:
+            log.exception("session failed")
+            return _End(SessionState.FAILED, f"{type(error).__name__}: {error}")
+
+    # The beginning
+
+    def _start(self) -> _End | None:
+        """Get hold of the database, and of all that was known before; an end where it is over already."""
+        began = self._ledger.began
+        if began is not None:
+            self._hold.know(began)
+            if self._ledger.state.final or self._ledger.state is SessionState.RESTORING:
+                return self._old_end()
+        while True:
+            try:
+                if self._hold.reach():
+                    if began is None:
+                        self._begin()
+                    else:
+                        self._take_over(began)
+                    return None
+                if (end := self._over()) is not None:
+                    return end
+            except ConnectionLost as error:
+                self._say("connection_lost", str(error))
+                self._clock.sleep(FIRST_PAUSE)
+
+    def _begin(self) -> None:
+        """See the database, and write down what to go back to."""
+        probe = self._probe()
+        if self._spec.mode == "apply" and not probe.can("apply"):
+            raise RightMissing(f'role "{probe.role}" may not set the knobs of this session', probe.missing)
+        check_objective(self._spec, probe)
+        knobs = choose(self._database, self._spec, probe)
+        former = self._database.former([knob.name for knob in knobs])
+        self._insight = self._tools.insight(self._database, probe, knobs, None, None)
+        began = Began(
+            former=former,
+            reference={knob.name: former[knob.name]["value"] for knob in knobs},
+            knobs={knob.name: plain(knob) for knob in knobs},
+            features=list(self._insight.features),
+            capabilities={
+                "kind": probe.kind,
+                "version": probe.version_text,
+                "notes": list(probe.notes),
+                **{each.name: {"works": each.works, "loses": each.loses} for each in probe.capabilities},
+            },
+        )
+        self._hold.know(began)
+        self._make_tuning(began)
+        self._ledger.add(began)
+        self._commit(SessionState.RUNNING)
+
+    def _take_over(self, began: Began) -> None:
+        """Go on where an earlier runner stopped, from the former settings."""
+        if self._ledger.touched:
+            self._ledger.notice("taken_over", "an earlier runner ended without putting its settings back")
+            self._hold.undo()
+        elif self._spec.mode == "apply":
+            self._hold.custody.check()
+        knobs = [from_plain(fields) for fields in began.knobs.values()]
+        state = self._ledger.tuner.get("context")
+        self._insight = self._tools.insight(self._database, self._probe(), knobs, began.features, state)
+        if list(self._insight.features) != list(began.features):
+            raise TunewrightError(
+                "the server tells other things of itself than when the session began (an extension came or went);"
+                " start a new session"
+            )
+        self._make_tuning(began)
+        self._commit(SessionState.RUNNING)
+
+    def _make_tuning(self, began: Began) -> None:
+        tuning = Tuning(self._spec, began, self._ledger.record.status, self._insight.guard, self._tools.tuner)
+        for measured in self._ledger.measured:
+            tuning.replay(measured)
+        self._tuning = tuning
+
+    def _probe(self) -> Probe:
+        return self._database.probe(allowed_by(self._spec))
+
+    # One interval
+
+    def _one_interval(self) -> None:
+        assert self._tuning is not None
+        if self._spec.mode == "advice":
+            self._advise(self._tuning)
+        elif self._context is None:
+            self._look(self._tuning)
+        else:
+            self._try(self._tuning, self._context)
+
+    def _look(self, tuning: Tuning) -> None:
+        """Measure the reference without a suggestion: to know the context, and whether there is traffic."""
+        self._hold.back()
+        watched = self._watch()
+        if watched is not None:
+            self._hold.custody.check()
+            self._judge(tuning, None, watched)
+
+    def _advise(self, tuning: Tuning) -> None:
+        """Say what would be tried, and measure what stands, whoever set it."""
+        suggestion, decided = (None, {}) if self._context is None else self._suggest(tuning, self._context)
+        standing = self._hold.custody.look()
+        for rule in self._insight.rules(self._metrics):
+            if rule.text and broken(rule, standing):
+                self._ledger.notice_once("advice", rule.id, rule.text)
+        self._commit()
+        watched = self._watch()
+        if watched is not None:
+            self._hold.custody.look()
+            self._judge(tuning, suggestion, watched, decided)
+
+    def _try(self, tuning: Tuning, context: tuple[float, ...]) -> None:
+        """Run an interval under settings of ours."""
+        suggestion, decided = self._suggest(tuning, context)
+        custody = self._hold.custody
+        self._hold.intend(suggestion.config)
+        self._ledger.add(Intended(suggestion))
+        self._commit()
+        self._hold.guard()
+        try:
+            clamped = custody.put(suggestion.config)
+        except KnobError as error:
+            self._refused(tuning, suggestion, context, error)
+            return
+        for each in clamped:
+            text = f"the server made {each.stands} of {each.asked}; the session learns from what stands"
+            self._ledger.notice_once("clamped", each.knob, text, each.knob)
+        watched = self._watch(suggestion)
+        if watched is None:
+            return
+        stood = tuning.placed(custody.expected)
+        if watched.aborted:
+            # Before anything else is asked of a server that suffers.
+            self._hold.back()
+        else:
+            custody.check()
+        self._judge(tuning, suggestion, watched, decided, stood)
+
+    def _suggest(self, tuning: Tuning, context: tuple[float, ...]) -> tuple[Suggestion, dict[str, float]]:
+        began = time.perf_counter()
+        suggestion = tuning.suggest(context, self._insight.rules(self._metrics))
+        self._ledger.best = tuning.best
+        self._ledger.next_at = self._clock.wall() + self._spec.interval
+        return suggestion, {"suggest": time.perf_counter() - began}
+
+    def _refused(self, tuning: Tuning, suggestion: Suggestion, context: tuple[float, ...], error: KnobError) -> None:
+        """The server does not take these settings: they are never tried again, and the reference comes next."""
+        self._ledger.notice("refused", str(error), error.knob)
+        self._hold.undo()
+        interval = Interval(
+            suggestion=suggestion,
+            config=suggestion.config,
+            context=context,
+            performance=None,
+            seconds=self._spec.interval,
+        )
+        tuning.learn(interval)
+        self._ledger.measure(Measured(self._clock.wall(), interval, unsafe=False), None)
+        self._context = None
+        self._commit()
+
+    def _watch(self, suggestion: Suggestion | None = None) -> Watched | None:
+        assert self._tuning is not None
+        test = None if suggestion is None else self._tuning.test(suggestion)
+        return watch(self._database, self._spec, self._clock, lambda: self._ledger.wanted() is Wanted.RUN, test)
+
+    def _judge(
+        self,
+        tuning: Tuning,
+        suggestion: Suggestion | None,
+        watched: Watched,
+        decided: Mapping[str, float] | None = None,
+        stood: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Learn from what was seen, or say why nothing can be learnt from it.
+
+        Args:
+            stood: settings that it was seen under; None: those that stand.
+        """
+        if (reason := unjudged(self._spec, watched)) is not None:
+            if self._spec.mode == "apply":
+                self._hold.back()
+            self._skip(reason, SessionState.WAITING)
+            return
+        context = self._context
+        if watched.metrics is not None:
+            context = self._insight.context(watched.metrics, watched.ran)
+        assert context is not None
+        interval = Interval(
+            suggestion=suggestion,
+            config=dict(stood or tuning.placed(self._hold.custody.expected)),
+            context=context,
+            performance=watched.performance,
+            seconds=watched.seconds,
+            aborted=watched.aborted,
+        )
+        measured = Measured(
+            at=self._clock.wall(),
+            interval=interval,
+            unsafe=tuning.unsafe(interval),
+            lost=tuning.lost(interval),
+            metrics={} if watched.metrics is None else watched.metrics.as_dict(),
+            seconds_of=dict(decided or {}),
+        )
+        self._ledger.measure(measured, tuning.ratio(interval))
+        tuning.learn(interval, watched.samples)
+        self._context, self._metrics = context, watched.metrics
+        self._disturbances = 0
+        self._commit(SessionState.RUNNING)
+
+    # What goes wrong
+
+    def _disturbed(self, error: DatabaseError) -> None:
+        """The interval cannot be judged: somebody restarted the server, or it did not answer as it should.
+
+        Raises:
+            DatabaseError: that happens all the time.
+        """
+        self._disturbances += 1
+        if self._disturbances >= MOST_DISTURBANCES:
+            raise error
+        if isinstance(error, StatisticsReset):
+            self._ledger.notice("restarted", str(error))
+        try:
+            self._undo()
+        except ConnectionLost as lost:
+            self._recover(lost)
+        self._skip(str(error), SessionState.RUNNING)
+
+    def _recover(self, error: ConnectionLost) -> None:
+        """Connect again, and begin anew from the former settings: nobody knows what stands."""
+        self._say("connection_lost", str(error))
+        while True:
+            try:
+                if not self._hold.reach():
+                    return
+                self._undo()
+                self._ledger.notice("connected", "the former settings are in place, and the session goes on")
+                self._skip(f"the connection was lost: {error}", SessionState.RUNNING)
+                return
+            except ConnectionLost as again:
+                log.warning("%s", again)
+                self._clock.sleep(FIRST_PAUSE)
+
+    def _undo(self) -> None:
+        if self._spec.mode == "apply":
+            self._hold.undo()
+
+    def _skip(self, reason: str, state: SessionState) -> None:
+        self._ledger.skip(reason)
+        self._context = None
+        self._commit(state, reason if state is SessionState.WAITING else None)
+
+    # The end
+
+    def _over(self) -> _End | None:
+        """Whether the session is over, or to be paused."""
+        wanted = self._ledger.wanted()
+        if wanted is Wanted.CANCEL:
+            return _End(SessionState.STOPPED)
+        if wanted is Wanted.PAUSE:
+            return _End(SessionState.PAUSED)
+        budget = self._spec.budget
+        if budget.intervals is not None and self._ledger.intervals >= budget.intervals:
+            reason = f"the budget of {budget.intervals} intervals is used up"
+        elif budget.seconds is not None and self._ledger.active_seconds >= budget.seconds:
+            reason = f"the budget of {budget.seconds:g} seconds is used up"
+        else:
+            return None
+        return _End(SessionState.FINISHED, reason, keep=self._spec.keep)
+
+    def _old_end(self) -> _End:
+        """The end that an earlier runner came to, and did not bring about."""
+        if (end := self._over()) is not None:
+            return end
+        state, left = self._ledger.state, self._ledger.foreign
+        if not state.final:
+            state = SessionState.YIELDED if left else SessionState.FAILED
+        reason = self._ledger.reason
+        return _End(state, reason and reason.split(_NOT_BACK)[0], left)
+
+    def _conclude(self, end: _End) -> SessionState:
+        """Leave the server as promised, however long that takes, and write the last state."""
+        self._ledger.next_at = None
+        pause, told = FIRST_PAUSE, None
+        while self._ledger.touched and (problem := self._hold.leave(end.left, keep=end.keep)) is not None:
+            if problem != told:
+                told = problem
+                reason = f"{end.reason or end.state}{_NOT_BACK}{problem}"
+                self._commit(SessionState.RESTORING, reason)
+            self._clock.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+            # Whether the session is still this runner's to end.
+            self._ledger.wanted()
+        self._commit(end.state, end.reason)
+        self._hold.release()
+        return end.state
+
+    # The journal
+
+    def _say(self, kind: str, text: str) -> None:
+        """Something for people, now."""
+        self._ledger.notice(kind, text)
+        self._commit(reason=self._ledger.reason)
+
+    def _commit(self, state: SessionState | None = None, reason: str | None = None) -> None:
+        self._ledger.reason = reason
+        if self._tuning is not None:
+            self._ledger.tuner = {**self._tuning.state(), "context": self._insight.state()}
+        self._ledger.commit(state)

@@ -1,0 +1,149 @@
+"""What a session knows: the tuner, the noise of seconds, and the best settings so far; all from what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from db_knobs.knob import to_space
+from optimizers.errors import OptimizerError
+from optimizers.onlinetune import (
+    Interval,
+    OnlineTune,
+    OnlineTuneSettings,
+    Rule,
+    SecondNoise,
+    SequentialTest,
+    Suggestion,
+    Target,
+)
+from tunewright.session import SessionSpec
+from tunewright.space import Config, Value
+from tunewright.study import Objective
+from workers.session_journal import Began, Measured, SessionStatus
+from workers.session_knobs import from_plain, outside, placed
+
+# Until the reference has told how much seconds differ: they differ much, so that only a disaster raises an alarm.
+_UNKNOWN_NOISE = SecondNoise(0.5, 0.5)
+# Of the reference, whose seconds tell the noise; older ones were perhaps under another load.
+_STRETCHES = 6
+
+
+class Tuning:
+    """Decides for one session and learns from its intervals.
+
+    Intervals that are learnt again, in their order, from a journal bring the same knowledge back; what is not in them
+    (the noise of seconds) is in `state`.
+
+    Args:
+        before: where the session stood when an earlier runner left it.
+        guard: as `OnlineTune`'s.
+    """
+
+    def __init__(
+        self,
+        spec: SessionSpec,
+        began: Began,
+        before: SessionStatus,
+        guard: Callable[[Config], str | None],
+        settings: OnlineTuneSettings | None = None,
+    ) -> None:
+        self._spec = spec
+        self.space = to_space(from_plain(fields) for fields in began.knobs.values())
+        self.reference: Config = {name: began.reference[name] for name in self.space.names}
+        target = Target(
+            self.space,
+            self.reference,
+            Objective(metric="performance", direction="maximize" if spec.maximize else "minimize"),
+            list(began.features),
+            spec.interval,
+            spec.seed,
+        )
+
+        def guarded(config: Config) -> str | None:
+            return outside(spec.bounds, self.reference, config) or guard(config)
+
+        self._tuner = OnlineTune(target, settings or OnlineTuneSettings(margin=spec.margin), guarded)
+        self._stretches: deque[Sequence[float]] = deque(maxlen=_STRETCHES)
+        noise = before.tuner.get("noise")
+        self._noise = SecondNoise(**noise) if noise else None
+        self.best: Mapping[str, Any] | None = before.best
+
+    def suggest(self, context: Sequence[float], rules: Sequence[Rule]) -> Suggestion:
+        """Settings for the next interval."""
+        suggestion = self._tuner.suggest(context, rules)
+        if suggestion.reference_performance is not None:
+            config = self.space.decode(np.array(suggestion.centre))
+            self.best = {"config": config, "gain": suggestion.centre_gain}
+        return suggestion
+
+    def learn(self, interval: Interval, samples: Sequence[float] = ()) -> None:
+        """Take in the next interval.
+
+        Args:
+            samples: performance of its seconds.
+        """
+        # What was only advised did not run: its settings are not to blame, nor to praise.
+        told = interval.model_copy(update={"suggestion": None}) if self._spec.mode == "advice" else interval
+        self._tuner.tell(told)
+        if interval.config == self.reference and not interval.aborted and samples:
+            self._listen(samples)
+
+    def unsafe(self, interval: Interval) -> bool:
+        """Whether settings of ours ran below the margin; what the server refused never ran."""
+        ran = self._spec.mode == "apply" and interval.suggestion is not None
+        return ran and (interval.aborted or (interval.performance is not None and self._tuner.unsafe(interval)))
+
+    def ratio(self, interval: Interval) -> float | None:
+        """Performance against what the reference is expected to have done, above 1 where better; None: not known."""
+        suggestion = interval.suggestion
+        expected = None if suggestion is None else suggestion.reference_performance
+        if expected is None or interval.performance is None or self._spec.mode == "advice":
+            return None
+        return interval.performance / expected if self._spec.maximize else expected / interval.performance
+
+    def lost(self, interval: Interval) -> float:
+        """Work of the interval that was not done because it was below the reference, as a share."""
+        ratio = self.ratio(interval)
+        if ratio is None:
+            # Nothing was finished, as far as anybody could see.
+            ratio = 0.0 if interval.aborted else 1.0
+        return max(0.0, 1.0 - ratio) * min(1.0, interval.seconds / self._spec.interval)
+
+    def test(self, suggestion: Suggestion) -> SequentialTest | None:
+        """Watches the interval of a suggestion; None where it runs on the reference."""
+        if suggestion.abort_below is None or suggestion.kind == "reference":
+            return None
+        noise = self._noise or _UNKNOWN_NOISE
+        return SequentialTest(suggestion.abort_below, maximize=self._spec.maximize, noise=noise)
+
+    def placed(self, config: Mapping[str, Value]) -> Config:
+        """What stands, of the knobs that are tuned, on their scales."""
+        return placed(self.space, config)
+
+    def state(self) -> dict[str, Any]:
+        """For people, and for the runner that follows (JSON values)."""
+        noise = (
+            None
+            if self._noise is None
+            else {"deviation": self._noise.deviation, "correlation": self._noise.correlation}
+        )
+        return {**self._tuner.state(), "noise": noise}
+
+    def replay(self, measured: Measured) -> None:
+        """Learn again what an earlier runner measured."""
+        self.learn(measured.interval)
+
+    def _listen(self, samples: Sequence[float]) -> None:
+        """Hear from the reference how much seconds differ, the first one left out: settings were taking hold."""
+        heard = [value for value in samples[1:] if math.isfinite(value) and value > 0]
+        self._stretches.append(heard)
+        try:
+            self._noise = SecondNoise.of(self._stretches)
+        except OptimizerError:
+            # Too few seconds yet.
+            pass

@@ -1,0 +1,160 @@
+"""One interval, second by second: the server's counters, the objective, and the test that ends it early."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from db_knobs.database import Database
+from db_knobs.errors import StatementTimeout
+from db_knobs.statistics import Metrics, Snapshot, Workload, between, workload_between
+from optimizers.onlinetune.sequential import SequentialTest
+from tunewright.session import SessionSpec
+
+# Measures of an objective -> what `Metrics` calls them.
+_METRICS = {
+    "throughput": "throughput",
+    "latency_mean": "latency_mean_ms",
+    "latency_p95": "latency_p95_ms",
+    "latency_p99": "latency_p99_ms",
+}
+SECOND = 1.0
+# New settings take hold, and counters of what ran before come in, for so long: seconds, and share of the interval.
+SETTLE_SECONDS, SETTLE_SHARE = 1.0, 0.1
+# Share of an interval without any request from which on the rest of it says nothing.
+MOST_IDLE = 0.5
+
+
+class Clock(Protocol):
+    """Time, as a session sees it."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen.
+
+    Attributes:
+        metrics: of the whole; None where the server did not answer once.
+        performance: of the whole, see `SessionSpec.performance`; None where a measure is missing.
+        seconds: that it took.
+        samples: performance by the second, of those in which something was finished.
+        ran: statements that ran, without their texts.
+        aborted: the test raised an alarm, or the server stopped answering under new settings.
+        idle: share of its seconds in which nothing was finished and nobody waited for the server.
+    """
+
+    metrics: Metrics | None
+    performance: float | None
+    seconds: float
+    samples: Sequence[float]
+    ran: Workload
+    aborted: bool
+    idle: float
+
+
+def performance(spec: SessionSpec, metrics: Metrics) -> float | None:
+    """The objective, of what was measured."""
+    return spec.performance({measure: getattr(metrics, _METRICS[measure]) for measure in spec.objective})
+
+
+def watch(
+    database: Database,
+    spec: SessionSpec,
+    clock: Clock,
+    wanted: Callable[[], bool],
+    test: SequentialTest | None = None,
+) -> Watched | None:
+    """Measure for an interval, or until the test raises an alarm; None once it is not wanted any more.
+
+    Raises:
+        StatisticsReset: the server restarted, or its counters began anew.
+        ConnectionLost, RightMissing: as `Database.measure`.
+        StatementTimeout: no answer, and there is no test that would take it for an alarm.
+    """
+    clock.sleep(min(SETTLE_SECONDS, SETTLE_SHARE * spec.interval))
+    seconds = _Seconds(spec)
+    began = clock.monotonic()
+    aborted = False
+    try:
+        seconds.add(database.measure())
+        while not aborted and (left := spec.interval - (clock.monotonic() - began)) > 0.01 * spec.interval:
+            clock.sleep(min(SECOND, left))
+            if not wanted():
+                return None
+            sample = seconds.add(database.measure())
+            # That nobody asks for anything is no fault of the settings.
+            aborted = test is not None and sample is not None and test.observe(sample)
+    except StatementTimeout:
+        if test is None:
+            raise
+        aborted = True
+    return seconds.watched(max(clock.monotonic() - began, 1e-3), aborted)
+
+
+def unjudged(spec: SessionSpec, watched: Watched) -> str | None:
+    """Why an interval says nothing about its settings; None where it does."""
+    if watched.aborted:
+        return None
+    if watched.metrics is None:
+        return "the server did not answer"
+    traffic, least = watched.metrics.throughput, spec.least_traffic
+    if traffic < least:
+        return f"too little traffic: {traffic:.3g} transactions/s, at least {least:g} are needed"
+    if least and watched.idle > MOST_IDLE:
+        return f"too little traffic: nobody asked for anything in {watched.idle:.0%} of the time"
+    if watched.performance is None:
+        return f"{' and '.join(spec.objective)} could not be measured"
+    return None
+
+
+class _Seconds:
+    """Snapshots of an interval, and what happened between neighbours."""
+
+    def __init__(self, spec: SessionSpec) -> None:
+        self._spec = spec
+        self._first: Snapshot | None = None
+        self._last: Snapshot | None = None
+        self._samples: list[float] = []
+        self._count, self._idle = 0, 0
+
+    def add(self, snapshot: Snapshot) -> float | None:
+        """Performance since the last one; NaN where nothing was finished, None where nobody waited for it either."""
+        before, self._last = self._last, snapshot
+        if before is None:
+            self._first = snapshot
+            return None
+        metrics = between(before, snapshot)
+        self._count += 1
+        if metrics.throughput <= 0 and snapshot.gauges.get("active", 0.0) < 1:
+            self._idle += 1
+            return None
+        value = performance(self._spec, metrics)
+        if value is None:
+            return math.nan
+        self._samples.append(value)
+        return value
+
+    def watched(self, seconds: float, aborted: bool) -> Watched:
+        if self._first is None or self._last is None or self._first is self._last:
+            return Watched(None, None, seconds, (), {}, aborted, idle=0.0)
+        metrics = between(self._first, self._last)
+        return Watched(
+            metrics=metrics,
+            performance=performance(self._spec, metrics),
+            seconds=metrics.seconds,
+            samples=tuple(self._samples),
+            ran=workload_between(self._first.statements, self._last.statements),
+            aborted=aborted,
+            idle=self._idle / self._count,
+        )
