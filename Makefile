@@ -7,13 +7,18 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench chaos lock clean
+.PHONY: demo demo-db test lint audit bench chaos lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/tunewright demo $(ARGS)
 
+# A private PostgreSQL under load, attached, tuned for three minutes, and put back.
+demo-db: $(INSTALLED)
+	scripts/system-packages pg_createcluster=postgresql
+	$(BIN)/tunewright demo-db $(ARGS)
+
 test: $(INSTALLED)
-	scripts/system-packages chromium pg_createcluster=postgresql
+	scripts/system-packages chromium pg_createcluster=postgresql mariadb-install-db=mariadb-server sysbench
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(INSTALLED)
@@ -21,6 +26,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Known vulnerabilities in what is installed, and risky constructs in our own code.
+audit: $(INSTALLED)
+	$(BIN)/bandit -q -c pyproject.toml -r tunewright service workers optimizers models db_knobs
+	$(BIN)/pip-audit --skip-editable
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.control_plane $(ARGS)

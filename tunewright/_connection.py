@@ -41,7 +41,7 @@ class Backoff:
         longest = min(FIRST_PAUSE * 2.0 ** min(self.failures, 10), LONGEST_PAUSE)
         self.failures += 1
         asked = failure.retry_after or 0.0 if isinstance(failure, ApiError) else 0.0
-        return min(asked, LONGEST_ASKED) + random.uniform(0.5, 1.0) * longest
+        return min(asked, LONGEST_ASKED) + random.uniform(0.5, 1.0) * longest  # nosec B311
 
 
 class Attempts:

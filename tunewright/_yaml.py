@@ -85,7 +85,8 @@ def read_mapping(source: str | Path, what: str, keys: str) -> dict[str, Any]:
     """
     text = _text(source, what)
     try:
-        data = yaml.load(text, _Loader)
+        # Derived from the safe loader.
+        data = yaml.load(text, _Loader)  # nosec B506
     except yaml.YAMLError as error:
         raise SpecError(f"{what}: not valid YAML: {error}") from error
     except _TooDeep:
