@@ -30,6 +30,7 @@ from tunewright import _credentials
 from tunewright import _requests as requests
 from tunewright._connection import RETRIES, SILENT_SECONDS, Attempts, EventLine, after_event
 from tunewright._requests import Call
+from tunewright.databases import AsyncDatabaseCalls, DatabaseCalls
 from tunewright.errors import ApiError
 from tunewright.exchange import AsyncExchangeCalls, ExchangeCalls
 from tunewright.job import AsyncJobCalls, JobCalls
@@ -59,7 +60,7 @@ TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.5
 
 
-class Client(JobCalls, LifeCalls, ExchangeCalls):
+class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls):
     """A connection to a Tunewright service; may be used from several threads.
 
     Args:
@@ -327,7 +328,7 @@ class Client(JobCalls, LifeCalls, ExchangeCalls):
             time.sleep(pause)
 
 
-class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls):
+class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls, AsyncDatabaseCalls):
     """`Client` for asyncio: the same methods, to be awaited or iterated with `async for`."""
 
     def __init__(

@@ -21,6 +21,7 @@ from service.dashboard.static_files import (
     plotly_js_gzip,
     plotly_style_ids,
 )
+from service.store import sessions
 from service.store.errors import NotFound
 from tunewright import __version__
 
@@ -64,7 +65,7 @@ _templates.globals.update(static=STATIC_URL, plotly_url=PLOTLY_URL, version=__ve
 @router.get("/")
 def studies_page(request: Request) -> HTMLResponse:
     """All studies."""
-    return page(request, "studies.html")
+    return page(request, "studies.html", section="studies")
 
 
 @router.get("/studies/{study_id}")
@@ -74,8 +75,25 @@ async def study_page(request: Request, study_id: str, services: ServicesDep) -> 
         await own_study(request)
         study = await read(services, services.repository.study, study_id)
     except NotFound:
-        return page(request, "not_found.html", status=404, study_id=study_id)
-    return page(request, "study.html", study=study, style_ids=plotly_style_ids())
+        return page(request, "not_found.html", status=404, section="studies", wanted=study_id)
+    return page(request, "study.html", section="studies", study=study, style_ids=plotly_style_ids())
+
+
+@router.get("/sessions")
+def sessions_page(request: Request) -> HTMLResponse:
+    """All tuning sessions, and the databases that are attached."""
+    return page(request, "sessions.html", section="databases")
+
+
+@router.get("/sessions/{session_id}")
+async def session_page(request: Request, session_id: str, services: ServicesDep) -> HTMLResponse:
+    """One tuning session."""
+    try:
+        await own_study(request)
+        tuning = await read(services, sessions.view, services.repository.engine, session_id)
+    except NotFound:
+        return page(request, "not_found.html", status=404, section="databases", wanted=session_id)
+    return page(request, "session.html", section="databases", tuning=tuning, style_ids=plotly_style_ids())
 
 
 @router.get("/static/vendor/plotly.min.js")
@@ -99,4 +117,5 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
     """A page with the security headers of all pages; one that is looked at in a session offers to log out."""
     caller: Caller | None = request.scope.get("caller")
     session = caller is not None and caller.session is not None
-    return HTMLResponse(_templates.get_template(template).render(values, session=session), status, PAGE_HEADERS)
+    values = {"section": "", **values, "session": session}
+    return HTMLResponse(_templates.get_template(template).render(values), status, PAGE_HEADERS)

@@ -10,11 +10,13 @@ import typer
 
 from tunewright import __version__
 from tunewright._credentials import FILE_VARIABLE, VARIABLE
-from tunewright.cli import catalog, jobs, life, studies, tokens, transfer, trials
+from tunewright.cli import catalog, databases, jobs, life, sessions, studies, tokens, transfer, trials
 from tunewright.cli.audit import audit
 from tunewright.cli.demo import demo
+from tunewright.cli.demo_db import demo_db
 from tunewright.cli.doctor import doctor
 from tunewright.cli.problems import CommandLine
+from tunewright.cli.restore import restore
 from tunewright.cli.serve import serve
 
 app = typer.Typer(
@@ -53,6 +55,7 @@ def _options(
 
 for _command in (
     demo,
+    demo_db,
     serve,
     studies.submit,
     studies.studies,
@@ -77,6 +80,13 @@ for _command in (
     life.prioritize,
     transfer.export,
     studies.delete,
+    databases.attach,
+    databases.databases,
+    databases.probe,
+    databases.knobs,
+    sessions.tune_db,
+    restore,
+    databases.detach,
     catalog.workloads,
     catalog.optimizers,
     audit,
@@ -84,6 +94,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("import")(transfer.import_)
+app.add_typer(sessions.app, name="sessions")
 app.add_typer(tokens.app, name="token")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from tunewright.cli.problems import Refused
 from tunewright.client import Client
 from tunewright.errors import ApiError
@@ -16,23 +18,31 @@ def study_id(client: Client, given: str) -> str:
     Raises:
         Refused: no study fits, or several do.
     """
-    if given == LAST:
-        newest = next(client.studies(), None)
-        if newest is None:
-            raise Refused("there is no study yet; submit one with: tunewright submit study.yaml")
-        return newest.id
-    try:
-        return client.study(given).id
-    except ApiError as error:
-        if error.status != 404 or not given:
-            raise
-    fitting = [study.id for study in client.studies() if study.id.startswith(given)]
+    ids = (study.id for study in client.studies())
+    begin = "submit one with: tunewright submit study.yaml"
+    return _identified(given, "study", "studies", begin, lambda: client.study(given).id, ids)
+
+
+def session_id(client: Client, given: str) -> str:
+    """The id of the tuning session that is meant; as `study_id`."""
+    ids = (session.id for session in client.sessions())
+    begin = "begin one with: tunewright tune-db DATABASE"
+    return _identified(given, "session", "sessions", begin, lambda: client.session(given).id, ids)
+
+
+def database_id(client: Client, given: str) -> str:
+    """The id of the attached database that is meant, by its id or its name.
+
+    Raises:
+        Refused: none has it, or those of several projects do.
+    """
+    fitting = [database for database in client.databases() if given in (database.id, database.name)]
     if not fitting:
-        raise Refused(f'no study\'s id begins with "{given}"; see: tunewright studies')
+        raise Refused(f'no attached database is called "{given}"; see: tunewright databases')
     if len(fitting) > 1:
-        some = ", ".join(fitting[:SHOWN]) + (", ..." if len(fitting) > SHOWN else "")
-        raise Refused(f'{len(fitting)} studies\' ids begin with "{given}": {some}')
-    return fitting[0]
+        some = ", ".join(f"{database.id} in {database.project}" for database in fitting[:SHOWN])
+        raise Refused(f'several databases are called "{given}"; name one by its id: {some}')
+    return fitting[0].id
 
 
 def trial_id(client: Client, given: str) -> str:
@@ -45,3 +55,30 @@ def trial_id(client: Client, given: str) -> str:
     if not dash or not number.isdigit():
         raise Refused(f'trial "{given}": a trial\'s id is <study>-<number>, such as last-0')
     return f"{study_id(client, study)}-{number}"
+
+
+def _identified(given: str, one: str, many: str, begin: str, exact: Callable[[], str], ids: Iterable[str]) -> str:
+    """An id, from one that is whole, the beginning of one, or `last`.
+
+    Args:
+        one, many, begin: what it is, the command that lists all, and how one is made; for messages.
+        exact: the id, if `given` is whole; else an ApiError with status 404.
+        ids: of all there are, newest first.
+    """
+    if given == LAST:
+        newest = next(iter(ids), None)
+        if newest is None:
+            raise Refused(f"there is no {one} yet; {begin}")
+        return newest
+    try:
+        return exact()
+    except ApiError as error:
+        if error.status != 404 or not given:
+            raise
+    fitting = [each for each in ids if each.startswith(given)]
+    if not fitting:
+        raise Refused(f'no {one}\'s id begins with "{given}"; see: tunewright {many}')
+    if len(fitting) > 1:
+        some = ", ".join(fitting[:SHOWN]) + (", ..." if len(fitting) > SHOWN else "")
+        raise Refused(f'{len(fitting)} {many}\' ids begin with "{given}": {some}')
+    return fitting[0]

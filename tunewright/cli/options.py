@@ -16,3 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StudyId = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study's id, the beginning of one, or `last` for the newest.")
 ]
+SessionId = Annotated[
+    str, typer.Argument(metavar="SESSION", help="A session's id, the beginning of one, or `last` for the newest.")
+]
+DatabaseId = Annotated[str, typer.Argument(metavar="DATABASE", help="An attached database's name or id.")]

@@ -28,7 +28,7 @@ export function loadPlotly(url) {
 }
 
 /** One chart: a plot, or a sentence that says why there is none. */
-class Chart {
+export class Chart {
   constructor(name, plotly) {
     this.plotly = plotly;
     this.canvas = byId(`${name}-chart`);
@@ -176,7 +176,7 @@ function extent(values) {
   return [low, high];
 }
 
-function scale(values) {
+export function scale(values) {
   const [low, high] = extent(values);
   if (low > 0 && high / low >= LOG_RATIO) return { type: "log", ...logTicks(low, high) };
   // A flat line sits in the middle of a range that is not absurdly narrow.
@@ -218,7 +218,7 @@ function label(objective) {
   return `${withUnit(objective.metric, objective.unit)} · ${better}`;
 }
 
-function withUnit(name, unit) {
+export function withUnit(name, unit) {
   return unit ? `${plain(name)} (${plain(unit)})` : plain(name);
 }
 
@@ -227,11 +227,11 @@ function withUnit(name, unit) {
  *
  * Of its HTML only <br> is used here: the other tags set style attributes, which the Content-Security-Policy forbids.
  */
-function plain(text) {
+export function plain(text) {
   return String(text).replace(/[&<>{}]/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
-function color(name) {
+export function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
@@ -247,7 +247,7 @@ function layout({ x, y }, width) {
     exponentformat: "e",
     fixedrange: width < NARROW,
   };
-  const titled = (title) => ({ text: title, font: { size: 12, color: text }, standoff: 8 });
+  const titled = (title) => title && ({ text: title, font: { size: 12, color: text }, standoff: 8 });
   return {
     xaxis: { ...axis, ...x, title: titled(x.title), showline: true },
     yaxis: { ...axis, ...y, title: titled(y.title) },

@@ -9,14 +9,16 @@ const DRAW_SHARE = 15;
 const LABELS = { connecting: "Connecting", live: "Live", lost: "Connection lost, trying again", idle: "Paused while hidden" };
 
 /**
- * Follow the events of one study, or of all.
+ * Follow the events of one study (or tuning session), or of all.
  *
+ * `kinds` are those that `apply` hears of.
  * `load` fetches the page's state. It is called whenever the stream has opened, so nothing is missed between the two;
  * events that arrive while it runs are handed to `apply` afterwards, and may tell what the state already holds.
  * A page that has been hidden for a while lets its connection go and takes it up again when it is looked at.
  */
 export class Feed {
   #url;
+  #kinds;
   #load;
   #apply;
   #label;
@@ -25,8 +27,9 @@ export class Feed {
   #retry = 0;
   #hidden = 0;
 
-  constructor({ study, load, apply, label }) {
+  constructor({ study, kinds = ["study", "progress"], load, apply, label }) {
     this.#url = study ? `/v1/events?study=${encodeURIComponent(study)}` : "/v1/events";
+    this.#kinds = kinds;
     this.#load = load;
     this.#apply = apply;
     this.#label = label;
@@ -65,7 +68,7 @@ export class Feed {
     this.#source = source;
     source.addEventListener("open", () => this.reload());
     source.addEventListener("error", () => this.#error(source));
-    for (const kind of ["study", "progress"]) source.addEventListener(kind, (message) => this.#receive(message));
+    for (const kind of this.#kinds) source.addEventListener(kind, (message) => this.#receive(message));
     // Events before this one are not kept any more.
     source.addEventListener("missed", () => this.reload());
   };

@@ -1,0 +1,122 @@
+"""`tunewright restore`: put back what a database's settings were, with the service's help or without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from tunewright.cli import output, quantities, show_sessions
+from tunewright.cli.identify import session_id
+from tunewright.cli.options import SessionId, Url
+from tunewright.cli.problems import Refused, field_lines
+from tunewright.cli.show_databases import value
+from tunewright.client import Client
+from tunewright.errors import ApiError, TunewrightError
+from tunewright.session_views import NoticeView, SessionView
+
+POLL_SECONDS = 0.5
+
+
+def restore(
+    session: SessionId,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct", help="Without the service, on its machine: open its store and the database, and put them back."
+        ),
+    ] = False,
+    wait: Annotated[str, typer.Option(help="How long to wait until they are back.")] = "2m",
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --direct: where the service keeps its store (else TUNEWRIGHT_DATA_DIR or _DATABASE_URL says).",
+            show_default="~/.tunewright",
+        ),
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Stop a tuning session and put the former settings back; exits 1 while they are not."""
+    seconds = quantities.seconds(wait, "wait")
+    if direct:
+        _restore_directly(session, data_dir, seconds)
+        return
+    if data_dir is not None:
+        raise Refused("data-dir: only --direct opens a store; leave it out, or add --direct")
+    with Client(url) as client:
+        _restore_by_service(client, session_id(client, session), seconds)
+
+
+def _restore_by_service(client: Client, session: str, seconds: float) -> None:
+    found = client.session(session)
+    if not found.state.final:
+        found = _stopped(client, session)
+    deadline = time.monotonic() + seconds
+    while not found.state.final and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        found = client.session(session)
+    if not found.state.final or found.touched:
+        output.line(f"session {session} is {show_sessions.standing(found)}; the former settings are not back yet")
+        output.line(f"the service goes on trying; without it: tunewright restore {session} --direct")
+        raise typer.Exit(1)
+    output.line(f"session {session} is {show_sessions.standing(found)}")
+    _tell(found, client.notices(session))
+
+
+def _stopped(client: Client, session: str) -> SessionView:
+    try:
+        return client.stop_session(session)
+    except ApiError as error:
+        # It may have ended by itself meanwhile.
+        found = client.session(session)
+        if error.status != 409 or not found.state.final:
+            raise
+        return found
+
+
+def _tell(found: SessionView, notices: Iterator[NoticeView]) -> None:
+    """What was put back, in the server's words."""
+    last = next((notice for notice in notices if notice.kind == "restored"), None)
+    if last is None:
+        output.line("it has changed no setting")
+        return
+    if last.settings:
+        units = {name: str(knob.get("unit") or "") for name, knob in found.knobs.items()}
+        _settings({name: f"{value(of)} {units.get(name, '')}".strip() for name, of in last.settings.items()})
+    for name, why in last.left.items():
+        output.line(f"{name} was left alone: {why}")
+
+
+def _settings(of: dict[str, str]) -> None:
+    output.table(("Knob", "Now"), sorted(of.items()))
+
+
+def _restore_directly(session: str, data_dir: Path | None, seconds: float) -> None:
+    """Without the service; see `service.session_admin`."""
+    try:
+        from service import session_admin
+        from service.settings import ServiceSettings
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("tunewright"):
+            raise
+        raise Refused(
+            f"--direct works on the server's machine, whose packages are not installed here ({error.name} is missing)"
+        ) from None
+    try:
+        settings = ServiceSettings() if data_dir is None else ServiceSettings(data_dir=data_dir)
+    except ValidationError as error:
+        raise Refused("\n".join(field_lines(error))) from None
+    try:
+        restored = session_admin.restore(settings, session, seconds)
+    except TunewrightError:
+        raise
+    except Exception as error:
+        # A driver's error may hold more than its first line, such as a statement.
+        raise TunewrightError(f"the store cannot be used: {str(error).splitlines()[0]}") from None
+    _settings({name: value(of) for name, of in restored.settings.items()})
+    for name, why in restored.left.items():
+        output.line(f"{name} was left alone: {why}")
