@@ -1,0 +1,105 @@
+"""How intervals on a real server are judged, by hand; and, slowly, that the whole runs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks import _onlinetune_live as live
+from benchmarks._live_databases import SCENES, Stretch
+from benchmarks._onlinetune_live import OURS, Judged, Plan
+from db_knobs.catalog import entries
+from db_knobs.lab.postgres import binaries
+from db_knobs.statistics import Metrics
+
+METRICS = Metrics(seconds=6.0, throughput=100.0)
+
+
+def stretch(clients: float, seconds: float = 6.0, **fields: object) -> Stretch:
+    return Stretch({}, seconds, clients, (), clients, (), **{"metrics": METRICS, **fields})  # type: ignore[arg-type]
+
+
+def interval(ratio: float, place: float = 0.0, reference: float = 100.0) -> Judged:
+    return Judged({}, reference, ratio * reference, reference, place, aborted=False, seconds=0.1)
+
+
+def test_work_is_that_of_the_whole_interval() -> None:
+    judged = live._judge(stretch(120.0), default=100.0, place=0.0, seconds=6.0, thinking=0.1)
+
+    assert (judged.work, judged.reference) == (720.0, 600.0)
+    assert judged.ratio == pytest.approx(math.log(1.2))
+
+
+def test_after_an_early_end_the_rest_ran_on_the_default() -> None:
+    ended = stretch(10.0, seconds=2.0, aborted=True)
+
+    judged = live._judge(ended, default=100.0, place=0.0, seconds=6.0, thinking=0.1)
+
+    assert judged.work == 10.0 * 2 + 100.0 * 4
+
+
+def test_what_the_server_refused_ran_on_the_default() -> None:
+    refused = stretch(0.0, metrics=None)
+
+    assert live._judge(refused, default=100.0, place=0.0, seconds=6.0, thinking=0.1).ratio == 0.0
+
+
+def test_a_stall_counts_as_a_thousandth() -> None:
+    assert interval(0.0).ratio == pytest.approx(math.log(1e-3))
+
+
+def test_the_bound_is_the_margin_or_what_noise_does() -> None:
+    quiet = {"default": [interval(1.0)] * 20}
+    noisy = {"default": [interval(1.0)] * 18 + [interval(0.5)] * 2}
+
+    assert live._bound(quiet) == pytest.approx(math.log(0.95))
+    assert live._bound(noisy) == pytest.approx(math.log(0.5))
+
+
+def test_headlines_by_hand() -> None:
+    sessions = {
+        "default": [interval(1.0)] * 4,
+        "gp_ucb": [interval(0.5), interval(0.8), interval(1.6), interval(1.5)],
+        OURS: [interval(1.0), interval(1.2), interval(1.4), interval(0.9)],
+    }
+
+    found = live._headline(sessions, np.log([1.5]))
+
+    assert found["cumulative_gain_vs_default"] == pytest.approx(0.125)
+    assert found["cumulative_gain_vs_best_baseline"] == pytest.approx(4.5 / 4.4 - 1)
+    assert found["unsafe_share"] == 0.25
+    assert found["unsafe_reduction_vs_gp_ucb"] == 0.5
+    assert found["worst_interval_vs_default"] == pytest.approx(-0.1)
+    assert found["ceiling_gain"] == pytest.approx(0.5)
+    assert found["gain_share_of_ceiling"] == pytest.approx(0.25)
+
+
+def test_between_phases_the_ceiling_lies_between() -> None:
+    session = [interval(1.0, place) for place in (0.0, 0.5, 1.0)]
+
+    found = live._ceiling_gain(session, np.log([1.0, 4.0]))
+
+    assert found == pytest.approx((1 + 2 + 4) / 3 - 1)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_scenes_turn_knobs_that_sessions_are_offered(name: str) -> None:
+    catalog = entries(SCENES[name].kind)
+
+    assert all(catalog[knob].offered for knob in SCENES[name].knobs)
+
+
+@pytest.mark.slow
+def test_the_whole_runs_on_a_real_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    if binaries() is None:
+        pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
+    smallest = Plan(("default", "gp_ucb", OURS), 0.6, 0.1, ("sudden",), 3, warmup=1, probe=None, scale=0.01)
+    monkeypatch.setattr(live, "QUICK", smallest)
+
+    headline, rows = live.run("postgresql", quick=True)
+
+    assert set(headline) >= {"cumulative_gain_vs_default", "unsafe_share", "seconds_per_recommendation"}
+    assert all(math.isfinite(value) for value in headline.values())
+    assert [row["method"] for row in rows[:3]] == ["default", "gp_ucb", OURS]
