@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# A feature that has hardly moved yet is not stretched until its noise looks like a change: at least this part of its
-# mean counts as one deviation.
-_STILL = 0.02
+# A feature that has hardly moved yet is not stretched until its noise looks like a change, and every interval like a
+# load of its own. Features are shares, logarithms or embeddings: so much counts as one deviation at least.
+_STILL = 0.1
 # By how much a session grows from one scale to the next, and how many intervals have to be seen for the first.
 GROWTH, FIRST = 1.2, 6
 
@@ -28,9 +28,7 @@ class Scale:
     @classmethod
     def of(cls, contexts: NDArray[np.float64]) -> Scale:
         """Of (n, q) contexts, n >= 1."""
-        mean = contexts.mean(axis=0)
-        deviation = np.maximum(contexts.std(axis=0), _STILL * np.abs(mean))
-        return cls(mean, np.where(deviation > 1e-12, deviation, 1.0))
+        return cls(contexts.mean(axis=0), np.maximum(contexts.std(axis=0), _STILL))
 
     def __call__(self, contexts: NDArray[np.float64]) -> NDArray[np.float64]:
         """(..., q) standardised."""

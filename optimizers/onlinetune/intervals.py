@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from optimizers.errors import OptimizerError
+from tunewright.errors import SpaceError
 from tunewright.space import Config, SearchSpace, Value
 from tunewright.study import Objective
 
@@ -149,8 +150,8 @@ def checked(interval: Interval, target: Target, number: int) -> Interval:
     """An interval that a session may learn from, as its `number`-th.
 
     Raises:
-        OptimizerError: it does not fit the session, or its performance has no logarithm.
-        SpaceError: a setting cannot be placed on its knob's scale.
+        OptimizerError: it does not fit the session, its performance has no logarithm, or a setting has no place on its
+            knob's scale.
     """
     if interval.suggestion is not None and interval.suggestion.number != number:
         raise OptimizerError(f"interval.suggestion: number {interval.suggestion.number}, but {number} comes next")
@@ -158,6 +159,8 @@ def checked(interval: Interval, target: Target, number: int) -> Interval:
     missing = next((name for name in target.space.names if name not in interval.config), None)
     if missing is not None:
         raise OptimizerError(f'interval.config: "{missing}" is missing; give what the server reports for every knob')
+    for name in target.space.names:
+        _placed(target.space, name, interval.config[name])
     if not (math.isfinite(interval.seconds) and interval.seconds > 0):
         raise OptimizerError(f"interval.seconds: {interval.seconds} must be positive; leave out an empty interval")
     value = interval.performance
@@ -167,3 +170,13 @@ def checked(interval: Interval, target: Target, number: int) -> Interval:
             " made measuring impossible"
         )
     return interval
+
+
+def _placed(space: SearchSpace, name: str, value: Value) -> None:
+    """Raise unless a value has a place on its knob's scale."""
+    try:
+        place = float(space[name].encode(value))
+    except (SpaceError, TypeError, ValueError) as error:
+        raise OptimizerError(f'interval.config: "{name}" cannot be {value!r}: {error}') from error
+    if not math.isfinite(place):
+        raise OptimizerError(f'interval.config: "{name}" cannot be {value!r}')

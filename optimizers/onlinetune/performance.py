@@ -22,7 +22,8 @@ _OWN = 15
 _CONDITIONED, _FITTED = 500, 140
 # Discoveries travel to other clusters when they are among the best tenth and over 10% (the authors' values).
 _GOOD_SHARE, _GOOD_GAIN = 0.1, 0.1
-# Settings under which nothing could be measured count as half the reference's performance.
+# Settings under which nothing could be measured count as half the reference's performance, and so do worse ones: how
+# deep a cliff falls says nothing of the slopes beside it.
 _DEAD = float(np.log(0.5))
 _LEAST_SCALE, _MOST_SCALE = 0.2, 60.0
 _WHOLE = -1
@@ -59,6 +60,7 @@ class Performance:
         base = None if expected is None else self._target.gain(expected)
         if interval.performance is not None:
             gain = self._target.gain(interval.performance)
+            gain = gain if base is None else max(gain, base + _DEAD)
         elif base is not None:
             gain = base + _DEAD
         else:

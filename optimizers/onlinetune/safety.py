@@ -10,11 +10,6 @@ from numpy.typing import NDArray
 
 from optimizers.onlinetune.process import Posterior
 
-# The authors' values: the width is shrunk by this factor, so often at most.
-_SHRINK, _SHRINKS = 0.6, 10
-# Part of the candidates that is enough to choose from.
-_CHOICE = 0.5
-
 
 def confidence_width(information: float, norm: float, delta: float) -> float:
     """beta = sqrt(2 ln(1 / delta) + log det(K + N) - log det N) + norm (section 6.1; Chowdhury and Gopalan, 2017).
@@ -52,13 +47,13 @@ class Bounds:
 
 
 def bounds(
-    posterior: Posterior, x: NDArray[np.float64], allowed: NDArray[np.bool_], floor: float, least: float, delta: float
+    posterior: Posterior, x: NDArray[np.float64], allowed: NDArray[np.bool_], trusted: float, least: float, delta: float
 ) -> Bounds:
     """The safe ones among candidates: allowed, and no worse than `least` at the pessimistic end.
 
-    The theoretical width is far too wide for tens of knobs. As the authors do, it is shrunk step by step, here until
-    there is something to choose from: points next to the centre are safe under any width, and teach nothing. It is
-    not shrunk below `floor`.
+    The theoretical width holds over all points and intervals together, and is far too wide to learn anything with tens
+    of knobs (the authors shrink it step by step, too). `trusted` takes its place where it is smaller: the width that
+    experience in this session bears out.
 
     Args:
         x: (n, d) points.
@@ -66,17 +61,12 @@ def bounds(
         least: logarithm of the smallest allowed performance, relative to the reference.
     """
     mean, deviation = posterior.improvement(x)
-    width = max(floor, confidence_width(posterior.information, posterior.norm, delta))
-    for _ in range(_SHRINKS):
-        safe = allowed & (mean - width * deviation >= least)
-        if safe.sum() >= _CHOICE * max(1, allowed.sum()) or width <= floor:
-            break
-        width = max(floor, width * _SHRINK)
+    width = min(trusted, confidence_width(posterior.information, posterior.norm, delta))
     return Bounds(mean, deviation, width, allowed & (mean - width * deviation >= least))
 
 
 class Caution:
-    """The smallest width that a session still trusts: it grows with every unsafe interval and wears off slowly.
+    """The width that a session trusts: it grows with every unsafe interval and wears off slowly.
 
     Where the model is right about its own doubt it settles at `least`; where the server has cliffs that no smooth model
     foresees it stays high.

@@ -22,6 +22,9 @@ from optimizers.errors import OptimizerError
 _MOST_CORRELATED = 0.9
 # A second in which nothing was finished counts as this part of the bound.
 _STALL = 0.05
+# Deviations that one second may speak for at most: servers have checkpoints and hiccups, and logarithms have no
+# normal tails. Cut off on both sides, the mean at the bound stays what it is.
+_SURPRISE = 3.0
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,16 @@ class SequentialTest:
             self._left -= 1
             return False
         value = self._margin(performance)
-        if self._last is not None:
-            self._sum += value - self._noise.correlation * self._last
-            self._seen += 1
-        self._last = value
+        if self._last is None:
+            self._last = value
+            return False
+        foretold = self._noise.correlation * self._last
+        most = _SURPRISE * math.sqrt(self._variance)
+        surprise = min(max(value - foretold, -most), most)
+        self._sum += surprise
+        self._seen += 1
+        # What was cut off is taken for no part of the noise, or the second after a stall would outweigh it.
+        self._last = foretold + surprise
         return self.evidence >= self._limit
 
     @property

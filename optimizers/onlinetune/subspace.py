@@ -11,11 +11,12 @@ from optimizers.candidates import canonical
 from optimizers.onlinetune.intervals import Shape, Suggestion
 from tunewright.space import Categorical, SearchSpace
 
-# The authors' values. Radii are parts of each knob's range.
-RADIUS, MOST_RADIUS, LEAST_RADIUS = 0.04, 0.3, 0.02
+# Radii are parts of each knob's range. The authors begin with 0.04, where noise hides what can be gained.
+RADIUS, MOST_RADIUS, LEAST_RADIUS = 0.1, 0.3, 0.02
+# The authors' values.
 _GROW, _SHRINK = 1.1, 1.5
 _SUCCESSES, _FAILURES = 3, 4
-_GOOD_EXPANDER, _WIDER, _NARROWER = 0.05, 0.005, 0.01
+_GOOD_EXPANDER, _WIDER = 0.05, 0.005
 _QUERIES, _FUTILE = 10, 5
 _LINE_POINTS, REGION_POINTS = 300, 400
 # Ascent of the last region: the part of its radius that the centre moved, and the gain that this promised.
@@ -56,15 +57,19 @@ class Subspace:
             return
         self.asked += 1
         better = not unsafe and gain > np.log1p(suggestion.centre_gain)
-        self._count(better)
-        if suggestion.kind == "expander" and (unsafe or gain > np.log1p(_GOOD_EXPANDER)):
-            step = -_NARROWER if unsafe else _WIDER
-            self.radius = min(max(self.radius + step, LEAST_RADIUS), MOST_RADIUS)
+        if suggestion.kind != "centre":
+            self._count(better)
+        if unsafe and self.shape == "region":
+            # The authors take 0.01 off, and only after border points: little, where regions begin this large.
+            self.radius = max(LEAST_RADIUS, self.radius / _SHRINK)
+        elif suggestion.kind == "expander" and not unsafe and gain > np.log1p(_GOOD_EXPANDER):
+            self.radius = min(MOST_RADIUS, self.radius + _WIDER)
         if self.shape == "line":
             self.direction = suggestion.direction
         elif self.began is None:
             self.began = (suggestion.centre, suggestion.centre_gain)
-        if self.asked >= _QUERIES or (self.shape == "line" and self.asked >= _FUTILE and self._row <= -_FUTILE):
+        futile = self.asked >= _FUTILE and self._row <= -_FUTILE
+        if self.asked >= _QUERIES or (self.shape == "line" and (futile or unsafe)):
             self._turn(suggestion)
 
     def _count(self, better: bool) -> None:
@@ -115,14 +120,18 @@ def region(
 
 
 def line(space: SearchSpace, centre: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, d) canonical points along a direction through the centre, to where the last knob that moves meets its end."""
+    """(n, d) canonical points along a direction through the centre, to where the last knob that moves meets its end.
+
+    No knob moves by more than the largest radius: no model foresees a cliff that nothing was measured near.
+    """
     moving = np.abs(direction) > 1e-12
     if not moving.any():
         return centre[None]
     room = np.where(direction > 0, 1.0 - centre, centre)
     back = np.where(direction > 0, centre, 1.0 - centre)
     far, near = ((side[moving] / np.abs(direction[moving])).max() for side in (room, back))
-    steps = np.linspace(-near, far, _LINE_POINTS)
+    most = MOST_RADIUS / np.abs(direction).max()
+    steps = np.linspace(-min(near, most), min(far, most), _LINE_POINTS)
     return canonical(space, centre + steps[:, None] * direction)
 
 

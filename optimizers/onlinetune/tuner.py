@@ -34,8 +34,8 @@ from tunewright.space import Config, config_key
 
 # Contexts whose standardised features differ by less than this on average are the same for "already tried here".
 _SAME_CONTEXT = 0.5
-# Settings that may become the centre: the best by belief of those measured in the cluster.
-_CENTRES = 200
+# Deviations below the mean by which settings are compared that may become the centre.
+_DOUBT = 0.5
 _SUGGEST = 0x0117
 
 
@@ -46,8 +46,8 @@ class OnlineTuneSettings(Settings):
         default=0.05, ge=0, lt=1, description="Loss against the reference that counts as none: what noise hides."
     )
     delta: float = Field(default=0.05, gt=0, lt=1, description="Probability with which theoretical bounds may fail.")
-    caution: float = Field(default=2.5, ge=0, le=20, description="Smallest width of bounds at the start.")
-    least_caution: float = Field(default=1.3, ge=0, le=20, description="Smallest width that it may wear off to.")
+    caution: float = Field(default=1.5, ge=0, le=20, description="Deviations that bounds are wide at the start.")
+    least_caution: float = Field(default=0.6, ge=0, le=20, description="Width that this may wear off to.")
     optimism: float = Field(default=1.0, ge=0, le=20, description="Deviations that a candidate's promise counts.")
     warmup: int = Field(default=4, ge=1, le=100, description="First intervals, spent on the reference.")
     recheck: int = Field(default=40, ge=2, le=10_000, description="Intervals after which the reference is re-measured.")
@@ -120,8 +120,7 @@ class OnlineTune:
         """Learn from the next interval.
 
         Raises:
-            OptimizerError: it does not fit the session, or is out of order.
-            SpaceError: a setting cannot be placed on its knob's scale.
+            OptimizerError: it does not fit the session, or is out of order; nothing was learnt from it.
         """
         checked(interval, self.target, self._count)
         self._performance.add(interval, self._count)
@@ -234,6 +233,9 @@ class _Decision:
                 chosen, kind = (None, "centre") if picked is None else (picked.row, picked.kind)
                 break
             allowed[picked.row] = False
+        if chosen is not None and kind == "safe" and promising(found, weight)[chosen] < mean:
+            # What is safe and new promises less than what stands: production is not there to satisfy curiosity.
+            chosen, kind = None, "centre"
         contradicted = self._contradicted(found, fresh, vetoes)
         if chosen is None:
             point, gain, spread = centre, mean, deviation
@@ -246,9 +248,10 @@ class _Decision:
         )
 
     def _centre(self) -> tuple[NDArray[np.float64], float, float]:
-        """The settings measured in this cluster whose bound is best here, and what is believed of them.
+        """The best safe settings of those measured in this cluster, and what is believed of them here.
 
-        The reference is always among them, with a bound of exactly 0.
+        Best by a bound nearer to the mean than the one of safety, or a session would only ever move where it has
+        measured the same settings many times over. The reference is always among them, with a bound of exactly 0.
         """
         tuner = self._tuner
         performance = tuner._performance
@@ -259,11 +262,10 @@ class _Decision:
             points = points[~tuner._book.forbidden([r for r in self._rules if r.hard], points).any(axis=0)]
         points = np.concatenate([tuner._reference[None], points])
         mean, deviation = self._posterior.improvement(points)
-        kept = np.argsort(-mean, kind="stable")[:_CENTRES]
-        lower = mean - tuner._caution.width * deviation
+        score = np.where(mean - tuner._caution.width * deviation >= self._least, mean - _DOUBT * deviation, -np.inf)
         best = 0
-        for row in kept[np.argsort(-lower[kept], kind="stable")]:
-            if lower[row] <= 0:
+        for row in np.argsort(-score, kind="stable"):
+            if score[row] <= 0:
                 break
             if self._guarded(points[row]) is None:
                 best = int(row)
@@ -399,7 +401,7 @@ class _Decision:
 
 _WORDS = {
     "reference": "reference",
-    "centre": "nothing else is safe: best settings known",
+    "centre": "nothing else that is safe promises more: best settings known",
     "safe": "most promising of the safe settings",
     "expander": "border of the safe set",
 }

@@ -1,0 +1,69 @@
+"""Is OnlineTune faster than what stands, and never slower? All methods under the same changing load.
+
+    python -m benchmarks.onlinetune --simulated [--quick] [--json FILE] [--sessions N] [--processes N]
+    python -m benchmarks.onlinetune --server postgresql|mariadb [--quick] [--json FILE] [--seed N]
+
+`--simulated` runs seeded sessions on databases whose truth is known (`optimizers.onlinetune.simulated`), of families
+on which no default was chosen. All methods get the same servers, seeds, memory guard and rules; only OnlineTune and
+`rules` heed the rules, and only OnlineTune ends intervals early. `--server` runs a real server under a real load: see
+`benchmarks._onlinetune_live`.
+
+gain            work done in the whole session against the work that the reference settings would have done, the
+                intervals of learning and the seconds before a roll-back counted; mean over sessions
+unsafe share    intervals whose settings were truly more than the margin (5%) below the reference in that interval
+below share     the same, more than 0.5% below
+optimum         the gain of who always ran the best settings there are
+worst interval  least work of any interval of any session, against the reference's
+best baseline   the one with the largest mean gain in this very run, which favours it
+
+`regret_vs_safe_optimum` is optimum less gain. `seconds_per_recommendation` is the 95th percentile over decisions on a
+server with 40 knobs after 1,000 intervals (300 with `--quick`). More `--processes` change decision times only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+from benchmarks import _onlinetune_simulated as simulated
+from benchmarks._harness import Result, arguments, publish
+
+NAME = "onlinetune"
+
+
+def main(argv: Sequence[str] | None = None, scale: simulated.Scale | None = None) -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(add_help=False)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--simulated", action="store_true")
+    where.add_argument("--server", choices=["postgresql", "mariadb"])
+    parser.add_argument("--sessions", type=_count)
+    parser.add_argument("--processes", type=_count, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    own, rest = parser.parse_known_args(argv)
+    found = arguments(NAME, "Is OnlineTune faster than what stands, and never slower?", rest)
+    if own.server is not None:
+        # It starts servers, and needs what these need.
+        from benchmarks import _onlinetune_live as live
+
+        options = f" --server {own.server}" + (f" --seed {own.seed}" if own.seed else "")
+        headline, rows = live.run(own.server, found.quick, own.seed)
+    else:
+        scale = replace(scale or (simulated.QUICK if found.quick else simulated.FULL), processes=own.processes)
+        if own.sessions is not None:
+            scale = replace(scale, sessions=own.sessions, ablated=min(scale.ablated, own.sessions))
+        options = " --simulated" + (f" --sessions {own.sessions}" if own.sessions is not None else "")
+        headline, rows = simulated.run(scale)
+    publish(Result(NAME, found.command + options, headline, rows), found.json)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    main()
