@@ -17,6 +17,7 @@ import uvicorn
 import service.app
 from optimizers.protocol import Incumbent, Job, JobEnd, Report
 from service.app import create_app
+from service.conducting import Conducting
 from service.settings import ServiceSettings
 from service.store import leases
 from service.store.engine import migrate, open_engine
@@ -61,6 +62,9 @@ class IdleConductor:
 
     def nudge(self, study: str | None = None) -> None:
         pass
+
+    def facts(self) -> Conducting:
+        return Conducting(problem="the cluster is away", ails="cluster")
 
     def stop(self) -> None:
         pass
@@ -387,6 +391,23 @@ def test_empty_study_says_what_it_waits_for(running: Service, open_page: Callabl
     expect(page.locator("#curves-empty")).to_contain_text("No reports yet")
     expect(page.locator("#trials-empty")).to_contain_text("No trials yet")
     expect(page.locator("#state")).to_have_text("queued")
+
+
+def test_study_that_stands_still_says_why_and_shows_its_tags(running: Service, open_page: Callable[..., Any]) -> None:
+    writer = running.study(priority="high", tags=["nightly", "<b>wild</b>"])
+    page = open_page(running.page_of(writer))
+
+    expect(page.locator("#findings")).to_be_hidden()
+    expect(page.locator("#findings")).to_be_visible()
+    expect(page.locator("#findings li").first).to_contain_text("the cluster is away")
+    expect(page.locator("#findings li").first).to_have_attribute("data-severity", "problem")
+    expect(page.locator("#priority")).to_have_text("high priority")
+    expect(page.locator("#tags li")).to_have_text(["nightly", "<b>wild</b>"])
+
+    listed = open_page(running.url)
+    row = listed.locator(f"tr[data-study='{writer.id}']")
+    expect(row.locator(".tag")).to_have_text(["nightly", "<b>wild</b>"])
+    expect(row).to_contain_text("high priority")
 
 
 def test_failed_trial_shows_its_problem_and_its_traceback(running: Service, open_page: Callable[..., Any]) -> None:

@@ -37,6 +37,15 @@ export function setBadge(node, state) {
   node.dataset.state = state;
 }
 
+/** Fill a list with tags, and hide it when there are none. */
+export function setTags(list, tags) {
+  list.hidden = tags.length === 0;
+  const text = tags.join("\n");
+  if (list.dataset.text === text) return;
+  list.dataset.text = text;
+  list.replaceChildren(...tags.map((tag) => element("li", { class: "tag", text: tag })));
+}
+
 /** A progress bar (`share` from 0 to 1) that assistive technology can read. */
 export function bar(label) {
   const fill = element("div", { class: "bar-fill" });

@@ -70,3 +70,9 @@ export function moment(iso) {
   const then = new Date(iso);
   return then.toDateString() === new Date().toDateString() ? TODAY.format(then) : EARLIER.format(then);
 }
+
+/** What the service says in passing, as a sentence of its own. */
+export function sentence(text) {
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
+}

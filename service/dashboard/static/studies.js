@@ -1,7 +1,7 @@
 // The list of studies.
 
 import { getJson } from "./api.js";
-import { badge, bar, byId, element, notice, setBadge, setBar, setText } from "./dom.js";
+import { badge, bar, byId, element, notice, setBadge, setBar, setTags, setText } from "./dom.js";
 import { count, estimate, measured, moment, percent } from "./format.js";
 import { Feed, Redraw } from "./live.js";
 
@@ -90,6 +90,8 @@ function make(study) {
   const state = badge(study.state);
   const name = element("a", { href: `/studies/${encodeURIComponent(study.id)}`, class: "study-name", text: study.name, title: study.name });
   const cells = {
+    sub: element("span", { class: "sub" }),
+    tags: element("ul", { class: "tags", "aria-label": "Tags" }),
     best: element("td", { class: "num", role: "cell" }),
     trials: element("td", { class: "num trials-col", role: "cell" }),
   };
@@ -97,7 +99,7 @@ function make(study) {
   const line = element(
     "tr",
     { data: { study: study.id }, role: "row" },
-    element("th", { scope: "row", role: "rowheader" }, name, element("span", { class: "sub", text: `${study.workload} · ${study.optimizer}` })),
+    element("th", { scope: "row", role: "rowheader" }, name, cells.sub, cells.tags),
     element("td", { role: "cell" }, state),
     element("td", { class: "progress-col", role: "cell" }, progress, text),
     cells.best,
@@ -122,6 +124,8 @@ function draw() {
 function fill(row, study) {
   const share = study.state === "completed" ? 1 : study.progress;
   const left = study.state === "running" && study.seconds_left !== null ? `${estimate(study.seconds_left)} left` : "";
+  setText(row.sub, [study.workload, study.optimizer, study.priority === "normal" ? "" : `${study.priority} priority`].filter(Boolean).join(" · "));
+  setTags(row.tags, study.tags);
   setBadge(row.state, study.state);
   setBar(row.progress, share, left ? `${percent(share)}, ${left}` : percent(share), study.state);
   setText(row.text, left ? `${percent(share)} · ${left}` : percent(share));

@@ -2,8 +2,9 @@
 
 import { getJson, postJson } from "./api.js";
 import { BestChart, CurvesChart, loadPlotly } from "./charts.js";
-import { byId, element, notice, setBadge, setBar, setText } from "./dom.js";
-import { amount, count, duration, estimate, measured, moment, percent } from "./format.js";
+import { byId, element, notice, setBadge, setBar, setTags, setText } from "./dom.js";
+import { Findings } from "./findings.js";
+import { amount, count, duration, estimate, measured, moment, percent, sentence } from "./format.js";
 import { Feed, Redraw } from "./live.js";
 import { isFinal, StudyState } from "./study_state.js";
 import { configuration, TrialTable } from "./trial_table.js";
@@ -17,6 +18,7 @@ const root = byId("study");
 const api = `/v1/studies/${encodeURIComponent(root.dataset.study)}`;
 const state = new StudyState();
 const table = new TrialTable(state);
+const findings = new Findings(byId("findings"), `${api}/diagnosis`);
 const changed = new Set();
 const stale = { best: true, curves: true };
 const redraw = new Redraw(draw);
@@ -95,6 +97,7 @@ function fetchImprovements() {
 
 function deleted() {
   feed.close();
+  findings.update(false);
   notice(byId("problem"), "This study was deleted. What is shown is the last that was known of it.");
   for (const id of ["pause", "resume", "cancel"]) byId(id).hidden = true;
   setText(byId("announce"), "The study was deleted");
@@ -117,12 +120,15 @@ function drawHead() {
   setBadge(byId("state"), study.state);
   const when = study.ended_at ? `ended ${moment(study.ended_at)}` : study.started_at ? `started ${moment(study.started_at)}` : `submitted ${moment(study.created_at)}`;
   setText(byId("when"), when);
+  setText(byId("priority"), study.priority === "normal" ? "" : `${study.priority} priority`);
+  setTags(byId("tags"), study.tags);
   const wanted = { pause: "Pausing: running trials save their state and stop.", cancel: "Cancelling: running trials are being stopped." }[study.wanted];
   const settled = isFinal(study) || (study.wanted === "pause" && study.state === "paused");
   const reason = !settled && wanted ? wanted : study.reason ? sentence(study.reason) : null;
   notice(byId("reason"), reason);
   byId("reason").classList.toggle("notice-bad", study.state === "failed");
   const open = !isFinal(study) && study.wanted !== "cancel";
+  findings.update(open && study.wanted === "run" && !study.counts.running);
   byId("pause").hidden = !open || study.wanted === "pause";
   byId("resume").hidden = !open || study.wanted !== "pause";
   byId("cancel").hidden = !open;
@@ -217,11 +223,6 @@ function emptyText() {
   if (isFinal(study)) return "No reports: the study ended before a trial had measured anything.";
   if (state.started === 0) return "No reports yet: the first trial has not started.";
   return "No reports yet: the first one comes when a trial has measured something.";
-}
-
-function sentence(text) {
-  const capital = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
 function steering() {

@@ -3,12 +3,12 @@
 import { getJson, postJson } from "./api.js";
 import { loadPlotly } from "./charts.js";
 import { byId, element, notice, setBadge, setText } from "./dom.js";
-import { count, duration, moment } from "./format.js";
+import { count, duration, moment, sentence } from "./format.js";
 import { Feed, Redraw } from "./live.js";
 import { PerformanceChart, TimelineChart } from "./tuning_charts.js";
 import { drawIntervals, drawNotices, drawSettings } from "./tuning_lists.js";
 import { TuningState } from "./tuning_state.js";
-import { changes, changeText, gain, isFinal, meaning, objectiveText, performanceText, sentence } from "./tuning_words.js";
+import { changes, changeText, gain, isFinal, meaning, objectiveText, performanceText } from "./tuning_words.js";
 
 const UPDATE_MILLISECONDS = 400;
 const STATES_OF_TROUBLE = new Set(["failed", "restoring"]);

@@ -1,6 +1,6 @@
 // What came of an interval, and why its settings were chosen, in words.
 
-import { duration, measured, setting } from "./format.js";
+import { duration, measured, sentence, setting } from "./format.js";
 
 const FINAL = new Set(["finished", "stopped", "yielded", "failed"]);
 
@@ -115,9 +115,4 @@ function ended({ mode, former, current }) {
   if (mode === "advice") return "It has changed nothing.";
   const kept = Object.entries(former ?? {}).some(([name, { value }]) => current && name in current && current[name] !== value);
   return kept ? "The best safe settings were left in place." : "The former settings are back.";
-}
-
-export function sentence(text) {
-  const capital = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
