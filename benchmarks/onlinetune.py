@@ -1,6 +1,6 @@
 """Is OnlineTune faster than what stands, and never slower? All methods under the same changing load.
 
-    python -m benchmarks.onlinetune --simulated [--quick] [--json FILE] [--sessions N] [--processes N]
+    python -m benchmarks.onlinetune --simulated [--quick] [--json FILE] [--sessions N] [--ablated N] [--processes N]
     python -m benchmarks.onlinetune --server postgresql|mariadb [--quick] [--json FILE] [--seed N]
 
 `--simulated` runs seeded sessions on databases whose truth is known (`optimizers.onlinetune.simulated`), of families
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None, scale: simulated.Scale | None = None
     where.add_argument("--simulated", action="store_true")
     where.add_argument("--server", choices=["postgresql", "mariadb"])
     parser.add_argument("--sessions", type=_count)
+    parser.add_argument("--ablated", type=_count)
     parser.add_argument("--processes", type=_count, default=2)
     parser.add_argument("--seed", type=int, default=0)
     own, rest = parser.parse_known_args(argv)
@@ -51,9 +52,10 @@ def main(argv: Sequence[str] | None = None, scale: simulated.Scale | None = None
         headline, rows = live.run(own.server, found.quick, own.seed)
     else:
         scale = replace(scale or (simulated.QUICK if found.quick else simulated.FULL), processes=own.processes)
-        if own.sessions is not None:
-            scale = replace(scale, sessions=own.sessions, ablated=min(scale.ablated, own.sessions))
-        options = " --simulated" + (f" --sessions {own.sessions}" if own.sessions is not None else "")
+        sessions = own.sessions or scale.sessions
+        scale = replace(scale, sessions=sessions, ablated=min(own.ablated or scale.ablated, sessions))
+        asked = {"--sessions": own.sessions, "--ablated": own.ablated}
+        options = " --simulated" + "".join(f" {name} {n}" for name, n in asked.items() if n is not None)
         headline, rows = simulated.run(scale)
     publish(Result(NAME, found.command + options, headline, rows), found.json)
 

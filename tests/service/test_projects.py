@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from service import scopes
-from service.api.dependencies import _STUDY_OF
+from service.api.dependencies import _PROJECT_OF
 from service.events import EventFeed
 from tests.service.access import bearer, make_token
 from tests.service.conftest import Service, ended, report, sqlite_only, start, study_json
@@ -20,8 +20,8 @@ from tunewright.errors import SpecError
 from tunewright.study import TrialState
 from tunewright.views import MISSED
 
-GUARDED = set(_STUDY_OF)
-# Names of parameters that name no study by themselves.
+GUARDED = set(_PROJECT_OF)
+# Names of parameters that name nothing with a project by themselves.
 HARMLESS = {"number"}
 
 
