@@ -62,7 +62,7 @@ class Scale:
     peers: bool = True
 
 
-QUICK = Scale({100: (1, 8), 10_000: (1,)}, seconds=1.5, listed=20_000)
+QUICK = Scale({100: (8,), 1_000: (1,)}, seconds=1.5, listed=2_000)
 WHOLE = Scale({100: (1, 8, 32), 10_000: (1, 8, 32)}, seconds=5.0, listed=200_000)
 
 
