@@ -77,4 +77,4 @@ def test_commands_named_exist() -> None:
 
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
 
-    assert set(re.findall(r"(?:`|    )tunewright ([a-z]+)", README)) <= known
+    assert set(re.findall(r"(?:`|    )tunewright ([a-z-]+)", README)) <= known

@@ -117,7 +117,15 @@ def test_every_route_of_another_projects_study_answers_as_if_there_were_none(
 
 
 def fill(path: str, study: str) -> str:
-    parts = {"study_id": study, "trial_id": f"{study}-0", "job_id": f"{study}-j0a1", "number": "0"}
+    # That databases and sessions which do exist are hidden as well is shown beside their routes.
+    parts = {
+        "study_id": study,
+        "trial_id": f"{study}-0",
+        "job_id": f"{study}-j0a1",
+        "number": "0",
+        "database_id": study,
+        "session_id": study,
+    }
     return re.sub(r"{(\w+)}", lambda name: parts[name[1]], path)
 
 
