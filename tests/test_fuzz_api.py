@@ -9,7 +9,8 @@ from tests.fuzz_api import fuzz
 
 @pytest.mark.slow
 def test_the_whole_api_keeps_to_its_own_document() -> None:
-    found = fuzz(cases=500, examples=3)
+    # Fewer make too few walks: most operations cannot begin one.
+    found = fuzz(cases=500, examples=20)
 
     assert found.failures == []
     assert found.cases >= 500
