@@ -74,11 +74,11 @@ _OTHERS = "USER IS NOT NULL AND (%s OR USER <> SUBSTRING_INDEX(USER(), '@', 1))"
 _TOTALS = f"""
 SELECT SUM(COUNT_STAR), SUM(SUM_TIMER_WAIT) FROM performance_schema.events_statements_summary_by_user_by_event_name
 WHERE (EVENT_NAME LIKE 'statement/sql/%%' OR EVENT_NAME = 'statement/com/Execute') AND {_OTHERS}
-"""
+"""  # nosec B608
 _TRANSACTIONS = f"""
 SELECT SUM(COUNT_STAR) FROM performance_schema.events_transactions_summary_by_user_by_event_name
 WHERE EVENT_NAME = 'transaction' AND {_OTHERS}
-"""
+"""  # nosec B608
 # What runs in no database is ours, or an administrator's; so is what only asks the server about itself.
 _DIGESTS = f"""
 SELECT * FROM (
@@ -90,14 +90,14 @@ SELECT * FROM (
 ) AS top
 WHERE spelled NOT LIKE 'SHOW %%' AND spelled NOT LIKE 'SET %%' AND spelled NOT LIKE 'EXPLAIN %%'
   AND spelled NOT LIKE 'EXECUTE %%' AND spelled NOT LIKE 'PREPARE %%'
-"""
+"""  # nosec B608
 # MariaDB has no digests of what clients prepare: whether there is more of that than of all else.
 _PREPARED = f"""
 SELECT (SELECT COALESCE(SUM(COUNT_STAR), 0) FROM performance_schema.events_statements_summary_by_user_by_event_name
         WHERE EVENT_NAME = 'statement/com/Execute' AND {_OTHERS})
      > (SELECT COALESCE(SUM(COUNT_STAR), 0) FROM performance_schema.events_statements_summary_by_digest
         WHERE SCHEMA_NAME IS NOT NULL)
-"""
+"""  # nosec B608
 _APPLICATIONS = "SCHEMA_NAME NOT IN ('mysql', 'performance_schema', 'information_schema', 'sys')"
 _HISTOGRAMS: Mapping[str, str] = {
     "server": "SELECT BUCKET_TIMER_HIGH, COUNT_BUCKET FROM performance_schema.events_statements_histogram_global"

@@ -50,7 +50,7 @@ _TOTALS: LiteralString = f"""
 SELECT coalesce(sum(calls), 0)::float8, coalesce(sum(total_exec_time), 0)::float8 / 1000
 FROM {{schema}}.pg_stat_statements(false)
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND ({{shared}} OR NOT {_OURS})
-"""
+"""  # nosec B608
 # Without texts the function reads no file; 500 statements of thousands are ordered in a few milliseconds.
 _STATEMENTS: LiteralString = f"""
 SELECT queryid::text || '/' || userid::text || {{toplevel}}, {{text}}, calls, total_exec_time / 1000, rows,
@@ -59,7 +59,7 @@ FROM {{schema}}.pg_stat_statements({{texts}})
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND ({{shared}} OR NOT {_OURS})
   AND calls > 0 AND queryid IS NOT NULL
 ORDER BY total_exec_time DESC LIMIT {{limit}}
-"""
+"""  # nosec B608
 _EVICTIONS: LiteralString = "SELECT dealloc, stats_reset::text FROM {schema}.pg_stat_statements_info"
 _EXTENSION = """
 SELECT nspname, has_schema_privilege(n.oid, 'USAGE')

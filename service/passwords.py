@@ -76,13 +76,13 @@ class Passwords:
             DatabaseUnusable: what it refers to cannot be read.
         """
         try:
-            if row.password_from == "env":
+            if row.password_from == "env":  # nosec B105
                 return self._variable(row.password)
-            if row.password_from == "file":
+            if row.password_from == "file":  # nosec B105
                 return self._file(row.password)
         except WrongField as error:
             raise DatabaseUnusable(f'database "{row.name}": {error}') from None
-        if row.password_from == "none":
+        if row.password_from == "none":  # nosec B105
             return Password("")
         return Password(Secrets.of(self._settings).decrypt(row.password, _purpose(row.id)))
 

@@ -17,7 +17,7 @@ from tunewright.errors import SpecError
 from tunewright.session import SessionSpec, SessionState
 
 # Names of variables of the service's environment that may be read as a password; no others are.
-PASSWORD_VARIABLES = "TUNEWRIGHT_DATABASE_"
+PASSWORD_VARIABLES = "TUNEWRIGHT_DATABASE_"  # nosec B105
 
 
 def _printable(name: str) -> str:

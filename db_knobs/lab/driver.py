@@ -62,7 +62,7 @@ class _Client(threading.Thread):
     def __init__(self, driver: Driver, number: int, seed: int) -> None:
         super().__init__(daemon=True)
         self._driver, self._number = driver, number
-        self._random = random.Random(1_000 * seed + number)
+        self._random = random.Random(1_000 * seed + number)  # nosec B311
         self._connection: Any = None
         self._until = 0.0
 

@@ -86,39 +86,39 @@ class Shop:
         return [
             "SET SESSION unique_checks = 0",
             *_tables("varchar(100)", "bigint AUTO_INCREMENT PRIMARY KEY"),
-            self._customers(f"(SELECT seq AS i FROM seq_1_to_{self.customers}) AS s", pad.replace("seq", "i")),
-            self._orders(f"(SELECT seq AS i FROM seq_1_to_{self.orders}) AS s", pad.replace("seq", "i")),
-            self._stock(f"(SELECT seq AS i FROM seq_1_to_{self.items}) AS s", pad.replace("seq", "i")),
-            self._lines(f"(SELECT seq AS i FROM seq_1_to_{self.orders}) AS s"),
-            self._districts(f"(SELECT seq AS i FROM seq_1_to_{DISTRICTS}) AS s", pad.replace("seq", "i")),
+            self._customers(f"(SELECT seq AS i FROM seq_1_to_{self.customers}) AS s", pad.replace("seq", "i")),  # nosec B608
+            self._orders(f"(SELECT seq AS i FROM seq_1_to_{self.orders}) AS s", pad.replace("seq", "i")),  # nosec B608
+            self._stock(f"(SELECT seq AS i FROM seq_1_to_{self.items}) AS s", pad.replace("seq", "i")),  # nosec B608
+            self._lines(f"(SELECT seq AS i FROM seq_1_to_{self.orders}) AS s"),  # nosec B608
+            self._districts(f"(SELECT seq AS i FROM seq_1_to_{DISTRICTS}) AS s", pad.replace("seq", "i")),  # nosec B608
             *_indexes(),
             "ANALYZE TABLE customers, orders, stock, order_lines, districts",
         ]
 
     def _customers(self, numbers: str, pad: str) -> str:
         return (
-            f"INSERT INTO customers (id, region, balance, note) SELECT i, (i * {_STRIDE}) % {REGIONS}, 1000, {pad}"
+            f"INSERT INTO customers (id, region, balance, note) SELECT i, (i * {_STRIDE}) % {REGIONS}, 1000, {pad}"  # nosec B608
             f" FROM {numbers}"
         )
 
     def _orders(self, numbers: str, pad: str) -> str:
         day = f"(i - 1) * {DAYS} / {self.orders}"
         return (
-            "INSERT INTO orders (id, customer, day, amount, note)"
+            "INSERT INTO orders (id, customer, day, amount, note)"  # nosec B608
             f" SELECT i, (i * {_STRIDE}) % {self.customers} + 1, floor({day}), (i * 31) % 1000, {pad} FROM {numbers}"
         )
 
     def _stock(self, numbers: str, pad: str) -> str:
-        return f"INSERT INTO stock (item, quantity, sold, note) SELECT i, 1000, 0, {pad} FROM {numbers}"
+        return f"INSERT INTO stock (item, quantity, sold, note) SELECT i, 1000, 0, {pad} FROM {numbers}"  # nosec B608
 
     def _lines(self, numbers: str) -> str:
         return (
-            "INSERT INTO order_lines (order_id, number, item, quantity)"
+            "INSERT INTO order_lines (order_id, number, item, quantity)"  # nosec B608
             f" SELECT i, 1, (i * {_STRIDE}) % {self.items} + 1, i % 9 + 1 FROM {numbers}"
         )
 
     def _districts(self, numbers: str, pad: str) -> str:
-        return f"INSERT INTO districts (id, orders, total, note) SELECT i, 0, 0, {pad} FROM {numbers}"
+        return f"INSERT INTO districts (id, orders, total, note) SELECT i, 0, 0, {pad} FROM {numbers}"  # nosec B608
 
 
 def _tables(note: str, serial: str) -> list[str]:
