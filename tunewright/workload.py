@@ -159,7 +159,8 @@ class Workload(ABC):
         """Train under `config` until `leg.end`, from `checkpoint` if it holds a state.
 
         Promises that the service relies on:
-            - the same seed gives the same reports, in one leg or in several;
+            - the same seed gives the same reports, in one leg or in several, but for measurements of time (metrics
+              named `..._seconds`, `..._ms` or `..._per_second`);
             - a state is saved at `leg.end`, after the report for it;
             - whatever is raised ends the trial as failed, with its traceback.
         """
