@@ -19,7 +19,12 @@ demo-db: $(INSTALLED)
 
 test: $(INSTALLED)
 	scripts/system-packages chromium pg_createcluster=postgresql mariadb-install-db=mariadb-server sysbench
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -150,6 +150,23 @@ def descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
+def living(pid: int) -> dict[int, list[str]]:
+    """A process's descendants that live, each with its name and its command line."""
+    found = {}
+    for process in descendants(pid):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found[process.pid] = [process.name(), *process.cmdline()]
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def runner_pids(pid: int) -> list[int]:
+    """The study runners among a process's descendants."""
+    return [found for found, words in living(pid).items() if "StudyRunner" in " ".join(words)]
+
+
 def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)

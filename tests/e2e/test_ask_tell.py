@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
+from tests.e2e.service_process import ServiceProcess, kill, runner_pids, wait_until
 from tunewright import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -60,7 +60,7 @@ def start_client(service: ServiceProcess, study: str, name: str) -> subprocess.P
 
 
 def runner_pid(service: ServiceProcess) -> int:
-    return next(p.pid for p in descendants(service.pid) if "StudyRunner" in " ".join([p.name(), *p.cmdline()]))
+    return runner_pids(service.pid)[0]
 
 
 def assert_whole(service: ServiceProcess, study: str, trials: int) -> None:

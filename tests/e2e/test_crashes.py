@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
+from tests.e2e.service_process import ServiceProcess, descendants, kill, living, runner_pids, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -82,15 +82,12 @@ def finished_configs(service: ServiceProcess, study: str) -> set[float]:
 
 
 def runner_pid(service: ServiceProcess) -> int:
-    for process in descendants(service.pid):
-        if process.name().startswith("ray::StudyRunne") or "StudyRunner" in " ".join(process.cmdline()):
-            return process.pid
-    raise AssertionError("no runner found")
+    return runner_pids(service.pid)[0]
 
 
 def ray_pids(service: ServiceProcess, name: str) -> list[int]:
-    """Those of Ray's processes that have the name and live."""
-    return [p.pid for p in descendants(service.pid) if p.name() == name and p.status() != psutil.STATUS_ZOMBIE]
+    """Those of Ray's processes that have the name."""
+    return [pid for pid, words in living(service.pid).items() if words[0] == name]
 
 
 def resumed_from(trace: Path) -> list[float]:

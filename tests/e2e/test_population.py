@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
+from tests.e2e.service_process import ServiceProcess, kill, runner_pids, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -46,7 +46,7 @@ def copies(service: ServiceProcess, study: str) -> list[dict[str, Any]]:
 
 
 def runner_pid(service: ServiceProcess) -> int:
-    return next(p.pid for p in descendants(service.pid) if "StudyRunner" in " ".join([p.name(), *p.cmdline()]))
+    return runner_pids(service.pid)[0]
 
 
 def test_a_population_learns_and_survives_its_runners_death(service: ServiceProcess) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from db_knobs.lab.postgres import PrivatePostgres, binaries
 from tests.e2e.ray_head import RayNode
-from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
+from tests.e2e.service_process import ServiceProcess, kill, runner_pids, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,14 +64,7 @@ class Replicas:
 
     def runners(self) -> list[int]:
         """Process ids of the study runners on the cluster."""
-        found = []
-        for process in descendants(self.head.pid):
-            try:
-                if "StudyRunner" in " ".join([process.name(), *process.cmdline()]):
-                    found.append(process.pid)
-            except psutil.NoSuchProcess:
-                pass
-        return found
+        return runner_pids(self.head.pid)
 
 
 @pytest.fixture
