@@ -12,6 +12,8 @@ from optimizers.errors import OptimizerError
 
 # Full-resource results until its own ranking may count (five folds of two, as the authors have it).
 FULL_FROM = 10
+# What the prior of tau counts for, in results at the full resource.
+_PRIOR_RESULTS = 10
 
 
 def ordered_share(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,3 +115,34 @@ def bracket_weights(theta: NDArray[np.float64], sizes: Sequence[int]) -> NDArray
     if not total > 0:
         raise OptimizerError("bracket weights: no rung has a positive precision")
     return np.asarray(weights / total)
+
+
+def bracket_payoffs(
+    shares: NDArray[np.float64], results: int, sizes: Sequence[int], power: float = 8.0
+) -> NDArray[np.float64]:
+    """Probability of entering each bracket by what Hyperband's turn there would find: not the paper's rule, but ours.
+
+    All brackets cost the same. One compares n_b configurations through its lowest rung, whose correlation with the
+    full resource is rho_b, so the best looking of them is expected to lie rho_b * E[max of n_b normals] deviations
+    above the mean. rho = sin(pi tau / 2) follows from the ordered pairs' tau = 2 p - 1. While there are few results,
+    tau is mixed with a prior that rises evenly from a half to 1 at the full resource.
+
+    Args:
+        shares: (K,) ordered pairs of each rung against the full resource; the last one is not asked.
+        results: at the full resource, on which the shares rest.
+        sizes: (K,) configurations that Hyperband starts at each rung.
+        power: how far the brackets that pay are preferred.
+    Returns:
+        (K,) probabilities.
+    """
+    from scipy.special import ndtri
+
+    prior = np.linspace(0.5, 1.0, len(sizes)) if len(sizes) > 1 else np.ones(1)
+    tau = (results * (2.0 * shares - 1.0) + _PRIOR_RESULTS * prior) / (results + _PRIOR_RESULTS)
+    tau[-1] = 1.0
+    counts = np.array(sizes, dtype=np.float64)
+    payoff = np.sin(0.5 * np.pi * np.clip(tau, 0.0, 1.0)) * ndtri((counts - 0.375) / (counts + 0.25))
+    if not payoff.max() > 0:
+        return np.full(len(sizes), 1.0 / len(sizes))
+    weights = (payoff / payoff.max()) ** power * counts
+    return np.asarray(weights / weights.sum())

@@ -14,6 +14,8 @@ from tunewright.space import Categorical, Int, Parameter, SearchSpace
 
 # Spread of a changed coordinate, from exploring the neighbourhood to polishing.
 _SCALES = (0.2, 0.05, 0.01)
+# Candidates compared at a time: most often the first of all is fresh.
+_BLOCK = 8
 
 
 def canonical(space: SearchSpace, u: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -106,10 +108,9 @@ def fresh(ranked: NDArray[np.float64], tried: NDArray[np.float64], tolerance: fl
         tried: (m, d) points.
         tolerance: a candidate is a near-duplicate when no coordinate differs by as much.
     """
-    for position, point in enumerate(ranked):
-        near = tried
-        for column, coordinate in enumerate(point):
-            near = near[np.abs(near[:, column] - coordinate) < tolerance]
-            if not len(near):
-                yield position
-                break
+    for begin in range(0, len(ranked), _BLOCK):
+        block = ranked[begin : begin + _BLOCK]
+        near = np.ones((len(block), len(tried)), dtype=bool)
+        for column in range(ranked.shape[1]):
+            near &= np.abs(block[:, column, None] - tried[None, :, column]) < tolerance
+        yield from (begin + np.flatnonzero(~near.any(axis=1))).tolist()

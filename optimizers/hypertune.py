@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from optimizers.acquisition import log_expected_improvement, log_probability_below
-from optimizers.allocation import bracket_weights
+from optimizers.allocation import bracket_payoffs, bracket_weights
 from optimizers.candidates import around, candidates, canonical, fresh
 from optimizers.evidence import figure
 from optimizers.halving import AsynchronousHalving, HalvingSettings
@@ -34,9 +34,10 @@ class HyperTuneSettings(HalvingSettings):
     promotion: PromotionRule = Field(
         default="delayed", description="Delayed: D-ASHA, which waits until ranks mean something. Eager: ASHA."
     )
-    allocation: Literal["learned", "round_robin", "off"] = Field(
+    allocation: Literal["payoff", "learned", "round_robin", "off"] = Field(
         default="learned",
-        description="Brackets of new configurations: by how well their lowest rung ranks, by turns, or the lowest.",
+        description="Brackets of new configurations: by what is expected to be found there, by how well their lowest "
+        "rung ranks (the paper's rule), by turns, or the lowest.",
     )
     sampler: Literal["ensemble", "full_fidelity", "random"] = Field(
         default="ensemble", description="Models of all rungs together, of the full resource alone, or none."
@@ -91,11 +92,20 @@ class HyperTune(AsynchronousHalving):
         """Where the next configuration starts: by turns until the full resource has results, then by theta."""
         if self._own.allocation == "off":
             return 0, {}
+        if self._own.allocation == "payoff":
+            return self._bracket_by_payoff()
         number = len(self.trials)
         if self._own.allocation == "round_robin" or self.models.measured[-1] < REFERENCE_FROM:
             return self._bracket_in_turn(number), {}
         theta = self.models.theta()
         weights = bracket_weights(theta.values, self.sizes)
+        chosen = int(self.rng(_BRACKET, len(self.jobs)).choice(len(weights), p=weights))
+        return chosen, {"theta": _figures(theta.values), "bracket_weights": _figures(weights)}
+
+    def _bracket_by_payoff(self) -> tuple[int, dict[str, Any]]:
+        theta = self.models.theta()
+        full = theta.reference == len(self.rungs) - 1
+        weights = bracket_payoffs(theta.shares, theta.results if full else 0, self.sizes)
         chosen = int(self.rng(_BRACKET, len(self.jobs)).choice(len(weights), p=weights))
         return chosen, {"theta": _figures(theta.values), "bracket_weights": _figures(weights)}
 

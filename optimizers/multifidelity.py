@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from optimizers.surrogates.ensemble import Fusion, fuse
 from optimizers.surrogates.growing import GrowingForest, below, ceiling, single
 from tunewright.space import Config
 
+if TYPE_CHECKING:
+    from optimizers.surrogates.gp import GaussianProcess, GrowingProcess
+
 ThetaName: TypeAlias = Literal["rank_loss_p_norm", "rank_loss_prob"]
 # (n, d) points -> (n, columns) means and variances.
 Predict: TypeAlias = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -33,8 +37,9 @@ Predict: TypeAlias = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], 
 # Results from which a rung has a surrogate, and from which its ranks measure the surrogates of others.
 MODEL_FROM, REFERENCE_FROM = 4, 8
 # Results compared for theta: pairs grow with the square.
-_COMPARED = 200
-_FOLDS = 5
+_COMPARED = 100
+# Results that a rung's process sees; its cost is their cube.
+_PROCESS_POINTS = 200
 _LEAST_WEIGHT = 0.02
 # Streams of randomness, apart from each other and from the optimizer's.
 _FOREST, _THETA, _GP = 101, 102, 103
@@ -100,6 +105,8 @@ class RungModels:
         self._forests = [GrowingForest([problem.seed, _FOREST, k], trees, dict(self._bounds)) for k in range(rungs)]
         self._theta_name = theta
         self._fusion: Fusion = fusion
+        # By rung and column.
+        self._processes: dict[tuple[int, int], GrowingProcess] = {}
         # When theta was last due: the rung it is measured on, results there, and rows of each rung at that time.
         self._due: tuple[int, int, tuple[int, ...]] | None = None
         self._scales: dict[int, tuple[tuple[int, bytes], Scale]] = {}
@@ -237,7 +244,8 @@ class RungModels:
         guesses = np.tile(scale.median, (len(guessed), 1))
         if self._surrogate == "gp":
             columns = self.columns(below(np.concatenate([y, guesses]), scale.top), scale, weights)
-            return self._process(np.concatenate([x, guessed]), columns, [self._seed, _GP, k, decision])
+            rng = np.random.default_rng([self._seed, _GP, k, decision])
+            return _together(self._processes_of(k, len(x), np.concatenate([x, guessed]), columns, rng))
         forest = self._forests[k].grown(single(x), y, single(guessed), guesses)
 
         def predict(at: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -247,18 +255,29 @@ class RungModels:
 
         return predict
 
-    def _process(self, x: NDArray[np.float64], columns: NDArray[np.float64], seed: Sequence[int]) -> Predict:
-        """A Gaussian process for each column."""
-        rng = np.random.default_rng(seed)
-        models = [surrogates.create("gp", self._categories) for _ in range(columns.shape[1])]
-        for model, column in zip(models, columns.T, strict=True):
-            model.fit(x, column, rng)
+    def _processes_of(
+        self, k: int, rows: int, x: NDArray[np.float64], columns: NDArray[np.float64], rng: np.random.Generator
+    ) -> list[GaussianProcess]:
+        """A Gaussian process for each column of what is believed, fitted to the first so many rows of a rung."""
+        measured = int(np.sum(~self.evidence[k].failed[:rows]))
+        models = []
+        for column, outcomes in enumerate(columns.T):
+            if (k, column) not in self._processes:
+                from optimizers.surrogates.gp import GrowingProcess
 
-        def predict(at: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            means, variances = zip(*(model.predict(at) for model in models), strict=True)
-            return np.stack(means, axis=-1), np.stack(variances, axis=-1)
+                seed = [self._seed, _GP, k, column]
+                self._processes[k, column] = GrowingProcess(seed, self._categories, _PROCESS_POINTS)
+            model = self._processes[k, column].grown(measured, partial(self._first, k, column=column))
+            model.condition(x, outcomes, rng)
+            models.append(model)
+        return models
 
-        return predict
+    def _first(self, k: int, count: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Points and outcomes of a rung's first results; several losses weigh the same."""
+        evidence, weights = self.evidence[k], np.full(self.goals, 1.0 / self.goals)
+        rows = np.flatnonzero(~evidence.failed)[:count]
+        scale = self._scaled(k, weights, int(rows[-1]) + 1)
+        return evidence.points[rows], self.columns(below(evidence.losses[rows], scale.top), scale, weights)[:, column]
 
     def _equal(self) -> Theta:
         values = np.zeros(len(self.evidence))
@@ -303,13 +322,13 @@ class RungModels:
             columns = self.columns(self._forests[k].each(single(x), y, single(at)), scale, weights)[..., 0]
             return columns.mean(axis=0), columns.var(axis=0)
         columns = self.columns(below(y, scale.top), scale, weights)[:, :1]
-        means, variances = self._process(x, columns, [self._seed, _THETA, k, rows])(at)
-        return means[:, 0], variances[:, 0]
+        rng = np.random.default_rng([self._seed, _THETA, k, rows])
+        return self._processes_of(k, rows, x, columns, rng)[0].predict(at)
 
     def _held_out(
         self, k: int, rows: int, asked: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(n,) of its own rows: by trees that were not fitted on them (nan where all were), or in five folds."""
+        """(n,) of its own rows: by trees not fitted on them (nan where there is none), or left out one at a time."""
         x, y = self.evidence[k].points[:rows], self.evidence[k].losses[:rows]
         scale = self.scale(k, weights, rows)
         if self._surrogate == "forest":
@@ -317,14 +336,20 @@ class RungModels:
             trees = np.sum(~np.isnan(columns), axis=0)
             mean = np.where(trees > 0, np.nansum(columns, axis=0) / np.maximum(trees, 1), np.nan)
             return mean, np.nansum(np.square(columns - mean), axis=0) / np.maximum(trees, 1)
-        means, variances = np.empty((2, len(asked)))
         columns = self.columns(below(y[asked], scale.top), scale, weights)[:, :1]
-        for fold in range(_FOLDS):
-            inside = np.arange(len(asked)) % _FOLDS == fold
-            predict = self._process(x[asked][~inside], columns[~inside], [self._seed, _THETA, rows, fold])
-            mean, variance = predict(x[asked][inside])
-            means[inside], variances[inside] = mean[:, 0], variance[:, 0]
-        return means, variances
+        # The last of many, and no more than a process takes whole: their order is kept.
+        rng = np.random.default_rng([self._seed, _THETA, k, rows])
+        return self._processes_of(k, rows, x[asked], columns, rng)[0].left_out()
+
+
+def _together(models: Sequence[GaussianProcess]) -> Predict:
+    """Processes of single columns as one prediction of all."""
+
+    def predict(at: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        means, variances = zip(*(model.predict(at) for model in models), strict=True)
+        return np.stack(means, axis=-1), np.stack(variances, axis=-1)
+
+    return predict
 
 
 def _deviation(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -82,6 +83,27 @@ class GaussianProcess:
         return mean * self._deviation + self._mean, np.maximum(variance, 0.0) * self._deviation**2
 
     @property
+    def prior(self) -> _Prior | None:
+        """Hyper-parameters of the last fit."""
+        return self._prior
+
+    def resume(self, prior: _Prior | None) -> None:
+        """Take hyper-parameters of an earlier fit; None for those of no data."""
+        self._prior = prior
+
+    def left_out(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the others say of each point that the model was conditioned on, by inverting once.
+
+        Rasmussen and Williams, 2006, equations 5.10 to 5.12, the constant taken as known.
+
+        Returns:
+            (n,) means and (n,) variances without noise, in the order in which the points were given.
+        """
+        with one_thread():
+            mean, variance = self._posterior.left_out()
+        return mean * self._deviation + self._mean, variance * self._deviation**2
+
+    @property
     def hyperparameters(self) -> dict[str, Any]:
         """Of the last fit: `noise`, `constant`, `lengths` and `scales`, where outcomes have mean 0 and variance 1."""
         assert self._prior is not None
@@ -154,23 +176,29 @@ class GrowingProcess:
 
     def __init__(self, seed: Sequence[int], categories: Mapping[int, int], max_points: int = MAX_POINTS) -> None:
         self._seed = list(seed)
-        self._model = GaussianProcess(categories, max_points)
-        self._fitted = 0
+        self._categories = dict(categories)
+        self._max_points = max_points
+        self._milestones: list[int] = []
+        self._priors: list[_Prior | None] = []
 
     def grown(
         self, results: int, first: Callable[[int], tuple[NDArray[np.float64], NDArray[np.float64]]]
     ) -> GaussianProcess:
-        """The process with the hyper-parameters that belong to so many results, to be conditioned on what is believed.
+        """A process with the hyper-parameters that belong to so many results, to be conditioned on what is believed.
 
         Args:
-            results: at least 2, and no fewer than last time.
+            results: at least 2; hyper-parameters of earlier times are kept.
             first: n -> (n, d) points and (n,) outcomes of the first n results; always the same for the same n.
         """
-        while (milestone := _next_milestone(self._fitted)) <= results:
+        model = GaussianProcess(self._categories, self._max_points)
+        while (milestone := _next_milestone(self._milestones[-1] if self._milestones else 0)) <= results:
             rng = np.random.default_rng([*self._seed, milestone])
-            self._model.improve(*first(milestone), rng)
-            self._fitted = milestone
-        return self._model
+            model.resume(self._priors[-1] if self._priors else None)
+            model.improve(*first(milestone), rng)
+            self._milestones.append(milestone)
+            self._priors.append(model.prior)
+        model.resume(self._priors[bisect_right(self._milestones, results) - 1])
+        return model
 
 
 def _next_milestone(results: int) -> int:
@@ -229,13 +257,19 @@ class _Posterior:
 
     def __init__(self, prior: _Prior, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         self.prior = prior
-        self._x = x
+        self._x, self._y = x, y
         covariance = prior.covariance(x, x)
         # The noise is at least 1e-4, so repeated points leave the matrix well-conditioned.
         covariance[np.diag_indices(len(x))] += prior.noise
         self._root = cholesky(covariance)
         self.constant = _constant(self._root, y)
         self._weights = cho_solve((self._root, True), y - self.constant, check_finite=False)
+
+    def left_out(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(n,) mean and variance of each outcome given the others."""
+        lower = lapack.dpotri(self._root, lower=1)[0]
+        own = 1.0 / np.diag(lower)
+        return self._y - self._weights * own, np.maximum(own - self.prior.noise, 0.0)
 
     def at(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(m,) means, and the (n, m) matrix H with which covariances become K - H' H."""

@@ -16,7 +16,7 @@ from benchmarks.data import load
 from optimizers import registry
 from optimizers.errors import OptimizerError
 
-TINY = replace(hypertune.QUICK, tables=("xgboost_breast_cancer",), trainings={4: 3.0}, seeds=1)
+TINY = replace(hypertune.QUICK, tables=("xgboost_breast_cancer",), modelled=(), trainings={4: 3.0}, seeds=1)
 ASKED = Arguments(quick=True, json=None, command="python -m benchmarks.hypertune --quick")
 
 
@@ -72,6 +72,17 @@ def test_all_methods_and_ablations_are_in_the_registry() -> None:
             registry.create(method.split(":")[0], hypertune.ABLATIONS.get(method, {}), problem)
         except OptimizerError as error:
             pytest.fail(f"{method}: {error}")
+
+
+@pytest.mark.slow
+def test_headlines_are_of_recorded_and_modelled_tables_together_and_apart() -> None:
+    scale = replace(TINY, modelled=(("cell", 100),), trainings={2: 2.0})
+
+    _, result = hypertune.run(scale, ASKED, peers="none")
+
+    names = [f"{kind}speedup_vs_bohb_geomean" for kind in ("", "recorded_", "modelled_")]
+    assert set(names) <= set(result.headline)
+    assert result.headline["tasks"] == 2
 
 
 def test_the_ladder_has_four_rungs_from_a_twenty_seventh() -> None:

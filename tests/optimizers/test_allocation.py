@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizers.allocation import (
+    bracket_payoffs,
     bracket_weights,
     growing_share,
     ordered_share,
@@ -82,3 +83,23 @@ def test_bracket_weights_refuse_what_is_none() -> None:
         bracket_weights(np.array([0.5, 0.5]), [1])
     with pytest.raises(OptimizerError, match="no rung has a positive precision"):
         bracket_weights(np.zeros(2), [3, 1])
+
+
+def test_payoff_prefers_the_lowest_rung_that_ranks_well() -> None:
+    sizes = (27, 12, 6, 4)
+
+    good = bracket_payoffs(np.array([0.9, 0.95, 0.97, 0.0]), 50, sizes)
+    bad = bracket_payoffs(np.array([0.4, 0.5, 0.6, 0.0]), 50, sizes)
+
+    assert good.sum() == pytest.approx(1)
+    assert bad.sum() == pytest.approx(1)
+    assert int(np.argmax(good)) == 0
+    # The share of resource: a start on rung b costs about 1 / n_b.
+    assert int(np.argmax(bad / np.array(sizes))) == 3
+
+
+def test_payoff_of_nothing_known_and_of_one_rung() -> None:
+    first = bracket_payoffs(np.zeros(4), 0, (27, 12, 6, 4))
+
+    assert (np.diff(first) < 0).all()
+    assert bracket_payoffs(np.zeros(1), 0, (1,)).tolist() == [1.0]

@@ -18,7 +18,7 @@ from tunewright.space import Categorical, Float, SearchSpace
 from tunewright.study import Fidelity, Objective
 
 LINE = SearchSpace(Float("x", 0.0, 1.0))
-SMALL = {"initial_trials": 6, "candidates": 100, "trees": 5, "random_share": 0.0}
+SMALL = {"initial_trials": 6, "candidates": 100, "trees": 5, "random_share": 0.0, "allocation": "learned"}
 
 
 def line(goals: list[Objective] | None = None, fidelity: Fidelity | None = None, **settings: Any) -> HyperTune:
@@ -73,6 +73,20 @@ def test_brackets_go_by_turns_until_the_full_resource_can_be_ranked() -> None:
         assert sum(job.why["theta"]) == pytest.approx(1, abs=1e-3)
         assert sum(job.why["bracket_weights"]) == pytest.approx(1, abs=1e-3)
         assert min(job.why["theta"] + job.why["bracket_weights"]) >= 0
+
+
+def test_brackets_follow_what_their_lowest_rungs_turned_out_to_tell() -> None:
+    """The same study where early results rank rightly and where they rank upside down."""
+    lowest = []
+    for loss in (lambda x, r: x, lambda x, r: x if r == 9 else -x):
+        optimizer = line(allocation="payoff", random_share=1.0)
+
+        jobs = [job for job in run(optimizer, 200, loss=loss) if not job.start]
+
+        assert all(sum(job.why["bracket_weights"]) == pytest.approx(1, abs=1e-3) for job in jobs)
+        lowest.append(np.mean([job.bracket == 0 for job in jobs[-40:]]))
+    assert lowest[0] > 0.6
+    assert lowest[1] < 0.3
 
 
 @pytest.mark.parametrize("theta", ["rank_loss_p_norm", "rank_loss_prob"])

@@ -116,3 +116,21 @@ def test_only_unordered_parameters_are_categorical_columns() -> None:
     space = SearchSpace(Float("x", 0, 1), Categorical("c", ["a", "b", "c"]), Ordinal("o", ["s", "m"]))
 
     assert categorical_columns(space) == {1: 3}
+
+
+def test_leaving_each_point_out_is_what_the_others_predict() -> None:
+    from optimizers.surrogates.gp import GaussianProcess
+
+    rng = np.random.default_rng(5)
+    x = rng.random((12, 2))
+    y = np.sin(5 * x[:, 0]) + x[:, 1]
+    model = GaussianProcess({})
+    model.fit(x, y, rng)
+
+    means, variances = model.left_out()
+
+    rest = np.arange(12) != 4
+    model.condition(x[rest], y[rest], rng)
+    mean, variance = model.predict(x[4:5])
+    assert means[4] == pytest.approx(mean[0], abs=0.1)
+    assert np.sqrt(variances[4]) == pytest.approx(np.sqrt(variance[0]), rel=0.3)
