@@ -1,0 +1,97 @@
+"""Users' own graphs: one `.npz` file, or a folder of Parquet and NumPy files.
+
+    graph.npz          arrays `edges` (2, m) or (m, 2), `features` (n, d), `labels` (n,), and `train`, `valid`, `test`
+    folder/
+      edges.parquet    columns `source`, `target`; or edges.npy (2, m)
+      nodes.parquet    column `label`, `split` (train, valid, test, or empty) if there is one, all others are features
+      features.npy     (n, d) float32 in place of feature columns: memory-mapped, so it may be larger than memory
+
+Without a split one is drawn: 20 nodes of each class, 500 and 1,000 more.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.graph import Graph, from_edges
+from tunewright.errors import WorkloadError
+
+_SPLIT = ("train", "valid", "test")
+
+
+def read(path: Path) -> Graph:
+    """A user's graph.
+
+    Raises:
+        WorkloadError: there is no such file, it lacks something, or it does not fit (see `from_edges`).
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise WorkloadError(f"data.dataset: {path} does not exist; give file:/path/to/graph.npz or a folder")
+    if path.suffix != ".npz":
+        raise WorkloadError(
+            f"data.dataset: {path}: {path.suffix or 'no suffix'} is not known; give an .npz or a folder"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            given = dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise WorkloadError(f"data.dataset: {path} cannot be read: {error}") from error
+    _require(given, ("edges", "features", "labels"), path)
+    return _made(given["edges"], given["features"], given["labels"], given, path)
+
+
+def _folder(path: Path) -> Graph:
+    if (path / "edges.npy").exists():
+        edges = np.load(path / "edges.npy", mmap_mode="r", allow_pickle=False)
+    else:
+        table = _parquet(path / "edges.parquet")
+        _require(table, ("source", "target"), path / "edges.parquet")
+        edges = np.stack([table["source"], table["target"]])
+    nodes = _parquet(path / "nodes.parquet")
+    _require(nodes, ("label",), path / "nodes.parquet")
+    given = {part: np.flatnonzero(nodes["split"] == part) for part in _SPLIT} if "split" in nodes else {}
+    if (path / "features.npy").exists():
+        features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
+    else:
+        columns = [name for name in nodes if name not in ("label", "split")]
+        _require(nodes, columns or ("a feature column",), path / "nodes.parquet")
+        features = np.stack([nodes[name].astype(np.float32) for name in columns], axis=1)
+    return _made(edges, features, nodes["label"], given, path)
+
+
+def _made(
+    edges: NDArray[Any], features: NDArray[Any], labels: NDArray[Any], given: Mapping[str, NDArray[Any]], path: Path
+) -> Graph:
+    if edges.ndim != 2 or 2 not in edges.shape:
+        raise WorkloadError(f"data.dataset: {path}: edges of shape {edges.shape}; give (2, m) or (m, 2)")
+    source, target = edges if edges.shape[0] == 2 else edges.T
+    parts: dict[str, Any] = {part: given.get(part) for part in _SPLIT}
+    return from_edges(source, target, features, labels, name=path.name, **parts)
+
+
+def _parquet(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.exists():
+        raise WorkloadError(f"data.dataset: {path} does not exist; a graph's folder has edges and nodes")
+    try:
+        from pyarrow import lib, parquet
+    except ImportError as error:
+        raise WorkloadError("data.dataset: Parquet files need pyarrow: pip install tunewright[parquet]") from error
+    try:
+        table = parquet.read_table(path)
+    except (OSError, lib.ArrowException) as error:
+        raise WorkloadError(f"data.dataset: {path} cannot be read: {error}") from error
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _require(given: Mapping[str, Any], names: Any, path: Path) -> None:
+    for name in names:
+        if name not in given:
+            raise WorkloadError(f"data.dataset: {path} has no {name}; it has {', '.join(given) or 'nothing'}")

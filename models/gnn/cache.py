@@ -1,0 +1,69 @@
+"""Propagated features on disk, shared by all trials that need them: by (graph, operator, step)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.graph import Graph
+from models.data.packages import cache_dir
+from models.gnn.operators import CSR, DEFAULT_ALPHA, apply, normalised, propagate_out_of_core
+
+# Features that take more than this are propagated some columns at a time.
+MEMORY = 4 << 30
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Which operator: the arguments of `normalised`. Two that are equal give the same features."""
+
+    kind: str
+    r: float = 0.5
+    alpha: float = DEFAULT_ALPHA
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}-r{self.r:g}" + (f"-a{self.alpha:g}" if self.kind == "ppr" else "")
+
+
+def propagated(
+    graph: Graph, operator: Operator, k: int, *, root: Path | None = None, memory: int = MEMORY
+) -> list[NDArray[np.float32]]:
+    """X_0 to X_k of the graph's features, from the cache as far as it goes, computed and kept from there on.
+
+    A step's file comes to be as a whole or not at all, and is never changed: trials may run side by side, and at worst
+    two compute the same step. X_1 to X_k are memory-mapped, so that trials on one machine share their pages.
+
+    Args:
+        root: directory of the cache; `propagated` in the user's cache by default.
+        memory: bytes that computing may take beside operator and features.
+    Raises:
+        WorkloadError: the operator is wrong, or the memory too small for one block.
+    """
+    home = (root or cache_dir() / "propagated") / graph.key / operator.label
+    files = [home / f"{step}.npy" for step in range(1, k + 1)]
+    have = next((index for index, file in enumerate(files) if not file.exists()), k)
+    if have < k:
+        home.mkdir(parents=True, exist_ok=True)
+        last = graph.features if have == 0 else np.load(files[have - 1], mmap_mode="r")
+        _extend(normalised(graph, operator.kind, operator.r, operator.alpha), last, files[have:], memory)
+    return [graph.features, *(np.load(file, mmap_mode="r") for file in files)]
+
+
+def _extend(csr: CSR, x: NDArray[np.float32], files: list[Path], memory: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="propagating-", dir=files[0].parent) as directory:
+        parts = [Path(directory) / file.name for file in files]
+        if 3 * x.nbytes > memory:
+            propagate_out_of_core(csr, x, parts, memory=memory)
+            for part, file in zip(parts, files, strict=True):
+                os.replace(part, file)
+            return
+        for part, file in zip(parts, files, strict=True):
+            x = apply(csr, x)
+            np.save(part, x)
+            os.replace(part, file)

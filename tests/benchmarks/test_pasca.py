@@ -1,0 +1,90 @@
+"""The benchmark of PaSca runs part by part on small generated graphs; no figure is asserted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import _pasca_accuracy, pasca
+from benchmarks._pasca_scale import Curve
+from benchmarks._pasca_search import Search
+from benchmarks.pasca import Scale
+from models.data.graphs import Graph, sbm
+
+TINY = Scale(
+    *(2, 10, ("gcn", "jknet", "v3"), 2),
+    *(18, 2, 4, False),
+    *((3000, 20_000, 2.0), (2000, 10_000), (2000, 10_000)),
+)
+HEADLINES = {
+    "accuracy": {"v3_minus_jknet_points", "gcn_citeseer_minus_literature", "gcn_pubmed_minus_literature"},
+    "search": {"hypervolume_ratio_vs_random", "hypervolume_ratio_vs_nsga2", "front_dominates_named"},
+    "scale": {"speedup_v3_vs_jknet"},
+    "propagation": {f"propagation_{name}_gb_per_second" for name in ("ours", "scipy", "torch", "copy")},
+}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TUNEWRIGHT_CACHE_DIR", str(tmp_path / "cache"))
+
+    def generated(name: str) -> Graph:
+        return sbm(400, 3, name=name, seed=len(name))
+
+    monkeypatch.setattr(_pasca_accuracy, "load", generated)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", HEADLINES)
+def test_each_part_measures_its_headline(part: str, tmp_path: Path) -> None:
+    pasca.main(["--quick", "--part", part, "--json", str(tmp_path / "result.json")], TINY)
+
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found["rows"]
+    assert HEADLINES[part] <= set(found["headline"])
+
+
+def test_an_epoch_is_chosen_by_validation_and_tested_there() -> None:
+    graph = sbm(400, 3, seed=1)
+
+    class Learner:
+        """Validation is best at epoch 10, test at epoch 20."""
+
+        epoch = 0
+
+        def fit(self) -> None:
+            self.epoch += 1
+
+        def scores(self) -> np.ndarray:
+            right = np.eye(3, dtype=np.float32)[graph.labels]
+            wrong = np.roll(right, 1, axis=1)
+            made = wrong.copy()
+            made[graph.valid] = (right if self.epoch == 10 else wrong)[graph.valid]
+            made[graph.test] = (right if self.epoch == 20 else wrong)[graph.test]
+            return made
+
+    make: Callable = lambda graph, seed: Learner()  # noqa: E731
+    found = _pasca_accuracy.trained(make, graph, 0, 30)
+
+    assert (found.epoch, found.valid, found.test) == (10, 100.0, 0.0)
+
+
+def test_a_curve_gives_the_first_time_at_which_an_accuracy_was_seen() -> None:
+    curve = Curve([(1.0, 50.0), (2.0, 70.0), (3.0, 60.0), (4.0, 72.0)], 4, 0.5)
+
+    assert curve.best == 72.0
+    assert curve.seconds(60) == 2.0
+    assert curve.seconds(71) == 4.0
+
+
+def test_a_study_dominates_what_it_is_nowhere_worse_than_and_somewhere_better() -> None:
+    found = Search(np.array([[0.2, 1.0, 1.0], [0.4, 0.0, 0.0]]), [])
+
+    assert found.dominates(np.array([0.2, 1.5, 1.0]))
+    assert not found.dominates(np.array([0.2, 1.0, 1.0]))
+    assert not found.dominates(np.array([0.1, 2.0, 2.0]))
+    assert 0 < found.volume < 1
