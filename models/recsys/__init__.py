@@ -1,0 +1,1 @@
+"""Recommenders: a focal graph recommender (`zoomer`) and click models over one search space (`ctr`)."""
