@@ -10,7 +10,7 @@ import typer
 
 from tunewright import __version__
 from tunewright._credentials import FILE_VARIABLE, VARIABLE
-from tunewright.cli import catalog, databases, jobs, life, sessions, studies, tokens, transfer, trials
+from tunewright.cli import catalog, databases, graph, ipt, jobs, life, sessions, studies, tokens, transfer, trials
 from tunewright.cli.audit import audit
 from tunewright.cli.demo import demo
 from tunewright.cli.demo_db import demo_db
@@ -94,8 +94,10 @@ for _command in (
 ):
     app.command()(_command)
 app.command("import")(transfer.import_)
+app.add_typer(ipt.app, name="ipt")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(tokens.app, name="token")
+app.add_typer(graph.app, name="graph")
 
 
 def main() -> None:

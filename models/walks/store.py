@@ -1,0 +1,148 @@
+"""Append-only files of walks and steps, with a bounded buffer in memory and commits that survive a kill.
+
+A commit writes out all buffers and then, in one rename, a journal with each file's length. After a kill, files are cut
+back to the lengths of the last commit, and files it does not know are removed. What is taken is deleted only after
+the next commit. The promise is for a process that dies; a machine that loses power may lose the last commits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.walks.errors import GraphError, storage_errors
+
+JOURNAL = "journal.json"
+
+
+class AppendStore:
+    """Named sequences of bytes, each appended to, then taken as a whole.
+
+    Args:
+        directory: made if missing; the store's own.
+        buffer_bytes: what may wait in memory before it is written.
+
+    Attributes:
+        bytes_written, bytes_read: to and from disk.
+    """
+
+    def __init__(self, directory: Path, buffer_bytes: int) -> None:
+        self._directory, self._limit = directory, buffer_bytes
+        self._waiting: dict[str, bytearray] = {}
+        self._sizes: dict[str, int] = {}
+        self._written: dict[str, int] = {}
+        self._buffered = 0
+        self._taken: set[str] = set()
+        self._generations: dict[str, int] = {}
+        self.bytes_written = self.bytes_read = 0
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def length(self, name: str) -> int:
+        """Bytes that a sequence holds."""
+        return self._sizes.get(name, 0)
+
+    def append(self, name: str, array: NDArray[Any]) -> None:
+        """Put a contiguous array behind a sequence; it is copied."""
+        if not array.size:
+            return
+        self._waiting.setdefault(name, bytearray()).extend(array.reshape(-1).view(np.uint8).data)
+        self._sizes[name] = self._sizes.get(name, 0) + array.nbytes
+        self._buffered += array.nbytes
+        if self._buffered > self._limit:
+            self._spill(self._limit // 4)
+
+    def take(self, name: str, dtype: Any, piece: int) -> Iterator[NDArray[Any]]:
+        """All of a sequence in pieces of (at most) `piece` items; it is empty at once, and may be appended to anew."""
+        written, waiting = self._written.pop(name, 0), self._waiting.pop(name, bytearray())
+        self._sizes.pop(name, None)
+        self._buffered -= len(waiting)
+        file = self._file(name)
+        self._generations[name] = self._generations.get(name, 0) + 1
+        if written:
+            self._taken.add(file.name)
+        return self._pieces(file, written, waiting, np.dtype(dtype), piece)
+
+    def _pieces(
+        self, file: Path, written: int, waiting: bytearray, dtype: np.dtype[Any], piece: int
+    ) -> Iterator[NDArray[Any]]:
+        at, size = 0, piece * dtype.itemsize
+        while at < written:
+            part = np.fromfile(file, dtype, min(size, written - at) // dtype.itemsize, offset=at)
+            if not len(part):
+                raise GraphError(f"{file}: is shorter than it was written; start the walk anew")
+            at += part.nbytes
+            self.bytes_read += part.nbytes
+            yield part
+        if written:
+            _forget(file)
+        rest = np.frombuffer(waiting, dtype)
+        for start in range(0, len(rest), piece):
+            yield rest[start : start + piece]
+
+    def commit(self, state: dict[str, Any]) -> None:
+        """Make everything appended so far, and `state`, what a later `restore` gives."""
+        with storage_errors(self._directory, "free some and walk again with the same arguments: it resumes"):
+            self._spill(0)
+            body = {"state": state, "lengths": self._written, "generations": self._generations}
+            new = self._directory / f"{JOURNAL}.new"
+            new.write_text(json.dumps(body))
+            new.rename(self._directory / JOURNAL)
+        for name in self._taken:
+            (self._directory / name).unlink(missing_ok=True)
+        self._taken.clear()
+
+    def restore(self) -> dict[str, Any] | None:
+        """Go back to the last commit; returns its state, None (and an empty store) where there is none.
+
+        Raises:
+            GraphError: files are missing or shorter than the commit says.
+        """
+        journal = self._directory / JOURNAL
+        body: dict[str, Any] = json.loads(journal.read_text()) if journal.exists() else {}
+        self._written = dict(body.get("lengths", {}))
+        self._sizes, self._generations = dict(self._written), dict(body.get("generations", {}))
+        known = {self._file(name): size for name, size in self._written.items()}
+        for path in self._directory.iterdir():
+            if path not in known and path != journal:
+                path.unlink()
+        for path, size in known.items():
+            if not path.exists() or path.stat().st_size < size:
+                raise GraphError(f"{path}: is missing or shorter than the journal says; remove {self._directory}")
+            os.truncate(path, size)
+        return body.get("state")
+
+    def remove(self) -> None:
+        """Delete the store and its directory."""
+        shutil.rmtree(self._directory)
+
+    def _spill(self, target: int) -> None:
+        """Write the longest buffers until what waits is below the target."""
+        sizes = {name: len(parts) for name, parts in self._waiting.items()}
+        with storage_errors(self._directory, "free some and walk again with the same arguments: it resumes"):
+            for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+                if self._buffered <= target and target:
+                    break
+                file = self._file(name)
+                with file.open("r+b" if self._written.get(name) else "wb") as out:
+                    out.seek(self._written.get(name, 0))
+                    out.write(self._waiting[name])
+                del self._waiting[name]
+                self._written[name] = self._written.get(name, 0) + sizes[name]
+                self._buffered -= sizes[name]
+                self.bytes_written += sizes[name]
+
+    def _file(self, name: str) -> Path:
+        return self._directory / f"{name}.{self._generations.get(name, 0)}"
+
+
+def _forget(file: Path) -> None:
+    """Let the page cache drop a file that has been read once."""
+    with file.open("rb") as opened:
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
