@@ -29,6 +29,8 @@ from tunewright.views import (
     Measurement,
     OptimizerInfo,
     Page,
+    Plot,
+    PlotInfo,
     QueuedConfig,
     Study,
     StudySummary,
@@ -104,6 +106,8 @@ _REPORTS = TypeAdapter(Page[Measurement])
 _LOG = TypeAdapter(LogPage)
 _CURVES = TypeAdapter(Curves)
 _IMPROVEMENTS = TypeAdapter(list[Improvement])
+_PLOTS = TypeAdapter(list[PlotInfo])
+_PLOT = TypeAdapter(Plot)
 _ASKED = TypeAdapter(AskedJobs)
 _TOLD = TypeAdapter(Told)
 _FINISHED = TypeAdapter(FinishedJob)
@@ -204,6 +208,18 @@ def curves(study_id: str, metric: str | None, trials: int, points: int) -> Call[
     if metric is not None:
         params["metric"] = metric
     return Call("GET", _path("studies", study_id, "curves"), _CURVES, params=params)
+
+
+def plots(study_id: str) -> Call[list[PlotInfo]]:
+    return Call("GET", _path("studies", study_id, "plots"), _PLOTS)
+
+
+def plot(study_id: str, name: str, parameter: str | None, second: str | None) -> Call[Plot]:
+    params: dict[str, str | int | list[str]] = {}
+    for key, value in (("parameter", parameter), ("second", second)):
+        if value is not None:
+            params[key] = value
+    return Call("GET", _path("studies", study_id, "plots", name), _PLOT, params=params)
 
 
 def improvements(study_id: str) -> Call[list[Improvement]]:

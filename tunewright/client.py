@@ -34,6 +34,7 @@ from tunewright.databases import AsyncDatabaseCalls, DatabaseCalls
 from tunewright.errors import ApiError
 from tunewright.exchange import AsyncExchangeCalls, ExchangeCalls
 from tunewright.job import AsyncJobCalls, JobCalls
+from tunewright.labelling import AsyncLabellingCalls, LabellingCalls
 from tunewright.life import AsyncLifeCalls, LifeCalls
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
@@ -45,6 +46,8 @@ from tunewright.views import (
     Measurement,
     OptimizerInfo,
     Page,
+    Plot,
+    PlotInfo,
     QueuedConfig,
     Study,
     StudySummary,
@@ -60,7 +63,7 @@ TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.5
 
 
-class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls):
+class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls, LabellingCalls):
     """A connection to a Tunewright service; may be used from several threads.
 
     Args:
@@ -169,6 +172,14 @@ class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls):
     def curves(self, study_id: str, metric: str | None = None, *, trials: int = 200, points: int = 100) -> Curves:
         """Learning curves of the best and the newest trials, thinned for drawing; None draws the first objective."""
         return self._send(requests.curves(study_id, metric, trials, points))
+
+    def plots(self, study_id: str) -> list[PlotInfo]:
+        """The plots that say something about a study."""
+        return self._send(requests.plots(study_id))
+
+    def plot(self, study_id: str, name: str, *, parameter: str | None = None, second: str | None = None) -> Plot:
+        """One plot as data for Plotly; `tunewright.plots` makes figures of them."""
+        return self._send(requests.plot(study_id, name, parameter, second))
 
     def improvements(self, study_id: str) -> list[Improvement]:
         """How the incumbent got better, oldest first."""
@@ -328,7 +339,7 @@ class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls):
             time.sleep(pause)
 
 
-class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls, AsyncDatabaseCalls):
+class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls, AsyncDatabaseCalls, AsyncLabellingCalls):
     """`Client` for asyncio: the same methods, to be awaited or iterated with `async for`."""
 
     def __init__(
@@ -409,6 +420,14 @@ class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls, AsyncDataba
     async def curves(self, study_id: str, metric: str | None = None, *, trials: int = 200, points: int = 100) -> Curves:
         """As `Client.curves`."""
         return await self._send(requests.curves(study_id, metric, trials, points))
+
+    async def plots(self, study_id: str) -> list[PlotInfo]:
+        """As `Client.plots`."""
+        return await self._send(requests.plots(study_id))
+
+    async def plot(self, study_id: str, name: str, *, parameter: str | None = None, second: str | None = None) -> Plot:
+        """As `Client.plot`."""
+        return await self._send(requests.plot(study_id, name, parameter, second))
 
     async def improvements(self, study_id: str) -> list[Improvement]:
         """As `Client.improvements`."""

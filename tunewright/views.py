@@ -152,6 +152,39 @@ class Job(_View):
     traceback: str | None = None
 
 
+class PlotInfo(_View):
+    """A plot that can be asked for.
+
+    Attributes:
+        choose: which of `parameter` and `second` it takes; both have defaults.
+        parameters: from which they are chosen.
+    """
+
+    name: str
+    title: str
+    choose: list[str] = Field(default_factory=list)
+    parameters: list[str] = Field(default_factory=list)
+
+
+class Plot(_View):
+    """A plot as data for Plotly.
+
+    Attributes:
+        summary: the plot in one sentence.
+        note: what is not shown, or why nothing is.
+        data: traces.
+        x, y: the axes, with their titles as text.
+    """
+
+    name: str
+    title: str
+    summary: str = ""
+    note: str = ""
+    data: list[dict[str, Any]] = Field(default_factory=list)
+    x: dict[str, Any] = Field(default_factory=dict)
+    y: dict[str, Any] = Field(default_factory=dict)
+
+
 class TrialDetail(Trial):
     """A trial with its jobs, and the end of its log (`GET /v1/trials/{id}/log` has all that is kept of it).
 

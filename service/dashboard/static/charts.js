@@ -235,6 +235,15 @@ export function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
+/** Traces and layout of a plot that the server made; its texts are safe already. */
+export function drawn({ data, x, y }, width) {
+  const named = data.filter((trace) => trace.name);
+  const made = layout({ x, y }, width);
+  const legend = named.length > 1 && { showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } } };
+  const margin = { ...made.margin, t: legend ? 34 : 8 };
+  return { traces: data.map((trace) => ({ showlegend: Boolean(trace.name), ...trace })), layout: { ...made, ...legend, margin, barmode: "stack", bargap: 0.25 } };
+}
+
 function layout({ x, y }, width) {
   const text = color("--muted");
   const axis = {

@@ -1,0 +1,231 @@
+"""What the parameters do to the first objective: how much each matters, and where good values lie."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizers.importance import importances
+from service.plots.columns import Columns
+from service.plots.drawing import (
+    BLUE,
+    GREY,
+    SCALE,
+    Drawing,
+    Trace,
+    axis,
+    described,
+    line,
+    marks,
+    objective_title,
+    plain,
+    short,
+    thinned,
+)
+from tunewright.space import Categorical, Ordinal, Parameter, SearchSpace
+
+# A forest on more trials shows the same and takes long.
+FOREST_TRIALS = 2_000
+FEWEST_TRIALS = 8
+MAX_LINES = 400
+MAX_AXES = 20
+GRID = 40
+# Earlier trials are paler.
+AGE = [[0, "#c3d6ef"], [1, "#2458a6"]]
+TOO_FEW = f"At least {FEWEST_TRIALS} whole trials are needed."
+
+
+def importance(columns: Columns) -> Drawing:
+    """Share of the objective's variance that each parameter explains by itself, with the 95% interval over trees."""
+    rows = columns.whole
+    if len(rows) < FEWEST_TRIALS:
+        return Drawing(note=TOO_FEW)
+    rows = rows[thinned(len(rows), np.argsort(columns.losses[rows, 0], kind="stable"), FOREST_TRIALS)]
+    space = _space(columns)
+    configs = [columns.configs[row] for row in rows]
+    found = importances(space, configs, columns.losses[rows, 0].tolist(), np.random.default_rng(0))[:MAX_AXES][::-1]
+    bars: Trace = {
+        "type": "bar",
+        "orientation": "h",
+        "name": "share",
+        "y": [plain(each.parameter) for each in found],
+        "x": [each.share for each in found],
+        "marker": {"color": BLUE},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [max(0.0, each.high - each.share) for each in found],
+            "arrayminus": [max(0.0, each.share - each.low) for each in found],
+            "thickness": 1,
+            "color": GREY,
+        },
+    }
+    first = found[-1]
+    left = len(space.names) - len(found)
+    return Drawing(
+        [bars],
+        axis("share of variance, main effect", range=[0, 1]),
+        axis("", automargin=True),
+        summary=f"{first.parameter} matters most: it explains {first.share:.0%} of the variance of "
+        f"{columns.objectives[0].metric} by itself.",
+        note=f"{left} parameters that matter less are not drawn." if left else "",
+    )
+
+
+def parameter_slice(columns: Columns, parameter: str) -> Drawing:
+    """The objective of whole trials against one parameter."""
+    rows = _having(columns, [parameter])
+    if not len(rows):
+        return Drawing(note=f"No whole trial has used {parameter} yet.")
+    shown = rows[thinned(len(rows), np.argsort(columns.losses[rows, 0], kind="stable"))]
+    objective = columns.objectives[0]
+    x = [_drawn(columns, parameter, columns.configs[row][parameter]) for row in shown]
+    text = [_text(columns, row) for row in shown]
+    trace = marks("whole trials", x, columns.values[shown, 0], _order(columns, shown), text=text, colorscale=AGE)
+    return Drawing(
+        [trace],
+        _parameter_axis(columns, parameter),
+        axis(objective_title(objective), columns.values[shown, 0]),
+        summary=f"{objective.metric} of {len(rows)} whole trials against {parameter}. Later trials are darker.",
+        note="Later trials are darker.",
+    )
+
+
+def contour(columns: Columns, parameter: str, second: str) -> Drawing:
+    """The objective over two numeric parameters: the mean of the nearest whole trials at every place of a grid."""
+    space = _space(columns)
+    for name in (parameter, second):
+        if isinstance(space[name], Categorical | Ordinal):
+            return Drawing(note=f"{name} is not a number; choose two numeric parameters.")
+    if parameter == second:
+        return Drawing(note="Choose two different parameters.")
+    rows = _having(columns, [parameter, second])
+    if len(rows) < FEWEST_TRIALS:
+        return Drawing(note=TOO_FEW)
+    rows = rows[thinned(len(rows), np.argsort(columns.losses[rows, 0], kind="stable"), FOREST_TRIALS)]
+    places = np.array(
+        [[space[name].encode(columns.configs[row][name]) for name in (parameter, second)] for row in rows]
+    )
+    ticks = (np.arange(GRID) + 0.5) / GRID
+    z = _nearest(places, columns.values[rows, 0], ticks)
+    surface: Trace = {
+        "type": "contour",
+        "x": [space[parameter].decode(u) for u in ticks],
+        "y": [space[second].decode(u) for u in ticks],
+        "z": z.tolist(),
+        "colorscale": _scale(reverse=columns.objectives[0].direction == "minimize"),
+        "contours": {"coloring": "fill"},
+        "line": {"width": 0.5},
+        # Plotly's colour bar and its smooth shading have style attributes, which the Content-Security-Policy forbids.
+        "showscale": False,
+        "hoverinfo": "x+y+z",
+        "name": plain(columns.objectives[0].metric),
+    }
+    x, y = ([columns.configs[row][name] for row in rows] for name in (parameter, second))
+    points = marks(
+        "whole trials", x, y, "#ffffff", text=[_text(columns, row) for row in rows], size=5, line={"width": 1}
+    )
+    return Drawing(
+        [surface, points],
+        _parameter_axis(columns, parameter),
+        _parameter_axis(columns, second),
+        summary=f"{columns.objectives[0].metric} over {parameter} and {second}, from {len(rows)} whole trials.",
+        note=f"Mean of the nearest trials: {z.min():.4g} to {z.max():.4g}, orange is best.",
+    )
+
+
+def parallel(columns: Columns) -> Drawing:
+    """Every whole trial as a line over all parameters, coloured by its value; the best on top."""
+    rows = columns.whole
+    if not len(rows):
+        return Drawing(note="No trial is whole yet.")
+    space = _space(columns)
+    names = space.names[:MAX_AXES]
+    order = np.argsort(columns.losses[rows, 0], kind="stable")
+    rows = rows[thinned(len(rows), order, MAX_LINES)]
+    ranked = rows[np.argsort(-columns.losses[rows, 0], kind="stable")]
+    traces = []
+    for color, band in zip(SCALE, np.array_split(ranked, len(SCALE)), strict=True):
+        x: list[Any] = []
+        y: list[Any] = []
+        for row in band:
+            config = columns.configs[row]
+            heights = [space[name].encode(config[name]) if name in config else None for name in names]
+            x += [*range(len(names)), None]
+            y += [*heights, None]
+        if len(band):
+            best, worst = columns.values[band[-1], 0], columns.values[band[0], 0]
+            traces.append(line(f"{best:.4g} to {worst:.4g}", x, y, color, width=1, opacity=0.7, hoverinfo="name"))
+    return Drawing(
+        traces,
+        axis(
+            "",
+            tickmode="array",
+            tickvals=list(range(len(names))),
+            ticktext=[_labelled(space[n]) for n in names],
+            range=[-0.35, len(names) - 0.65],
+        ),
+        axis("position in its range", range=[-0.03, 1.03]),
+        summary=f"{len(rows)} whole trials over {len(names)} parameters; the best fifth is drawn in orange.",
+        note=f"The first {MAX_AXES} parameters are drawn." if len(space.names) > MAX_AXES else "",
+    )
+
+
+def _labelled(parameter: Parameter) -> str:
+    if isinstance(parameter, Categorical | Ordinal):
+        ends: tuple[Any, Any] = (parameter.choices[0], parameter.choices[-1])
+    else:
+        ends = (parameter.low, parameter.high)
+    name = parameter.name if len(parameter.name) <= 18 else f"{parameter.name[:17]}…"
+    return f"{plain(name)}<br>{plain(short(ends[0]))} … {plain(short(ends[1]))}"
+
+
+def _nearest(
+    places: NDArray[np.float64], values: NDArray[np.float64], ticks: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(GRID, GRID) weighted means of values at the nearest places; rows go along the second coordinate."""
+    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1)
+    squared = ((grid[:, :, None, :] - places) ** 2).sum(axis=-1)
+    weights = np.exp(-squared / (2 * 0.06**2)) + 1e-9 / (squared + 1e-6)
+    return np.asarray((weights * values).sum(axis=-1) / weights.sum(axis=-1))
+
+
+def _space(columns: Columns) -> SearchSpace:
+    space = columns.study.spec.space
+    assert space is not None
+    return space
+
+
+def _having(columns: Columns, names: list[str]) -> NDArray[np.int64]:
+    return np.array([row for row in columns.whole if all(n in columns.configs[row] for n in names)], dtype=np.int64)
+
+
+def _drawn(columns: Columns, name: str, value: Any) -> Any:
+    return plain(short(value)) if isinstance(_space(columns)[name], Categorical | Ordinal) else value
+
+
+def _parameter_axis(columns: Columns, name: str) -> dict[str, Any]:
+    parameter = _space(columns)[name]
+    if isinstance(parameter, Categorical | Ordinal):
+        texts = [plain(short(choice)) for choice in parameter.choices]
+        return axis(name, type="category", categoryorder="array", categoryarray=texts)
+    return axis(name, type="log") if parameter.log else axis(name)
+
+
+def _text(columns: Columns, row: int) -> str:
+    objective = columns.objectives[0]
+    return described(
+        int(columns.numbers[row]), columns.configs[row], [f"{objective.metric} {columns.values[row, 0]:.4g}"]
+    )
+
+
+def _order(columns: Columns, rows: NDArray[np.int64]) -> list[float]:
+    last = max(1, int(columns.numbers[-1]))
+    return [float(columns.numbers[row]) / last for row in rows]
+
+
+def _scale(reverse: bool = False) -> list[list[Any]]:
+    colors = SCALE[::-1] if reverse else SCALE
+    return [[i / (len(colors) - 1), color] for i, color in enumerate(colors)]

@@ -1,0 +1,279 @@
+"""What is drawn of studies: as data, whatever state a study is in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from optimizers.protocol import Incumbent, Job, Report
+from service.plots import PLOTS
+from service.plots.drawing import MAX_MARKS
+from tests.service.conftest import Runner, Service, ended, sqlite_only
+from tunewright.client import Client
+from tunewright.errors import ApiError
+from tunewright.study import TrialState
+from workers.journal import AttemptStarted, Fact, JobStarted, Reported
+
+pytestmark = sqlite_only
+MARKUP = "<b>bold</b>"
+
+
+def run(
+    runner: Runner,
+    values: list[dict[str, float]],
+    *,
+    state: TrialState = TrialState.COMPLETED,
+    resource: float = 3.0,
+    why: dict[str, Any] | None = None,
+    first: int = 0,
+) -> None:
+    """Trials whose configurations spread over the space, in one batch."""
+    rng = np.random.default_rng(first)
+    facts: list[Fact] = []
+    attempts = []
+    for number, metrics in enumerate(values, start=first):
+        config = {"x": float(rng.random()), "n": int(rng.integers(1, 9)), "flag": bool(rng.random() < 0.5)}
+        facts.append(JobStarted(Job(number, number, config, 0.0, resource, rung=0, bracket=number % 2, why=why or {})))
+        attempts.append(AttemptStarted(number, 1, "host:1"))
+        facts.append(Reported(Report(number, number, resource, metrics), attempt=1))
+        facts.append(ended(number, number, state))
+    best = min(range(len(values)), key=lambda i: values[i]["loss"])
+    incumbent = Incumbent(first + best, {"x": 0.1}, resource, values[best])
+    runner.counts = {state: runner.counts.get(state, 0) + len(values)}
+    runner.commit(*facts, attempts=attempts, best=[incumbent], improved=True)
+
+
+def losses(count: int) -> list[dict[str, float]]:
+    rng = np.random.default_rng(7)
+    return [{"loss": float(loss), "size": float(size)} for loss, size in rng.random((count, 2))]
+
+
+def plot(service: Service, study: str, name: str, **query: Any) -> dict[str, Any]:
+    answer = service.client.get(f"/v1/studies/{study}/plots/{name}", params=query)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def names(service: Service, study: str) -> list[str]:
+    return [item["name"] for item in service.client.get(f"/v1/studies/{study}/plots").json()]
+
+
+@pytest.fixture
+def study(service: Service) -> str:
+    """Forty whole trials of two objectives, and four that were stopped early."""
+    made: str = service.create(objectives=[{"metric": "loss"}, {"metric": "size", "direction": "maximize"}])["id"]
+    runner = service.runner(made)
+    run(runner, losses(40))
+    run(runner, losses(4), state=TrialState.STOPPED, resource=1.0, first=40)
+    return made
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_plot_of_a_study_without_trials_says_why_it_is_empty(service: Service, name: str) -> None:
+    drawn = plot(service, service.create()["id"], name)
+
+    assert drawn["data"] == []
+    assert drawn["note"].endswith(".")
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_plot_has_points_axes_and_a_sentence(service: Service, study: str, name: str) -> None:
+    drawn = plot(service, study, name)
+
+    assert drawn["data"]
+    assert drawn["summary"].endswith(".")
+    assert "title" in drawn["x"]
+    assert "title" in drawn["y"]
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_plot_bears_one_trial_failures_and_a_constant_objective(service: Service, name: str) -> None:
+    one, failed, flat = (service.create()["id"] for _ in range(3))
+    run(service.runner(one), losses(1))
+    runner = service.runner(failed)
+    runner.commit(JobStarted(Job(0, 0, {"x": 0.5, "n": 2, "flag": True}, 0.0, 3.0)))
+    runner.commit(ended(0, 0, TrialState.FAILED))
+    run(service.runner(flat), [{"loss": 1.0, "size": 1.0}] * 30)
+
+    for made in (one, failed, flat):
+        drawn = plot(service, made, name)
+        assert drawn["data"] or drawn["note"]
+        json.dumps(drawn, allow_nan=False)
+
+
+def test_only_plots_that_say_something_are_listed(service: Service, study: str) -> None:
+    single = service.create()["id"]
+
+    assert {"pareto", "hypervolume"} <= set(names(service, study))
+    assert not {"pareto", "hypervolume"} & set(names(service, single))
+
+
+def test_the_front_has_those_that_no_other_beats(service: Service) -> None:
+    study = service.create(objectives=[{"metric": "loss"}, {"metric": "size", "direction": "maximize"}])["id"]
+    values = [(0.1, 1.0), (0.2, 2.0), (0.3, 1.5), (0.4, 4.0)]
+    run(service.runner(study), [{"loss": loss, "size": size} for loss, size in values])
+
+    front = plot(service, study, "pareto")["data"][-1]
+
+    assert list(zip(front["x"], front["y"], strict=True)) == [(0.1, 1.0), (0.2, 2.0), (0.4, 4.0)]
+
+
+def test_a_bound_keeps_trials_out_of_the_front(service: Service) -> None:
+    objectives = [{"metric": "loss"}, {"metric": "size"}, {"metric": "cost", "bound": 1.0}]
+    study = service.create(objectives=objectives)["id"]
+    run(service.runner(study), [{"loss": 0.1, "size": 0.1, "cost": 2.0}, {"loss": 0.5, "size": 0.5, "cost": 0.5}])
+
+    assert plot(service, study, "pareto")["data"][-1]["x"] == [0.5]
+
+
+def test_the_hypervolume_never_falls_and_is_that_of_two_corners(service: Service) -> None:
+    study = service.create(objectives=[{"metric": "loss"}, {"metric": "size"}])["id"]
+    run(service.runner(study), [{"loss": 1.0, "size": 1.0}, {"loss": 0.0, "size": 1.0}, {"loss": 1.0, "size": 0.0}])
+
+    covered = plot(service, study, "hypervolume")["data"][0]["y"]
+
+    assert covered == sorted(covered)
+    # Of a box of 1.1 by 1.1: one corner, then a strip of 0.1 by 1.1 twice, less where they overlap.
+    assert covered == pytest.approx([0.01 / 1.21, 0.11 / 1.21, 0.21 / 1.21])
+
+
+def test_importance_finds_the_parameter_that_matters(service: Service) -> None:
+    study = service.create()["id"]
+    runner = service.runner(study)
+    rng = np.random.default_rng(0)
+    facts: list[Fact] = []
+    for number in range(60):
+        config = {"x": float(rng.random()), "n": int(rng.integers(1, 9)), "flag": True}
+        facts.append(JobStarted(Job(number, number, config, 0.0, 3.0)))
+        facts.append(Reported(Report(number, number, 3.0, {"loss": config["x"] ** 2, "size": 1.0}), attempt=1))
+        facts.append(ended(number, number, TrialState.COMPLETED))
+    runner.commit(*facts)
+
+    drawn = plot(service, study, "importance")
+
+    assert drawn["data"][0]["y"][-1] == "x"
+    assert drawn["data"][0]["x"][-1] > 0.8
+    assert drawn["summary"].startswith("x matters most")
+
+
+def test_learned_weights_of_brackets_are_drawn_over_trials(service: Service) -> None:
+    study = service.create()["id"]
+    run(service.runner(study), losses(5), why={"bracket_weights": [0.7, 0.3]})
+
+    drawn = plot(service, study, "brackets")
+
+    assert [trace["name"] for trace in drawn["data"]] == ["bracket 0", "bracket 1"]
+    assert drawn["data"][0]["y"] == [0.7] * 5
+    assert "0.70, 0.30" in drawn["summary"]
+
+
+def test_rungs_count_every_trial_once(service: Service, study: str) -> None:
+    drawn = plot(service, study, "rungs")
+
+    reached = {trace["name"]: trace["y"] for trace in drawn["data"]}
+    assert drawn["data"][0]["x"] == ["1", "3"]
+    assert reached["ended here"] == [4, 40]
+    assert reached["went on"] == [40, 0]
+
+
+def test_jobs_that_ran_at_once_have_places_of_their_own(service: Service, study: str) -> None:
+    drawn = plot(service, study, "timeline")
+
+    # The trials of a batch all began in it.
+    assert len({place for trace in drawn["data"] for place in trace["y"]}) <= 40
+    assert "44 jobs" in drawn["summary"]
+
+
+def test_a_slice_is_of_the_parameter_asked_for(service: Service, study: str) -> None:
+    drawn = plot(service, study, "slice", parameter="n")
+
+    assert drawn["title"] == "Slice: n"
+    assert drawn["x"]["title"] == "n"
+    assert len(drawn["data"][0]["x"]) == 40
+
+
+def test_contours_need_two_numbers(service: Service, study: str) -> None:
+    assert "flag is not a number" in plot(service, study, "contour", parameter="x", second="flag")["note"]
+    assert "two different" in plot(service, study, "contour", parameter="x", second="x")["note"]
+    assert plot(service, study, "contour", parameter="x", second="n")["data"][0]["type"] == "contour"
+
+
+def test_a_parameter_and_a_plot_that_do_not_exist_are_named(service: Service, study: str) -> None:
+    unknown = service.client.get(f"/v1/studies/{study}/plots/slice", params={"parameter": "nope"})
+    missing = service.client.get(f"/v1/studies/{study}/plots/pie")
+    gone = service.client.get("/v1/studies/0000000000000000/plots/history")
+
+    assert unknown.status_code == 422
+    assert '"nope" is not a parameter of the study; known: x, n, flag' in unknown.json()["detail"]
+    assert missing.status_code == 404
+    assert "known: history" in missing.json()["detail"]
+    assert gone.status_code == 404
+
+
+def test_markup_in_names_is_text(service: Service) -> None:
+    space = [
+        {"name": MARKUP, "type": "float", "low": 0, "high": 1},
+        {"name": "y", "type": "float", "low": 0, "high": 1},
+    ]
+    study = service.create(space=space, warm_start=None)["id"]
+    runner = service.runner(study)
+    facts: list[Fact] = []
+    for number in range(20):
+        config = {MARKUP: number / 20, "y": 0.5}
+        facts.append(JobStarted(Job(number, number, config, 0.0, 3.0)))
+        facts.append(Reported(Report(number, number, 3.0, {"loss": number / 7, "size": 1.0}), attempt=1))
+    runner.commit(*facts)
+
+    for name in ("importance", "parallel", "slice", "contour", "history"):
+        drawn = plot(service, study, name)
+        assert drawn["data"], drawn["note"]
+        assert "<b>" not in json.dumps([drawn["data"], drawn["x"], drawn["y"]])
+
+
+def test_a_large_study_is_thinned_and_keeps_its_best(service: Service) -> None:
+    study = service.create(budget={"trials": 5_000})["id"]
+    values = losses(5_000)
+    values[3_210]["loss"] = -1.0
+    run(service.runner(study), values)
+
+    drawn = plot(service, study, "history")
+
+    points = [y for trace in drawn["data"] if trace["mode"] == "markers" for y in trace["y"]]
+    assert len(points) <= MAX_MARKS
+    assert min(points) == -1.0
+
+
+def test_points_can_be_had_as_a_table(service: Service, study: str) -> None:
+    answer = service.client.get(f"/v1/studies/{study}/plots/slice/table", params={"parameter": "x"})
+
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert 'filename="slice.csv"' in answer.headers["content-disposition"]
+    assert len(rows) == 40
+    assert all(math.isfinite(float(row["x"])) for row in rows)
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_plot_is_a_figure_in_a_notebook(service: Service, study: str, name: str) -> None:
+    from tunewright import plots
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = service.client.get(request.url.raw_path.decode())
+        return httpx.Response(found.status_code, content=found.content, headers={"content-type": "application/json"})
+
+    client = Client("http://testserver", transport=httpx.MockTransport(answer))
+
+    figure = getattr(plots, name)(study, client=client)
+
+    assert len(figure.data) == len(plot(service, study, name)["data"])
+    assert figure.layout.title.text
+    with pytest.raises(ApiError, match="does not exist"):
+        getattr(plots, name)("0000000000000000", client=client)
