@@ -28,7 +28,10 @@ from service.api import (
     health,
     imports,
     jobs,
+    labelling,
     life,
+    models,
+    plots,
     sessions,
     studies,
     trials,
@@ -115,6 +118,7 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
             finally:
                 services.conductor.stop()
                 services.databases.close()
+                services.models.close()
                 await trail.close()
                 engine.dispose()
 
@@ -144,7 +148,7 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     access.document(app)
     links.document(app)
     problems.install(app)
-    for module in (studies, trials, life, exports, imports, jobs, databases, sessions):
+    for module in (studies, trials, life, plots, exports, imports, jobs, models, databases, sessions, labelling):
         app.include_router(module.router, dependencies=[Depends(own_study)])
     for module in (catalog, events, audit, health, diagnosis):
         app.include_router(module.router, dependencies=[Depends(own_study)])

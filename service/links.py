@@ -23,7 +23,7 @@ _OF_A_STUDY = (
     "get_study_diagnosis",
     "ask_for_jobs",
 )
-_OF_A_TRIAL = ("get_trial", "change_trial", "list_reports", "get_log")
+_OF_A_TRIAL = ("get_trial", "change_trial", "list_reports", "get_log", "score_items", "recommend_items")
 _OF_A_JOB = ("tell_reports", "keep_job", "finish_job")
 _OF_A_DATABASE = ("get_database", "probe_database", "list_knobs", "detach_database")
 _OF_A_SESSION = (
@@ -36,6 +36,8 @@ _OF_A_SESSION = (
     "list_notices",
 )
 
+_OF_A_LABELLING = ("get_labelling", "get_next_question", "answer_question", "list_labels", "delete_labelling")
+
 # Operation and status of an answer; where in it an id stands, and the parameter that takes it; what can be asked then.
 _LINKS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ("create_study", "201", "id", "study_id", _OF_A_STUDY),
@@ -46,6 +48,8 @@ _LINKS: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ("list_databases", "200", "items/0/id", "database_id", _OF_A_DATABASE),
     ("create_session", "201", "id", "session_id", _OF_A_SESSION),
     ("list_sessions", "200", "items/0/id", "session_id", _OF_A_SESSION),
+    ("create_labelling", "201", "id", "labelling_id", _OF_A_LABELLING),
+    ("list_labellings", "200", "items/0/id", "labelling_id", _OF_A_LABELLING),
     ("ask_for_jobs", "200", "jobs/0/id", "job_id", _OF_A_JOB),
     ("ask_for_jobs", "200", "jobs/0/trial", "trial_id", _OF_A_TRIAL),
 )

@@ -44,7 +44,7 @@ def needs_every_project(path: str) -> bool:
 
 def repeats(path: str) -> bool:
     """Whether programs call it all the time: the audit trail then counts what comes again within a minute."""
-    return path.startswith("/v1/jobs/") or path.endswith("/jobs:ask")
+    return path.startswith(("/v1/jobs/", "/v1/models/")) or path.endswith("/jobs:ask")
 
 
 def audited_as(path: str) -> str:
@@ -54,4 +54,4 @@ def audited_as(path: str) -> str:
 
 def is_page(path: str) -> bool:
     """Whether people see it in a browser, and are sent to the login page rather than refused."""
-    return path in ("/", "/sessions", "/docs") or path.startswith(("/studies/", "/sessions/"))
+    return path in ("/", "/sessions", "/labelling", "/docs") or path.startswith(("/studies/", "/sessions/"))

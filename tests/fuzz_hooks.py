@@ -36,6 +36,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "user": "a",
         "database": "b",
     },
+    "create_labelling": {"dataset": "sbm"},
+    "answer_question": {"question": 0, "answer": "yes"},
     "clone_study": {},
     "enqueue_config": {"config": {"x": 0.5, "n": 2, "kind": "a"}},
     "extend_study": {"budget": {"trials": 100}},

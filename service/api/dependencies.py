@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Query, Request
@@ -15,8 +15,9 @@ from service.conductor import Conductor
 from service.databases import Databases
 from service.desks import Desks
 from service.events import EventFeed
+from service.serving import Models, start_served
 from service.settings import ServiceSettings
-from service.store import databases, sessions
+from service.store import databases, labelling, sessions
 from service.store.errors import NotFound
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
@@ -42,6 +43,11 @@ class Services:
         """Live databases that are attached."""
         return Databases(self.settings, self.repository.engine)
 
+    @cached_property
+    def models(self) -> Models:
+        """Trained recommenders that answer requests."""
+        return Models(partial(start_served, self))
+
 
 # Not `def`: FastAPI would send every request through a thread for it.
 async def _services(request: Request) -> Services:
@@ -66,7 +72,7 @@ async def _caller(request: Request) -> Caller:
 
 
 async def own_study(request: Request) -> None:
-    """Refuse a request about a study, trial, job, database or session of another project, as if there were none.
+    """Refuse a request about what is of another project (a study, trial, job, ...), as if there were no such thing.
 
     Raises:
         NotFound: it is not the caller's.
@@ -94,6 +100,7 @@ _PROJECT_OF: dict[str, Callable[[Services, str], str | None]] = {
     "job_id": _of_part,
     "database_id": lambda services, database: databases.project_of(services.repository.engine, database),
     "session_id": lambda services, session: sessions.project_of(services.repository.engine, session),
+    "labelling_id": lambda services, found: labelling.project_of(services.repository.engine, found),
 }
 
 ServicesDep = Annotated[Services, Depends(_services)]

@@ -71,12 +71,13 @@ def studies_page(request: Request) -> HTMLResponse:
 @router.get("/studies/{study_id}")
 async def study_page(request: Request, study_id: str, services: ServicesDep) -> HTMLResponse:
     """One study."""
-    try:
-        await own_study(request)
-        study = await read(services, services.repository.study, study_id)
-    except NotFound:
-        return page(request, "not_found.html", status=404, section="studies", wanted=study_id)
-    return page(request, "study.html", section="studies", study=study, style_ids=plotly_style_ids())
+    return await _page_of_study(request, study_id, services, "study.html")
+
+
+@router.get("/studies/{study_id}/plots")
+async def plots_page(request: Request, study_id: str, services: ServicesDep) -> HTMLResponse:
+    """All plots of one study."""
+    return await _page_of_study(request, study_id, services, "plots.html")
 
 
 @router.get("/sessions")
@@ -96,6 +97,12 @@ async def session_page(request: Request, session_id: str, services: ServicesDep)
     return page(request, "session.html", section="databases", tuning=tuning, style_ids=plotly_style_ids())
 
 
+@router.get("/labelling")
+def labelling_page(request: Request) -> HTMLResponse:
+    """All labellings; or the next question of one of them, which the fragment names."""
+    return page(request, "labelling.html", section="labelling")
+
+
 @router.get("/static/vendor/plotly.min.js")
 def plotly(request: Request) -> Response:
     """Plotly from the installed package."""
@@ -111,6 +118,15 @@ def favicon() -> FileResponse:
     """The icon, also under the address at which browsers look by themselves."""
     headers = {"Cache-Control": "public, max-age=86400", **NO_SNIFFING}
     return FileResponse(DIRECTORY / "favicon.svg", media_type="image/svg+xml", headers=headers)
+
+
+async def _page_of_study(request: Request, study_id: str, services: ServicesDep, template: str) -> HTMLResponse:
+    try:
+        await own_study(request)
+        study = await read(services, services.repository.study, study_id)
+    except NotFound:
+        return page(request, "not_found.html", status=404, section="studies", wanted=study_id)
+    return page(request, template, section="studies", study=study, style_ids=plotly_style_ids())
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:

@@ -6,7 +6,7 @@ from tunewright.errors import TunewrightError
 
 
 class NotFound(TunewrightError):
-    """No such study, trial, job, database or session."""
+    """No such study, trial, job, database, session or labelling."""
 
 
 class Conflict(TunewrightError):

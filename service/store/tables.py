@@ -5,7 +5,8 @@ No row is written by two paths: the API writes `studies`, `study_tags`, `earlier
 `leg_claims`; the conductor writes `leg_rooms`; leases live in a table of their own. A row of `enqueued` is handed over:
 the API inserts it, the runner alone says what became of it. So is a study that is over: it has no runner, and the API
 may extend it before the next one begins. Of databases the API writes `databases` and `sessions`, a session's runner
-`session_status` and `session_facts`. Times are seconds since the epoch.
+`session_status` and `session_facts`. `labellings` and `labelling_questions` are the API's. Times are seconds since the
+epoch.
 """
 
 from __future__ import annotations
@@ -423,3 +424,33 @@ class SessionFactRow(Base):
     kind: Mapped[str] = mapped_column(String(10))
     at: Mapped[float] = mapped_column(Float)
     body: Mapped[dict[str, Any]]
+
+
+class LabellingRow(Base):
+    """A labelling as it was asked for."""
+
+    __tablename__ = "labellings"
+    __table_args__ = (Index("ix_labellings_project", "project", "id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64))
+    spec: Mapped[dict[str, Any]]
+    # Names of the graph's classes, in order.
+    classes: Mapped[list[Any]]
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+class LabellingQuestionRow(Base):
+    """A question that was put to people; all that a labelling has learnt follows from these."""
+
+    __tablename__ = "labelling_questions"
+
+    labelling_id: Mapped[str] = mapped_column(ForeignKey("labellings.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    node: Mapped[int] = mapped_column(BigInteger)
+    label: Mapped[int] = mapped_column(Integer)
+    # The model's distribution over the classes when the question was put.
+    belief: Mapped[list[Any]]
+    # `yes`, `no` or `skip`; null while the question is open.
+    answer: Mapped[str | None] = mapped_column(String(10))
+    answered_at: Mapped[float | None] = mapped_column(Float)

@@ -20,7 +20,32 @@ from tunewright.workload import Checkpoint, Leg, describe, load, registered
 SEED = 11
 LONG = 9
 # Small data for workloads whose default takes long or has to be fetched.
-DATA: dict[str, dict[str, object]] = {}
+DATA: dict[str, dict[str, object]] = {
+    "moe.lm": {"dataset": "grammar", "vocabulary": 260, "context": 8, "batch": 4, "steps": 1, "validation": 4},
+    "recsys.zoomer": {
+        "dataset": "generated",
+        "users": 60,
+        "items": 40,
+        "queries": 8,
+        "interactions": 1500,
+        "unit": 48,
+        "judged": 60,
+        "ranked": 20,
+    },
+    "recsys.ctr": {"dataset": "generated", "rows": 300, "chunk_rows": 64},
+    "gnn.sgap": {"dataset": "sbm"},
+    "gnn.gcn": {"dataset": "sbm"},
+    "gnn.active": {"dataset": "sbm"},
+    "ipt.classify": {
+        "model": "tiny-bert",
+        "dataset": "keywords",
+        "shots": 8,
+        "valid_rows": 20,
+        "max_tokens": 16,
+        "chunk_steps": 1,
+    },
+    "walks.node2vec": {"dataset": "communities", "vertices": 60},
+}
 # Measurements of time differ between runs; everything else a workload reports does not.
 TIMES = ("_seconds", "_ms", "_per_second")
 

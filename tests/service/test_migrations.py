@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, text
 
 from db_knobs.address import Address
 from db_knobs.catalog import Host
-from service.store import databases, leases, sessions
+from models.active.human import Answer, Question
+from service.store import databases, labelling, leases, sessions
 from service.store.databases import NewDatabase
 from service.store.engine import alembic_config, open_engine, writing
 from service.store.journal import SqlJournal
@@ -18,6 +19,7 @@ from service.store.repository import Repository
 from service.store.request_keys import RequestKey
 from tests.service.conftest import Runner, complete_spec, ended, report, start
 from tests.service.session_runners import PROBE, Writer, began, intended, measured
+from tunewright.labelling_views import LabellingSpec
 from tunewright.session import SessionSpec
 from tunewright.study import Budget, TrialState, changed_spec
 from workers.journal import AttemptStarted, JobEnded, JobStarted
@@ -148,3 +150,21 @@ def test_databases_go_down_and_up_with_data_in_place(engine: Engine, store_url: 
     assert databases.page(engine, limit=10).items == []
     assert sessions.page(engine, limit=10).items == []
     assert databases.add(engine, new).name == "prod"
+
+
+def test_labellings_go_down_and_up_with_data_in_place(engine: Engine) -> None:
+    Repository(engine)
+    move(engine, "head")
+    key = RequestKey.of("k", 1)
+    made = labelling.create(engine, "default", LabellingSpec(dataset="sbm"), ["a", "b", "c"], key)
+    labelling.add(engine, made.id, 0, [Question(3, 1, (0.2, 0.5, 0.3))])
+    labelling.answer(engine, made.id, 0, Answer.YES)
+
+    move(engine, "0007", down=True)
+    with engine.connect() as connection:
+        keys = count(connection, "idempotency_keys")
+    move(engine, "head")
+
+    assert keys == 0
+    assert labelling.page(engine, limit=10).items == []
+    assert labelling.create(engine, "default", LabellingSpec(dataset="sbm"), ["a", "b", "c"], key).id != made.id

@@ -22,7 +22,7 @@ from tunewright.views import MISSED
 
 GUARDED = set(_PROJECT_OF)
 # Names of parameters that name nothing with a project by themselves.
-HARMLESS = {"number"}
+HARMLESS = {"number", "plot"}
 
 
 class Member:
@@ -123,8 +123,10 @@ def fill(path: str, study: str) -> str:
         "trial_id": f"{study}-0",
         "job_id": f"{study}-j0a1",
         "number": "0",
+        "plot": "history",
         "database_id": study,
         "session_id": study,
+        "labelling_id": study,
     }
     return re.sub(r"{(\w+)}", lambda name: parts[name[1]], path)
 

@@ -8,12 +8,13 @@ export class ApiProblem extends Error {
 }
 
 export const getJson = (path) => request("GET", path);
-export const postJson = (path) => request("POST", path);
+export const postJson = (path, body) => request("POST", path, body);
 
-async function request(method, path) {
+async function request(method, path, sent) {
   let response;
+  const headers = { Accept: "application/json", ...(sent === undefined ? {} : { "Content-Type": "application/json" }) };
   try {
-    response = await fetch(path, { method, headers: { Accept: "application/json" } });
+    response = await fetch(path, { method, headers, body: sent === undefined ? undefined : JSON.stringify(sent) });
   } catch {
     throw new ApiProblem(0, "The service cannot be reached.");
   }

@@ -1,0 +1,165 @@
+"""One run of a method on a draw of texts, the choice of its learning rate, and what a step of it costs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.data.text import TextSet, load_texts
+from models.ipt.backbone import Backbone, load_backbone
+from models.ipt.learner import Learner
+from models.ipt.workload import SPACE
+from tunewright.space import Config
+
+MAX_TOKENS = 32
+TUNING_SEED = 1000
+# What a step costs is the median of so many, after one that is not counted.
+COST_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method, and the learning rates it may choose from: three for each, a factor of about three apart."""
+
+    name: str
+    config: Mapping[str, Any]
+    rates: tuple[float, float, float]
+
+    def at(self, rate: float, batch: int) -> Config:
+        return SPACE.complete({**self.config, "learning_rate": rate, "batch_size": batch})
+
+    @property
+    def inside(self) -> bool:
+        """Whether it changes the model, so that each run needs a new one."""
+        return self.config["strategy"] in ("full", "lora", "bitfit")
+
+
+CONTENDERS = (
+    Contender("linear probe", {"strategy": "probe"}, (3e-3, 1e-2, 3e-2)),
+    Contender("prompt tuning", {"strategy": "task", "insertion": "input", "task_length": 8}, (3e-3, 1e-2, 3e-2)),
+    Contender("P-tuning v2", {"strategy": "task", "insertion": "layers", "task_length": 8}, (3e-3, 1e-2, 3e-2)),
+    Contender("LoRA", {"strategy": "lora", "lora_rank": 8}, (1e-3, 3e-3, 1e-2)),
+    Contender("BitFit", {"strategy": "bitfit"}, (1e-3, 3e-3, 1e-2)),
+    Contender("full fine-tuning", {"strategy": "full"}, (1e-4, 3e-4, 1e-3)),
+    Contender("IPT attention", {"strategy": "attention"}, (1e-3, 3e-3, 1e-2)),
+    Contender("IPT look-up", {"strategy": "lookup"}, (1e-3, 3e-3, 1e-2)),
+    Contender("IPT late", {"strategy": "late"}, (1e-3, 3e-3, 1e-2)),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run learns from.
+
+    Attributes:
+        shots: texts of each class.
+        steps, batch: optimizer steps, and texts in each.
+        select, test: held-out texts to choose the learning rate by, and others to measure on.
+    """
+
+    dataset: str
+    shots: int
+    steps: int
+    batch: int
+    select: int
+    test: int
+
+    def texts(self, seed: int, *, choosing: bool) -> TextSet:
+        """A draw of training texts, with the held-out texts of this purpose."""
+        few = load_texts(self.dataset).few(self.shots, self.select + self.test, seed)
+        part = slice(self.select) if choosing else slice(self.select, None)
+        return replace(few, valid=few.valid[part], y_valid=few.y_valid[part])
+
+
+class Runs:
+    """Runs contenders; the frozen model is loaded once and shared by those that leave it as it is."""
+
+    def __init__(self) -> None:
+        self._frozen: Backbone = load_backbone("minilm")
+
+    def run(self, contender: Contender, rate: float, setting: Setting, seed: int, *, choosing: bool = False) -> float:
+        """Accuracy on the held-out texts after all steps."""
+        backbone = load_backbone("minilm") if contender.inside else self._frozen
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            learner = Learner(
+                contender.at(rate, setting.batch),
+                backbone,
+                setting.texts(seed, choosing=choosing),
+                seed=seed,
+                max_tokens=MAX_TOKENS,
+                chunk_steps=setting.steps,
+                threads=1,
+            )
+        return learner.step(1)["accuracy"]
+
+    def best_rate(self, contender: Contender, setting: Setting) -> float:
+        """The learning rate of the highest accuracy, on a draw and on held-out texts that nothing is reported of."""
+        found = [(self.run(contender, rate, setting, TUNING_SEED, choosing=True), -rate) for rate in contender.rates]
+        return -max(found)[1]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of paired differences and its 95% interval by Student's t; the ends are the mean for a single value."""
+    from scipy import stats
+
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, mean, mean
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / float(np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def cost(contender: Contender, setting: Setting) -> dict[str, float]:
+    """Processor seconds of an optimizer step and MiB of memory beyond the loaded model, in a process of its own."""
+    order = json.dumps({"contender": contender.name, "dataset": setting.dataset, "batch": setting.batch})
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks._ipt_runs"], input=order, capture_output=True, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _measure_cost(order: Mapping[str, Any]) -> dict[str, float]:
+    contender = next(found for found in CONTENDERS if found.name == order["contender"])
+    setting = Setting(order["dataset"], 16, 1, order["batch"], 0, 4)
+    backbone = load_backbone("minilm")
+    warnings.simplefilter("ignore", UserWarning)
+    learner = Learner(
+        contender.at(contender.rates[1], setting.batch),
+        backbone,
+        setting.texts(0, choosing=False),
+        seed=0,
+        max_tokens=MAX_TOKENS,
+        chunk_steps=1,
+        threads=1,
+    )
+    # Loading needed more for a moment than learning may: the peak is counted anew from here.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory("VmRSS")
+    seconds = []
+    for number in range(COST_STEPS + 1):
+        began = time.process_time()
+        learner.step(number + 1)
+        seconds.append(time.process_time() - began)
+    return {"step_seconds": statistics.median(seconds[1:]), "memory_mb": _memory("VmHWM") - before}
+
+
+def _memory(figure: str) -> float:
+    """A figure of this process's memory in MiB, as Linux counts it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{figure}:")) / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure_cost(json.load(sys.stdin))))

@@ -1,0 +1,137 @@
+"""Rounds of asking and learning within a budget: choose a batch, ask, pay, learn, and again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.active.knowledge import Distributions, Knowledge, Nodes
+from models.active.oracle import Oracle
+from models.active.situation import Criterion, Situation, Terrain
+from models.active.student import Student
+from tunewright.errors import WorkloadError
+
+# An oracle that has let so many batches in a row pass without any answer is taken to be gone.
+PATIENCE = 3
+# Sums of prices in bits are rounded.
+_ROUNDING = 1e-9
+
+
+def exact_price(account: str, n_classes: int) -> float:
+    """What an exact label costs where a yes or no costs 1.
+
+    questions    C - 1: asked class by class until only one is left
+    bits         log2 C: what an answer among C classes can tell
+
+    Raises:
+        WorkloadError: the account is unknown.
+    """
+    prices = {"questions": float(n_classes - 1), "bits": math.log2(n_classes)}
+    if account not in prices:
+        raise WorkloadError(f"data.account: {account!r} is unknown; known: {', '.join(prices)}")
+    return prices[account]
+
+
+@dataclass
+class Campaign:
+    """An oracle, a budget, and what came of them so far.
+
+    Attributes:
+        criterion: chooses the nodes of a batch.
+        relaxed: whether the oracle is asked to confirm the likeliest class; else it is asked for the class.
+        batch: nodes in a batch, asked between two lessons.
+        account: what an exact label costs, see `exact_price`.
+        purse: what is left to spend.
+        spent: what answers have cost; a question that is not answered costs nothing.
+        rounds: batches asked.
+        answers: questions answered.
+        unanswered: batches in a row without any answer.
+        belief: (n, C) what the student makes of the answers.
+    """
+
+    terrain: Terrain
+    criterion: Criterion
+    student: Student
+    oracle: Oracle
+    relaxed: bool
+    batch: int
+    account: str = "questions"
+    seed: int = 0
+    purse: float = 0.0
+    spent: float = 0.0
+    rounds: int = 0
+    answers: int = 0
+    unanswered: int = 0
+    knowledge: Knowledge = field(init=False)
+    belief: Distributions = field(init=False)
+
+    def __post_init__(self) -> None:
+        graph = self.terrain.graph
+        self.knowledge = Knowledge(graph.n, graph.n_classes)
+        self.learn()
+
+    @property
+    def price(self) -> float:
+        """What one answer costs."""
+        return 1.0 if self.relaxed else exact_price(self.account, self.terrain.graph.n_classes)
+
+    def earn(self, income: float) -> None:
+        """Add to the purse, and buy as many whole batches as it then can pay for.
+
+        Raises:
+            WorkloadError: the oracle has let several batches in a row pass without any answer.
+        """
+        self.purse += income
+        while self.purse + _ROUNDING >= self.batch * self.price:
+            random = np.random.default_rng([self.seed, self.rounds])
+            belief = self.knowledge.narrowed(self.belief)
+            chosen = self.criterion(Situation(self.terrain, self.knowledge, belief, self.rounds, random), self.batch)
+            if len(chosen) == 0:
+                return
+            labels = likeliest(belief[chosen], random)
+            self._settle(sum(self._ask(int(node), int(label)) for node, label in zip(chosen, labels, strict=True)))
+            self.learn()
+
+    def learn(self) -> None:
+        """Fit the student to all answers."""
+        self.belief = self.student.fit(*self.knowledge.targets())
+
+    def accuracy(self, nodes: Nodes) -> float:
+        """Share of nodes whose likeliest class, by the student alone, is the true one."""
+        return float(np.mean(self.belief[nodes].argmax(axis=1) == self.terrain.graph.labels[nodes]))
+
+    def _ask(self, node: int, label: int) -> bool:
+        """Put one question, and take the answer; whether there was one."""
+        if self.relaxed:
+            confirmed = self.oracle.confirm(node, label)
+            if confirmed is not None:
+                self.knowledge.tell(node, label, confirmed, self.belief[node])
+                return True
+        else:
+            named = self.oracle.name(node)
+            if named is not None:
+                self.knowledge.reveal(node, named)
+                return True
+        self.knowledge.set_aside(node)
+        return False
+
+    def _settle(self, answered: int) -> None:
+        self.rounds += 1
+        self.answers += answered
+        self.spent += answered * self.price
+        self.purse -= answered * self.price
+        self.unanswered = 0 if answered else self.unanswered + 1
+        if self.unanswered >= PATIENCE:
+            raise WorkloadError(
+                f"oracle: it has answered none of the last {PATIENCE} batches; "
+                f"see that it can answer, and go on from the {self.answers} answers before"
+            )
+
+
+def likeliest(belief: Distributions, random: np.random.Generator) -> NDArray[np.int64]:
+    """(m,) the likeliest class of each row of (m, C); ties, as before anything is known, are broken at random."""
+    tied = belief >= belief.max(axis=1, keepdims=True) * (1.0 - 1e-9)
+    return np.asarray((tied * random.uniform(1.0, 2.0, belief.shape)).argmax(axis=1), dtype=np.int64)

@@ -1,0 +1,49 @@
+"""The criteria by name: IGP, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from models.active import baselines
+from models.active.gain import entropy, greedy_cover, information_gain
+from models.active.knowledge import Nodes
+from models.active.situation import Criterion, Situation
+from tunewright.errors import WorkloadError
+
+
+def igp(situation: Situation, count: int) -> Nodes:
+    """Information gain propagation (IGP, section 3.3): the batch whose answers remove the most entropy from all nodes.
+
+    Asking node i is expected to remove the share IG_i / H_i of its entropy. It removes that share times i's influence
+    from the entropy of each node that i reaches, and what several answers remove of one node adds up as independent
+    chances do: sum over u of H_u (1 - prod over i in the batch of (1 - influence_ui IG_i / H_i)).
+    """
+    left = entropy(situation.belief)
+    share = np.divide(information_gain(situation.belief), left, out=np.zeros_like(left), where=left > 0)
+    reach = situation.terrain.influence
+    return greedy_cover(reach, left, np.minimum(share, 1.0), situation.candidates, count)
+
+
+CRITERIA: Mapping[str, Criterion] = {
+    "igp": igp,
+    "random": baselines.random,
+    "degree": baselines.degree,
+    "pagerank": baselines.pagerank,
+    "entropy": baselines.uncertainty,
+    "age": baselines.age,
+    "featprop": baselines.featprop,
+    "grain": baselines.grain,
+}
+
+
+def criterion(name: str) -> Criterion:
+    """The criterion of a name.
+
+    Raises:
+        WorkloadError: none has this name.
+    """
+    if name not in CRITERIA:
+        raise WorkloadError(f"criterion: {name!r} is unknown; known: {', '.join(CRITERIA)}")
+    return CRITERIA[name]

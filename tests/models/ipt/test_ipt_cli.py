@@ -1,0 +1,48 @@
+"""`tunewright ipt` trains and predicts on a user's file."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from tunewright.cli import app
+
+ROWS = ["music was great,keep", "the weather was awful,drop"] * 10
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["ipt", *map(str, arguments)])
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\n" + "\n".join(ROWS) + "\n")
+    return path
+
+
+def test_a_file_is_learned_and_predicted(texts, tmp_path):
+    trained = run("train", texts, tmp_path / "out", "--model", "tiny-bert", "--steps", 30, "--learning-rate", 0.02)
+    assert trained.exit_code == 0, trained.output
+    assert "accuracy" in trained.output
+
+    predicted = run("predict", tmp_path / "out", texts)
+
+    header, *rows = predicted.output.splitlines()
+    assert header == "label,probability"
+    assert [row.split(",")[0] for row in rows] == [row.split(",")[1] for row in ROWS]
+
+
+def test_an_existing_folder_is_refused_before_anything_is_learned(texts, tmp_path):
+    refused = run("train", texts, tmp_path, "--model", "tiny-bert")
+
+    assert refused.exit_code == 2
+    assert "exists already" in refused.output
+
+
+def test_a_strategy_that_is_none_is_refused(texts, tmp_path):
+    refused = run("train", texts, tmp_path / "out", "--model", "tiny-bert", "--strategy", "magic")
+
+    assert refused.exit_code == 1
+    assert 'parameter "strategy"' in refused.output
+    assert not (tmp_path / "out").exists()
