@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,17 @@ from db_knobs.lab.postgres import PrivatePostgres, binaries
 from tunewright.child import CHANNEL_VARIABLE
 
 TEST_WORKLOADS = Path(__file__).parent / "tunewright"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
+    """Between processes only Unicode travels, and some tests log what is none."""
+    report = yield
+    if report is not None and "sections" in report:
+        report["sections"] = [
+            (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report["sections"]
+        ]
+    return report
 
 
 class ChildProcess:

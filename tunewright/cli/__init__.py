@@ -15,6 +15,7 @@ from tunewright.cli.audit import audit
 from tunewright.cli.demo import demo
 from tunewright.cli.demo_db import demo_db
 from tunewright.cli.doctor import doctor
+from tunewright.cli.mcp import mcp
 from tunewright.cli.problems import CommandLine
 from tunewright.cli.restore import restore
 from tunewright.cli.serve import serve
@@ -91,6 +92,7 @@ for _command in (
     catalog.optimizers,
     audit,
     doctor,
+    mcp,
 ):
     app.command()(_command)
 app.command("import")(transfer.import_)

@@ -1,0 +1,53 @@
+"""What docs/ecosystem.md shows works as it stands there; what needs a library that is not installed is skipped."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from tunewright.cli import app
+
+PAGE = (Path(__file__).parents[1] / "docs" / "ecosystem.md").read_text()
+
+
+def block(about: str) -> str:
+    (found,) = (text for text in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL) if about in text)
+    return str(found)
+
+
+@pytest.mark.slow
+def test_the_search_finds_a_good_classifier() -> None:
+    names: dict[str, object] = {}
+
+    exec(block("HyperTuneSearchCV"), names)
+
+    assert names["search"].best_score_ > 0.9  # type: ignore[attr-defined]
+
+
+def test_the_sampler_is_optunas() -> None:
+    pytest.importorskip("optuna", minversion="5.0", reason="Optuna 5 is not installed; pip install optuna")
+    names: dict[str, object] = {}
+
+    exec(block("TunewrightSampler"), names)
+
+    assert names["study"].best_value < 1  # type: ignore[attr-defined]
+
+
+def test_the_assistants_configuration_is_a_command_of_ours() -> None:
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE, flags=re.DOTALL)
+    server = json.loads(text)["mcpServers"]["tunewright"]
+
+    command = get_command(app).commands[server["args"][0]]  # type: ignore[attr-defined]
+
+    assert server["command"] == "tunewright"
+    assert set(server["args"][1:]) <= {option for parameter in command.params for option in parameter.opts}
+
+
+def test_commands_named_exist() -> None:
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+
+    assert set(re.findall(r"`tunewright ([a-z-]+)", PAGE)) <= known

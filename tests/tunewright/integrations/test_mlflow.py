@@ -1,0 +1,95 @@
+"""Studies as runs of MLflow, in a store of MLflow's own. Needs an installed MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service.conftest import ended, incumbent, report, start
+from tests.tunewright.live_service import LiveService
+from tunewright.client import Client
+from tunewright.study import StudyState, TrialState
+from tunewright.views import Study
+
+mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed; pip install mlflow-skinny")
+
+from tunewright.integrations.mlflow import TRIAL_TAG, log_study  # noqa: E402
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    service = LiveService(tmp_path_factory.mktemp("service") / "data")
+    service.start()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return mlflow.MlflowClient(tracking_uri=f"file://{tmp_path / 'mlruns'}")
+
+
+def run_some(service: LiveService, state: StudyState) -> Study:
+    study = service.create()
+    runner = service.runner(study)
+    runner.counts = {TrialState.COMPLETED: 1, TrialState.FAILED: 1}
+    runner.commit(
+        start(0, 0),
+        start(1, 1),
+        report(0, 0, 1.0, 0.5),
+        report(0, 0, 3.0, 0.25),
+        ended(0, 0, TrialState.COMPLETED),
+        ended(1, 1, TrialState.FAILED, problem="ValueError: bad"),
+        best=[incumbent(0, 0.25)],
+        state=state,
+    )
+    return study
+
+
+def trial_runs(store: Any, parent: str) -> dict[str, Any]:
+    experiment = store.get_run(parent).info.experiment_id
+    runs = store.search_runs([experiment])
+    return {run.data.tags[TRIAL_TAG]: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent}
+
+
+def test_a_study_is_a_run_and_its_trials_are_runs_within_it(service: LiveService, store: Any) -> None:
+    study = run_some(service, StudyState.COMPLETED)
+
+    with Client(service.url) as client:
+        parent = log_study(client, study.id, experiment="mine", mlflow=store)
+
+    run = store.get_run(parent)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["workload"] == "bowl"
+    assert run.data.metrics["best_loss"] == 0.25
+    trials = trial_runs(store, parent)
+    first, second = trials[f"{study.id}-0"], trials[f"{study.id}-1"]
+    assert (first.info.status, second.info.status) == ("FINISHED", "FAILED")
+    assert set(first.data.params) == set(client_config(service, study))
+    curve = store.get_metric_history(first.info.run_id, "loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.5), (3, 0.25)]
+    assert second.data.tags["tunewright.problem"] == "ValueError: bad"
+
+
+def test_it_is_logged_once_however_often_it_is_asked_for(service: LiveService, store: Any) -> None:
+    study = run_some(service, StudyState.RUNNING)
+
+    with Client(service.url) as client:
+        early = log_study(client, study.id, follow=False, mlflow=store)
+        assert store.get_run(early).info.status == "RUNNING"
+        again = log_study(client, study.id, follow=False, mlflow=store)
+
+    assert early == again
+    assert len(trial_runs(store, early)) == 2
+    assert len(store.search_runs([store.get_run(early).info.experiment_id])) == 3
+
+
+def client_config(service: LiveService, study: Study) -> dict[str, Any]:
+    with Client(service.url) as client:
+        return client.trial(f"{study.id}-0").config
