@@ -134,4 +134,5 @@ class Campaign:
 def likeliest(belief: Distributions, random: np.random.Generator) -> NDArray[np.int64]:
     """(m,) the likeliest class of each row of (m, C); ties, as before anything is known, are broken at random."""
     tied = belief >= belief.max(axis=1, keepdims=True) * (1.0 - 1e-9)
-    return np.asarray((tied * random.uniform(1.0, 2.0, belief.shape)).argmax(axis=1), dtype=np.int64)
+    weights = random.uniform(1.0, 2.0, belief.shape)  # nosec B311: ties are no secret
+    return np.asarray((tied * weights).argmax(axis=1), dtype=np.int64)

@@ -217,7 +217,8 @@ def _tokenizer(folder: Path) -> Any:
             f"data.model: {folder} holds no tokenizer ({', '.join(names)}); save it there with save_pretrained"
         )
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # Nothing is downloaded: the folder is the user's.
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)  # nosec B615
     except (OSError, ValueError, KeyError) as error:
         raise WorkloadError(f"data.model: cannot read the tokenizer in {folder}: {error}") from error
     if tokenizer.pad_token_id is None:

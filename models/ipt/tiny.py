@@ -29,7 +29,7 @@ def tiny(name: str) -> tuple[Any, Any]:
 
 
 def _model(name: str, words: int) -> Any:
-    shared = {"vocab_size": words, "pad_token_id": 0, "attn_implementation": attention.NAME}
+    shared = {"vocab_size": words, "pad_token_id": 0, "attn_implementation": attention.NAME}  # nosec B105: a token of text
     if name == "tiny-gpt2":
         gpt2 = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": WINDOW}
         return transformers.GPT2Model(transformers.GPT2Config(**shared, **gpt2, bos_token_id=2, eos_token_id=3))
