@@ -1,8 +1,9 @@
 """How accurate, how fast: PaSca's V1 to V3 and the baselines on citation networks.
 
 Every method has one setting for all data sets. V3's and JK-Net's were the best of random settings by their mean
-validation accuracy, one seed, the same processor time for both (400 s); GCN's is its authors', V1 and V2 take V3's, the
-others have their papers' usual ones. The epoch is chosen by validation, and the test nodes count at that epoch alone.
+validation accuracy, one seed, the same processor time for both (400 s: about 17 settings of V3, 9 of JK-Net); GCN's is
+its authors', V1 and V2 take V3's, the others' are set by hand, APPNP's and GBP's after poor first ones.
+The epoch is chosen by validation, and the test nodes count at that epoch alone.
 """
 
 from __future__ import annotations
