@@ -78,7 +78,8 @@ class EventLine:
 
     Args:
         after: id of the last event seen before; None starts now.
-        resume: a new connection goes on where the last one broke; False: it starts with what happens then.
+        resume: a new connection goes on where the last one broke; False: it starts with what happens then, for a caller
+            who looks the rest up, and who has reached the service before.
     Attributes:
         after: where the next connection goes on.
     """
@@ -87,12 +88,12 @@ class EventLine:
         self.after = after
         self._url = url
         self._resume = resume
-        self._was_connected = False
+        self._was_there = not resume
         self._backoff = Backoff()
 
     def take(self, message: httpx_sse.ServerSentEvent) -> Event | None:
         """The event in a message; None for the greeting that opens each connection."""
-        self._was_connected = True
+        self._was_there = True
         self._backoff = Backoff()
         if self._resume and message.id.isdigit():
             self.after = int(message.id)
@@ -106,7 +107,7 @@ class EventLine:
         """
         if isinstance(failure, httpx_sse.SSEError):
             raise ApiError(200, "unexpected answer", f"{self._url} is not a Tunewright service") from failure
-        never_there = not self._was_connected and self._backoff.failures >= RETRIES
+        never_there = not self._was_there and self._backoff.failures >= RETRIES
         if failure is not None and (never_there or not passing(failure)):
             raise as_api_error(failure, self._url) from failure
         return self._backoff.pause(failure)

@@ -6,11 +6,13 @@ import asyncio
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -419,6 +421,27 @@ def test_watch_survives_a_restart_of_the_service(tmp_path: Path, ends: str) -> N
         assert watcher.until(lambda seen: seen.state.final).state is StudyState.COMPLETED
         assert watcher.next() is None
     service.close()
+
+
+def test_watch_waits_for_a_service_that_goes_before_the_first_event(
+    service: LiveService, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = service.create()
+    watching = client.watch(study.id)
+    next(watching)
+    service.runner(study).finish()
+    service.stop()
+    tries = []
+
+    def pause(seconds: float) -> None:
+        tries.append(seconds)
+        if len(tries) == 2 * _connection.RETRIES:
+            service.start()
+
+    monkeypatch.setattr("tunewright.client.time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
+
+    assert [seen.state for seen in watching] == [StudyState.COMPLETED]
+    assert len(tries) == 2 * _connection.RETRIES
 
 
 def test_wait_gives_up_in_time(service: LiveService, client: Client) -> None:
