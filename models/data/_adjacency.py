@@ -1,4 +1,4 @@
-"""Loops over edges: from their list to sorted neighbour lists, and drawing them."""
+"""The loop from a list of edges to sorted neighbour lists."""
 
 from __future__ import annotations
 
@@ -14,34 +14,6 @@ def adjacency(
     """Neighbour lists of the undirected simple graph (`Graph.indptr`, `Graph.indices`); ids are in range."""
     indptr, indices = _filled(source, target, n)  # type: ignore[no-untyped-call]
     return indptr, indices[: int(indptr[-1])].copy() if len(indices) > indptr[-1] else indices
-
-
-def recursive_edges(
-    rng: np.random.Generator, names: NDArray[np.int32], levels: int, edges: int, corners: tuple[float, float, float]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """(edges,) sources and targets of RMAT: each level of the recursion picks a quarter of the adjacency matrix.
-
-    Args:
-        names: (n,) what nodes are called; pairs beyond them are drawn again.
-        corners: probabilities of the upper left, upper right and lower left quarter.
-    """
-    a, b, c = corners
-    source, target = np.empty(edges, dtype=np.int32), np.empty(edges, dtype=np.int32)
-    _draw(rng, names, levels, a, a + b, a + b + c, source, target)  # type: ignore[no-untyped-call]
-    return source, target
-
-
-@kernel()
-def _draw(rng, names, levels, a, ab, abc, source, target):  # type: ignore[no-untyped-def]
-    for edge in range(len(source)):
-        u, v = len(names), 0
-        while u >= len(names) or v >= len(names):
-            u, v = 0, 0
-            for _ in range(levels):
-                drawn = rng.random()
-                u = 2 * u + (drawn >= ab)
-                v = 2 * v + ((a <= drawn < ab) or drawn >= abc)
-        source[edge], target[edge] = names[u], names[v]
 
 
 @kernel()

@@ -25,6 +25,7 @@ from models.data._click_planted import generate
 from models.data._click_table import FIELDS, MIN_COUNT, Clicks, encode
 from models.data.interactions import Interactions, split_per_user
 from models.data.interactions import load as load_interactions
+from models.options import checked
 from tunewright.errors import WorkloadError
 
 __all__ = ["DATASETS", "FIELDS", "MIN_COUNT", "Clicks", "encode", "from_interactions", "generate", "load"]
@@ -66,8 +67,8 @@ def load(name: Any, path: Any = None, rows: Any = None, seed: Any = 0) -> Clicks
     """
     if not isinstance(name, str) or name not in DATASETS:
         raise WorkloadError(f"data.dataset: {name!r} is unknown; known: {', '.join(DATASETS)}")
-    rows = None if rows is None else _whole("rows", rows, 30, MAX_ROWS)
-    seed = _whole("seed", seed, 0, 2**32 - 1)
+    rows = None if rows is None else checked("rows", rows, 30, MAX_ROWS)
+    seed = checked("seed", seed, 0, 2**32 - 1)
     if name in FILES and not isinstance(path, (str, Path)):
         raise WorkloadError(f"data.path: {name} is not shipped with any package: name the file that you have of it")
     return _load(name, Path(path) if name in FILES else None, rows, seed)
@@ -117,9 +118,3 @@ def _descriptions(table: Interactions) -> Any:
     sets = [tuple(queries[a:b].tolist()) for a, b in pairwise(pointers.tolist())]
     numbers = {found: number for number, found in enumerate(sorted(set(sets)))}
     return np.array([numbers[found] for found in sets], np.int64)
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WorkloadError(f"data.{name}: {value!r} must be a whole number from {low} to {high}")
-    return value

@@ -91,10 +91,18 @@ def rmat_edges(
     nodes: int, edges: int, corners: tuple[float, float, float], rng: np.random.Generator
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """(edges,) sources and targets; pairs with an id beyond `nodes` are drawn again."""
-    from models.data._adjacency import recursive_edges
+    from models.data.edges import rmat as pieces
 
-    names = rng.permutation(nodes).astype(np.int32)
-    return recursive_edges(rng, names, max(1, math.ceil(math.log2(nodes))), edges, corners)
+    scale = max(1, math.ceil(math.log2(nodes)))
+    shares = (*corners, 1 - sum(corners))
+    found = np.empty((edges, 2), np.int32)
+    count = 0
+    while count < edges:
+        for piece in pieces(scale, edges - count, seed=int(rng.integers(2**31)), shares=shares):
+            kept = piece[(piece < nodes).all(axis=1)]
+            found[count : count + len(kept)] = kept
+            count += len(kept)
+    return found[:, 0], found[:, 1]
 
 
 def _shared_labels(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.data.text import TEXTS, TextSet, load_texts
+from models.options import MAX_THREADS, whole
 from tunewright.errors import WorkloadError
 
 DATA_OPTIONS = {
@@ -28,7 +29,7 @@ NUMBERS: Mapping[str, tuple[int, int, int]] = {
     "valid_rows": (300, 0, 1_000_000),
     "max_tokens": (48, 4, 4096),
     "chunk_steps": (10, 1, 100_000),
-    "threads": (1, 1, 1024),
+    "threads": (1, 1, MAX_THREADS),
 }
 
 
@@ -49,7 +50,7 @@ def read_options(data: Mapping[str, Any]) -> IptOptions:
     Raises:
         WorkloadError: an option's value is wrong; names the option.
     """
-    numbers = {name: _number(name, data) for name in NUMBERS}
+    numbers = {name: whole(data, name, *bounds) for name, bounds in NUMBERS.items()}
     words = {name: _word(name, data, default) for name, default in _WORDS.items()}
     texts = load_texts(data.get("dataset", "keywords"), words["text_column"], words["label_column"])
     few = texts.few(numbers["shots"], numbers["valid_rows"], numbers["sample_seed"])
@@ -57,14 +58,6 @@ def read_options(data: Mapping[str, Any]) -> IptOptions:
 
 
 _WORDS = {"text_column": "text", "label_column": "label", "model": "minilm"}
-
-
-def _number(name: str, data: Mapping[str, Any]) -> int:
-    default, low, high = NUMBERS[name]
-    value = data.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WorkloadError(f"data.{name}: {value!r} must be a whole number from {low} to {high}")
-    return value
 
 
 def _word(name: str, data: Mapping[str, Any], default: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.data.corpora import CORPORA, Corpus, load, read
+from models.options import MAX_THREADS, whole
 from tunewright.errors import WorkloadError
 
 DEFAULT_DATASET = "shakespeare"
@@ -18,7 +19,7 @@ _NUMBERS: Mapping[str, tuple[int, int, int, str]] = {
     "batch": (16, 1, 4_096, "windows of an optimizer step"),
     "steps": (50, 1, 100_000, "optimizer steps of one unit of the fidelity"),
     "validation": (64, 1, 100_000, "windows that the validation loss is measured on"),
-    "threads": (1, 1, 1_024, "processor threads that one trial uses"),
+    "threads": (1, 1, MAX_THREADS, "processor threads that one trial uses"),
 }
 
 DATA_OPTIONS = {
@@ -47,16 +48,8 @@ def read_options(data: Mapping[str, Any]) -> TextOptions:
     Raises:
         WorkloadError: an option's value is wrong; names the option.
     """
-    numbers = {name: _number(name, data) for name in _NUMBERS}
+    numbers = {name: whole(data, name, default, low, high) for name, (default, low, high, _) in _NUMBERS.items()}
     if "path" in data and "dataset" in data:
         raise WorkloadError("data.path: give a path or a dataset, not both")
     corpus = read(data["path"]) if "path" in data else load(data.get("dataset", DEFAULT_DATASET))
     return TextOptions(corpus=corpus, **numbers)
-
-
-def _number(name: str, data: Mapping[str, Any]) -> int:
-    default, low, high, _ = _NUMBERS[name]
-    value = data.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WorkloadError(f"data.{name}: {value!r} must be a whole number from {low} to {high}")
-    return value

@@ -17,6 +17,7 @@ from models.data.interactions import (
     split_globally,
     split_per_user,
 )
+from models.options import MAX_THREADS, whole
 from tunewright.errors import WorkloadError
 
 DEFAULT_DATASET = "movielens-100k"
@@ -31,7 +32,7 @@ _NUMBERS = {
     "unit": (8_192, 1, 100_000_000, "interactions that one unit of the fidelity learns from"),
     "judged": (5_000, 10, 10_000_000, "held-out interactions for the AUC, at most"),
     "ranked": (500, 1, 1_000_000, "held-out clicks for hit rates, at most"),
-    "threads": (1, 1, 1_024, "processor threads that one trial uses"),
+    "threads": (1, 1, MAX_THREADS, "processor threads that one trial uses"),
 }
 DATA_OPTIONS = {
     "dataset": f"what to learn: {', '.join((*CATALOG, GENERATED))} (default {DEFAULT_DATASET})",
@@ -76,15 +77,8 @@ def read_options(data: Mapping[str, Any]) -> RecommenderOptions:
         raise WorkloadError(f"data.path: {path!r} must be a path as text")
     if not isinstance(cut, str) or cut not in SPLITS:
         raise WorkloadError(f"data.split: {cut!r} is unknown; known: {', '.join(SPLITS)}")
-    return RecommenderOptions(dataset, path, cut, **{name: _number(data, name) for name in _NUMBERS})
-
-
-def _number(data: Mapping[str, Any], name: str) -> int:
-    default, least, largest, _ = _NUMBERS[name]
-    value = data.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
-        raise WorkloadError(f"data.{name}: {value!r} must be a whole number from {least} to {largest}")
-    return value
+    numbers = {name: whole(data, name, *bounds) for name, (*bounds, _) in _NUMBERS.items()}
+    return RecommenderOptions(dataset, path, cut, **numbers)
 
 
 @lru_cache(maxsize=2)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.data.catalog import CATALOG, Dataset, load
-from tunewright.errors import WorkloadError
+from models.options import THREADS_OPTION, threads
 
 DEFAULT_DATASET = "digits"
-MAX_THREADS = 1_024
 
 DATA_OPTIONS = {
     "dataset": f"which data set to learn: {', '.join(CATALOG)} (default {DEFAULT_DATASET})",
-    "threads": "processor threads that one trial uses, a whole number (default 1)",
+    "threads": THREADS_OPTION,
 }
 
 
@@ -32,7 +31,4 @@ def read_options(data: Mapping[str, Any]) -> TabularOptions:
     Raises:
         WorkloadError: an option's value is wrong; names the option.
     """
-    threads = data.get("threads", 1)
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise WorkloadError(f"data.threads: {threads!r} must be a whole number from 1 to {MAX_THREADS}")
-    return TabularOptions(dataset=load(data.get("dataset", DEFAULT_DATASET)), threads=threads)
+    return TabularOptions(threads=threads(data), dataset=load(data.get("dataset", DEFAULT_DATASET)))

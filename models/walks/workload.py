@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from models.options import THREADS_OPTION, threads, whole
 from models.training import train
 from tunewright.errors import WorkloadError
 from tunewright.space import Config, Float, Int, Ordinal, SearchSpace
@@ -13,7 +14,6 @@ from tunewright.workload import Checkpoint, Leg, Report, Workload
 
 TASKS = ("links", "groups")
 DEFAULT_DATASET = "blogcatalog"
-MAX_THREADS = 1_024
 MAX_VERTICES = 10_000_000
 
 
@@ -41,7 +41,7 @@ class Node2vecWorkload(Workload):
         "vertices": "size of communities, a whole number (default 400)",
         "path": "a file of your own, in place of a dataset, as `tunewright graph build` reads it; links",
         "task": "what is predicted: links, or groups where the graph has them (default links)",
-        "threads": "processor threads that walk, a whole number (default 1)",
+        "threads": THREADS_OPTION,
     }
 
     def run(self, config: Config, leg: Leg, *, data: Mapping[str, Any], checkpoint: Checkpoint, report: Report) -> None:
@@ -50,14 +50,14 @@ class Node2vecWorkload(Workload):
         Raises:
             WorkloadError: a data option is wrong.
         """
-        threads = _whole(data, "threads", 1, 1, MAX_THREADS)
+        processors = threads(data)
         task = data.get("task", "links")
         if task not in TASKS:
             raise WorkloadError(f"data.task: {task!r} must be one of {', '.join(TASKS)}")
         graph = _graph(data)
         from models.walks.node2vec import Node2vecLearner
 
-        learner = Node2vecLearner(config, graph, task, seed=leg.seed, threads=threads)
+        learner = Node2vecLearner(config, graph, task, seed=leg.seed, threads=processors)
         train(learner, leg, checkpoint=checkpoint, report=report)
 
 
@@ -74,12 +74,5 @@ def _graph(data: Mapping[str, Any]) -> Any:
     if "vertices" in data:
         if name != "communities":
             raise WorkloadError(f"data.vertices: is for communities; {name!r} has a size of its own")
-        return edges.communities(_whole(data, "vertices", 400, 20, MAX_VERTICES))
+        return edges.communities(whole(data, "vertices", 400, 20, MAX_VERTICES))
     return edges.load(name)
-
-
-def _whole(data: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
-    value = data.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WorkloadError(f"data.{name}: {value!r} must be a whole number from {low} to {high}")
-    return value

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.data._click_table import Clicks
+from models.options import threads, whole
 from models.recsys.ctr.learner import CHUNK_ROWS
 from models.recsys.ctr.pairs import Pair
 from tunewright.errors import WorkloadError
 
 DEFAULT_DATASET = "movielens-100k"
-MAX_CHUNK_ROWS, MAX_THREADS = 100_000_000, 1_024
+MAX_CHUNK_ROWS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def read_options(data: Mapping[str, Any]) -> CtrOptions:
     table = load(data.get("dataset", DEFAULT_DATASET), data.get("path"), data.get("rows"), data.get("seed", 0))
     return CtrOptions(
         table,
-        _whole("chunk_rows", data.get("chunk_rows", CHUNK_ROWS), MAX_CHUNK_ROWS, low=2),
-        _whole("threads", data.get("threads", 1), MAX_THREADS),
+        whole(data, "chunk_rows", CHUNK_ROWS, 2, MAX_CHUNK_ROWS),
+        threads(data),
         read_pairs(data["pairs"], table.fields) if "pairs" in data else None,
     )
 
@@ -64,9 +65,3 @@ def read_pairs(names: Any, fields: Sequence[str]) -> list[Pair]:
             raise WorkloadError(f"data.pairs: {name!r} stands twice: remove one")
         found.append((first, second))
     return found
-
-
-def _whole(name: str, value: Any, high: int, low: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WorkloadError(f"data.{name}: {value!r} must be a whole number from {low} to {high}")
-    return value
