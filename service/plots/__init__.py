@@ -144,6 +144,7 @@ class _Key:
         return isinstance(other, _Key) and self._same == other._same
 
 
-@lru_cache(maxsize=4)
+# One: a large study takes some hundred megabytes.
+@lru_cache(maxsize=1)
 def _read(key: _Key) -> Columns:
     return Columns(key.engine, key.study)

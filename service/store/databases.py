@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,6 @@ from tunewright.session import SessionState
 from tunewright.session_views import DatabaseView, ProbeView
 from tunewright.views import Page
 
-ID = re.compile("[0-9a-v]{16}")
 OPEN_STATES = [state for state in SessionState if not state.final]
 _DATABASES = DatabaseRow.__table__
 
@@ -77,18 +75,12 @@ def page(
     Raises:
         BadCursor: the cursor is not this list's.
     """
-    kind = "databases" if project is None else f"databases:{project}"
-    statement = select(_DATABASES).order_by(DatabaseRow.id.desc()).limit(limit + 1)
-    if cursor is not None:
-        statement = statement.where(DatabaseRow.id < cursors.decode(cursor, kind, ID))
-    if project is not None:
-        statement = statement.where(DatabaseRow.project == project)
+    statement, kind = cursors.newest_first(select(_DATABASES), DatabaseRow, limit=limit, cursor=cursor, project=project)
     if name is not None:
         statement = statement.where(DatabaseRow.name == name)
     with engine.connect() as connection:
         items = [_view(connection, row) for row in connection.execute(statement).all()]
-    following = cursors.encode(kind, items[limit - 1].id) if len(items) > limit else None
-    return Page[DatabaseView](items=items[:limit], next_cursor=following)
+    return cursors.page(items, limit, kind, lambda database: database.id)
 
 
 def view(engine: Engine, database_id: str) -> DatabaseView:
@@ -128,7 +120,7 @@ def named(engine: Engine, which: str, project: str | None) -> list[Row[Any]]:
 
 def project_of(engine: Engine, database_id: str) -> str | None:
     """The project of a database; None if there is no such database."""
-    if not ID.fullmatch(database_id):
+    if not cursors.ID.fullmatch(database_id):
         return None
     with engine.connect() as connection:
         return connection.scalar(select(DatabaseRow.project).where(DatabaseRow.id == database_id))
@@ -199,7 +191,7 @@ def host_of(row: Row[Any]) -> Host:
 
 def _row(connection: Connection, database_id: str, *, held: bool = False) -> Row[Any]:
     found = None
-    if ID.fullmatch(database_id):
+    if cursors.ID.fullmatch(database_id):
         statement = select(_DATABASES).where(DatabaseRow.id == database_id)
         found = connection.execute(statement.with_for_update() if held else statement).one_or_none()
     if found is None:

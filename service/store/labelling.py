@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +19,6 @@ from service.store.tables import LabellingQuestionRow, LabellingRow
 from tunewright.labelling_views import LabellingSpec, LabellingView
 from tunewright.views import Page
 
-ID = re.compile("[0-9a-v]{16}")
 _LABELLINGS, _QUESTIONS = LabellingRow.__table__, LabellingQuestionRow.__table__
 
 
@@ -58,16 +56,12 @@ def page(engine: Engine, *, limit: int, cursor: str | None = None, project: str 
     Raises:
         BadCursor: the cursor is not this list's.
     """
-    kind = "labellings" if project is None else f"labellings:{project}"
-    statement = select(_LABELLINGS).order_by(LabellingRow.id.desc()).limit(limit + 1)
-    if cursor is not None:
-        statement = statement.where(LabellingRow.id < cursors.decode(cursor, kind, ID))
-    if project is not None:
-        statement = statement.where(LabellingRow.project == project)
+    statement, kind = cursors.newest_first(
+        select(_LABELLINGS), LabellingRow, limit=limit, cursor=cursor, project=project
+    )
     with engine.connect() as connection:
         items = [_view(connection, row) for row in connection.execute(statement).all()]
-    following = cursors.encode(kind, items[limit - 1].id) if len(items) > limit else None
-    return Page[LabellingView](items=items[:limit], next_cursor=following)
+    return cursors.page(items, limit, kind, lambda labelling: labelling.id)
 
 
 def view(engine: Engine, labelling_id: str) -> LabellingView:
@@ -82,7 +76,7 @@ def view(engine: Engine, labelling_id: str) -> LabellingView:
 
 def project_of(engine: Engine, labelling_id: str) -> str | None:
     """The project of a labelling; None if there is no such labelling."""
-    if not ID.fullmatch(labelling_id):
+    if not cursors.ID.fullmatch(labelling_id):
         return None
     with engine.connect() as connection:
         return connection.scalar(select(LabellingRow.project).where(LabellingRow.id == labelling_id))
@@ -177,7 +171,7 @@ def remove(engine: Engine, labelling_id: str) -> None:
 
 def _row(connection: Connection, labelling_id: str, *, held: bool = False) -> Row[Any]:
     found = None
-    if ID.fullmatch(labelling_id):
+    if cursors.ID.fullmatch(labelling_id):
         statement = select(_LABELLINGS).where(LabellingRow.id == labelling_id)
         found = connection.execute(statement.with_for_update() if held else statement).one_or_none()
     if found is None:

@@ -9,7 +9,7 @@ import base64
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -69,7 +69,6 @@ from workers.journal import Wanted
 SHOWN_LOG = 64 * 1024
 MAX_PROJECTS_KNOWN = 10_000
 # Only what has the right form reaches the database, which may choke on the rest.
-_ID = re.compile("[0-9a-v]{16}")
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 _RESOURCE = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
 T = TypeVar("T")
@@ -154,19 +153,13 @@ class Repository:
         Raises:
             BadCursor: the cursor is not this list's.
         """
-        kind = "studies" if project is None else f"studies:{project}"
-        statement = _SUMMARIES.order_by(StudyRow.id.desc()).limit(limit + 1)
-        if cursor is not None:
-            statement = statement.where(StudyRow.id < cursors.decode(cursor, kind, _ID))
+        statement, kind = cursors.newest_first(_SUMMARIES, StudyRow, limit=limit, cursor=cursor, project=project)
         if state is not None:
             statement = statement.where(StatusRow.state == state)
-        if project is not None:
-            statement = statement.where(StudyRow.project == project)
         statement = statement.where(*map(labels.tagged, tags))
         with self.engine.connect() as connection:
             records = connection.execute(statement).all()
-        items, following = _page([rows.summary(row) for row in records], limit, kind, lambda s: s.id)
-        return Page[StudySummary](items=items, next_cursor=following)
+        return cursors.page([rows.summary(row) for row in records], limit, kind, lambda s: s.id)
 
     def study(self, study_id: str) -> Study:
         """One study.
@@ -180,7 +173,7 @@ class Repository:
     def project_of(self, study_id: str) -> str | None:
         """The project of a study; None if there is no such study. It never changes, so it is looked up once."""
         found = self._projects.get(study_id)
-        if found is None and _ID.fullmatch(study_id):
+        if found is None and cursors.ID.fullmatch(study_id):
             with self.engine.connect() as connection:
                 found = connection.scalar(select(StudyRow.project).where(StudyRow.id == study_id))
             if found is not None:
@@ -311,8 +304,7 @@ class Repository:
         with self.engine.connect() as connection:
             _require_study(connection, study_id)
             records = connection.execute(statement).all()
-        items, following = _page([rows.queued(row) for row in records], limit, kind, lambda q: str(q.number))
-        return Page[QueuedConfig](items=items, next_cursor=following)
+        return cursors.page([rows.queued(row) for row in records], limit, kind, lambda q: str(q.number))
 
     def require_over(self, study_id: str) -> None:
         """Check that a study may be deleted; once it may, it always may.
@@ -365,8 +357,7 @@ class Repository:
         with self.engine.connect() as connection:
             _require_study(connection, study_id)
             records = connection.execute(statement).all()
-        items, following = _page([rows.trial(row) for row in records], limit, kind, lambda t: str(t.number))
-        return Page[Trial](items=items, next_cursor=following)
+        return cursors.page([rows.trial(row) for row in records], limit, kind, lambda t: str(t.number))
 
     def trial(self, trial_id: str) -> TrialDetail:
         """One trial with its jobs.
@@ -446,8 +437,7 @@ class Repository:
             if connection.execute(exists).one_or_none() is None:
                 raise NotFound(f"trial {trial_id} does not exist")
             records = connection.execute(statement).all()
-        items, following = _page([rows.measurement(row) for row in records], limit, kind, lambda m: repr(m.resource))
-        return Page[Measurement](items=items, next_cursor=following)
+        return cursors.page([rows.measurement(row) for row in records], limit, kind, lambda m: repr(m.resource))
 
     def curves(self, study_id: str, metric: str, *, trials: int, points: int) -> tuple[list[Curve], int]:
         """Learning curves of the incumbent and of the newest trials, each thinned to at most `points` points.
@@ -588,7 +578,7 @@ def split_trial_id(trial_id: str) -> tuple[str, int]:
         NotFound: it has not this form, so there is no such trial.
     """
     study_id, _, number = trial_id.rpartition("-")
-    if not _ID.fullmatch(study_id) or not _NUMBER.fullmatch(number):
+    if not cursors.ID.fullmatch(study_id) or not _NUMBER.fullmatch(number):
         raise NotFound(f"trial {trial_id[:100]} does not exist; a trial's id is <study>-<number>")
     return study_id, int(number)
 
@@ -617,7 +607,7 @@ _STUDIES = select(StudyRow.__table__, *_STATUS_COLUMNS).join(StatusRow, _OF_ITS_
 def _study_row(connection: Connection, study_id: str, *, hold: bool = False) -> Row[Any]:
     """A study with its status; if asked, held, so that neither changes until the transaction ends."""
     row = None
-    if _ID.fullmatch(study_id):
+    if cursors.ID.fullmatch(study_id):
         statement = _STUDIES.where(StudyRow.id == study_id)
         # Both rows, but not against a runner's inserts, which refer to the study while it holds the status itself.
         row = connection.execute(statement.with_for_update(key_share=True) if hold else statement).one_or_none()
@@ -654,7 +644,7 @@ def _require_place(connection: Connection, study: Row[Any], spec: StudySpec) -> 
 
 
 def _require_study(connection: Connection, study_id: str) -> None:
-    found = _ID.fullmatch(study_id) and connection.scalar(select(StudyRow.id).where(StudyRow.id == study_id))
+    found = cursors.ID.fullmatch(study_id) and connection.scalar(select(StudyRow.id).where(StudyRow.id == study_id))
     if not found:
         raise NotFound(f"study {study_id[:100]} does not exist")
 
@@ -666,8 +656,3 @@ def _require_over(row: Row[Any]) -> None:
 
 def _event(connection: Connection, study_id: str, body: Mapping[str, Any], project: str | None = None) -> None:
     event_log.append(connection, study_id, "study", time.time(), body, project)
-
-
-def _page(items: list[T], limit: int, kind: str, key: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """A page's items, and the cursor of the page after it if `items` has one more."""
-    return items[:limit], cursors.encode(kind, key(items[limit - 1])) if len(items) > limit else None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, Select, delete, insert, select, update
 
 from service.store import cursors, databases, event_log, request_keys, session_facts
-from service.store.databases import ID, OPEN_STATES
+from service.store.databases import OPEN_STATES
 from service.store.engine import queue_up, writing
 from service.store.errors import Conflict, NotFound
 from service.store.leases import session_lease
@@ -98,19 +98,14 @@ def page(
     Raises:
         BadCursor: the cursor is not this list's.
     """
-    kind = "sessions" if project is None else f"sessions:{project}"
-    statement = _SESSIONS.order_by(SessionRow.id.desc()).limit(limit + 1)
-    if cursor is not None:
-        statement = statement.where(SessionRow.id < cursors.decode(cursor, kind, ID))
-    if project is not None:
-        statement = statement.where(SessionRow.project == project)
+    statement, kind = cursors.newest_first(_SESSIONS, SessionRow, limit=limit, cursor=cursor, project=project)
     if database is not None:
         statement = statement.where((SessionRow.database_id == database) | (SessionRow.database_name == database))
     if state is not None:
         statement = statement.where(SessionStatusRow.state == state)
     with engine.connect() as connection:
         items = [SessionSummary(**_fields(row)) for row in connection.execute(statement).all()]
-    return _page(items, limit, kind, lambda session: session.id)
+    return cursors.page(items, limit, kind, lambda session: session.id)
 
 
 def view(engine: Engine, session_id: str) -> SessionView:
@@ -125,7 +120,7 @@ def view(engine: Engine, session_id: str) -> SessionView:
 
 def project_of(engine: Engine, session_id: str) -> str | None:
     """The project of a session; None if there is no such session."""
-    if not ID.fullmatch(session_id):
+    if not cursors.ID.fullmatch(session_id):
         return None
     with engine.connect() as connection:
         return connection.scalar(select(SessionRow.project).where(SessionRow.id == session_id))
@@ -160,7 +155,7 @@ def intervals(engine: Engine, session_id: str, *, limit: int, cursor: str | None
     with engine.connect() as connection:
         kind, rows = _facts(connection, session_id, session_facts.INTERVALS, limit, cursor)
     items = [session_facts.interval(row.number, session_facts.interval_of(row)) for row in rows]
-    return _page(items, limit, kind, lambda interval: str(interval.number))
+    return cursors.page(items, limit, kind, lambda interval: str(interval.number))
 
 
 def notices(engine: Engine, session_id: str, *, limit: int, cursor: str | None = None) -> Page[NoticeView]:
@@ -172,7 +167,7 @@ def notices(engine: Engine, session_id: str, *, limit: int, cursor: str | None =
     with engine.connect() as connection:
         kind, rows = _facts(connection, session_id, session_facts.NOTICES, limit, cursor)
     items = [session_facts.notice(row.number, session_facts.notice_of(row)) for row in rows]
-    return _page(items, limit, kind, lambda notice: str(notice.number))
+    return cursors.page(items, limit, kind, lambda notice: str(notice.number))
 
 
 def remove(engine: Engine, session_id: str) -> None:
@@ -231,7 +226,7 @@ def _require_alone(connection: Connection, database: Row[Any]) -> None:
 
 def _row(connection: Connection, session_id: str, *, held: bool = False) -> Row[Any]:
     found = None
-    if ID.fullmatch(session_id):
+    if cursors.ID.fullmatch(session_id):
         statement = _SESSIONS.where(SessionRow.id == session_id)
         # Not against a runner's facts, which refer to the session.
         found = connection.execute(statement.with_for_update(key_share=True) if held else statement).one_or_none()
@@ -326,9 +321,3 @@ def _event(connection: Connection, row: Row[Any]) -> None:
         "intervals": row.intervals,
     }
     event_log.append(connection, row.id, "session", time.time(), body, row.project)
-
-
-def _page(items: list[T], limit: int, kind: str, key: Callable[[T], str]) -> Page[T]:
-    """A page, with the cursor of the one after it if `items` has one more."""
-    following = cursors.encode(kind, key(items[limit - 1])) if len(items) > limit else None
-    return Page(items=items[:limit], next_cursor=following)

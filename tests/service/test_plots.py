@@ -12,10 +12,10 @@ import httpx
 import numpy as np
 import pytest
 
-from optimizers.protocol import Incumbent, Job, Report
+from optimizers.protocol import Incumbent, Job, JobEnd, Report
 from service.plots import PLOTS
 from service.plots.drawing import MAX_MARKS
-from tests.service.conftest import Runner, Service, ended, sqlite_only
+from tests.service.conftest import Runner, Service, ended, sqlite_only, start
 from tunewright.client import Client
 from tunewright.errors import ApiError
 from tunewright.study import TrialState
@@ -184,12 +184,29 @@ def test_rungs_count_every_trial_once(service: Service, study: str) -> None:
     assert reached["went on"] == [40, 0]
 
 
-def test_jobs_that_ran_at_once_have_places_of_their_own(service: Service, study: str) -> None:
+def test_jobs_that_ran_at_once_have_places_of_their_own(service: Service) -> None:
+    study = service.create()["id"]
+    runner = service.runner(study)
+    attempts = [AttemptStarted(number, 1, "host:1") for number in range(3)]
+    # The first two side by side; the third takes the place of the one that ended first.
+    runner.commit(start(0, 0), start(1, 1), attempts=attempts[:2])
+    runner.commit(ended(1, 1, TrialState.COMPLETED))
+    runner.commit(start(2, 2), attempts=attempts[2:])
+    runner.commit(ended(0, 0, TrialState.COMPLETED), ended(2, 2, TrialState.FAILED, JobEnd.FAILED))
+
     drawn = plot(service, study, "timeline")
 
-    # The trials of a batch all began in it.
-    assert len({place for trace in drawn["data"] for place in trace["y"]}) <= 40
-    assert "44 jobs" in drawn["summary"]
+    places = {
+        text.split("<br>")[0]: (place, seconds)
+        for trace in drawn["data"]
+        for text, place, seconds in zip(trace["text"], trace["y"], trace["x"], strict=True)
+    }
+    assert places == {
+        "trial 0 from 0 to 3": ("place 1", 3.0),
+        "trial 1 from 0 to 3": ("place 2", 1.0),
+        "trial 2 from 0 to 3": ("place 2", 1.0),
+    }
+    assert "3 jobs side by side on at most 2 places" in drawn["summary"]
 
 
 def test_a_slice_is_of_the_parameter_asked_for(service: Service, study: str) -> None:
