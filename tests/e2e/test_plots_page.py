@@ -124,6 +124,7 @@ def test_the_end_of_the_study_is_drawn_without_reload(
 ) -> None:
     page = open_page(f"{running.url}/studies/{study[0]}/plots")
     expect(page.locator("#state")).to_have_text("running")
+    expect(page.locator("figure.chart")).to_have_count(11)
     page.wait_for_function("() => document.querySelector('[data-plot=history] .plot-canvas').data?.length")
 
     run(study[1], losses(5), first=40)

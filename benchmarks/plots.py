@@ -1,0 +1,97 @@
+"""How long the service needs to draw each plot of a large study, and how much it sends.
+
+The study has 100,000 trials of 20 parameters and two objectives, a third of them whole; its rows are written straight
+to an SQLite store, as its runner would have left them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Engine, insert
+
+from benchmarks._harness import Cell, Result, arguments, publish
+from service import plots
+from service.store.engine import migrate, open_engine
+from service.store.repository import Repository
+from service.store.tables import TrialRow
+from tunewright.study import StudySpec, TrialState
+from tunewright.views import Study
+
+PARAMETERS = 20
+TRIALS, QUICK_TRIALS = 100_000, 20_000
+CHUNK = 5_000
+TURNS = 3
+
+
+def main() -> None:
+    """Draw every plot, first with nothing read yet and then again."""
+    asked = arguments("plots", __doc__ or "")
+    trials = QUICK_TRIALS if asked.quick else TRIALS
+    result = Result("plots", asked.command)
+    with tempfile.TemporaryDirectory() as directory:
+        engine = open_engine(f"sqlite:///{Path(directory) / 'store.db'}")
+        migrate(engine)
+        study = _study(engine, trials)
+        started = time.perf_counter()
+        plots.draw(engine, study, "rungs", None, None)
+        result.headline["first_plot_s"] = time.perf_counter() - started
+        result.rows = [_measured(engine, study, name, trials) for name in plots.PLOTS]
+        engine.dispose()
+    result.headline["slowest_plot_s"] = max(float(row["seconds"] or 0) for row in result.rows)
+    result.headline["largest_plot_kb"] = max(float(row["kB"] or 0) for row in result.rows)
+    publish(result, asked.json)
+
+
+def _measured(engine: Engine, study: Study, name: str, trials: int) -> dict[str, Cell]:
+    seconds = []
+    for _ in range(TURNS):
+        started = time.perf_counter()
+        drawn = plots.draw(engine, study, name, None, None)
+        seconds.append(time.perf_counter() - started)
+    size = len(drawn.model_dump_json()) / 1000
+    return {"plot": name, "trials": trials, "seconds": statistics.median(seconds), "kB": size, "note": drawn.note}
+
+
+def _study(engine: Engine, trials: int) -> Study:
+    spec = {
+        "name": "large",
+        "workload": "none",
+        "space": {f"p{j}": {"type": "float", "low": 0, "high": 1} for j in range(PARAMETERS)},
+        "objectives": [{"metric": "loss"}, {"metric": "size"}],
+        "fidelity": {"name": "epochs", "max": 27},
+        "budget": {"trials": trials},
+    }
+    repository = Repository(engine)
+    study = repository.create_study(StudySpec.model_validate(spec)).id
+    rng = np.random.default_rng(0)
+    with engine.begin() as connection:
+        for first in range(0, trials, CHUNK):
+            values = rng.random((CHUNK, PARAMETERS + 2)).tolist()
+            rows = [_row(study, first + i, value) for i, value in enumerate(values)]
+            connection.execute(insert(TrialRow), rows)
+    return repository.study(study)
+
+
+def _row(study: str, number: int, values: list[float]) -> dict[str, object]:
+    return {
+        "study_id": study,
+        "number": number,
+        "state": TrialState.COMPLETED if number % 3 == 0 else TrialState.STOPPED,
+        "config": {f"p{j}": value for j, value in enumerate(values[:PARAMETERS])},
+        "resource": 27.0 if number % 3 == 0 else 9.0,
+        "metrics": {"loss": values[-2], "size": values[-1]},
+        "started_at": 0.0,
+        "ended_at": 1.0,
+        "seconds": 1.0,
+        "rung": 0,
+        "bracket": 0,
+    }
+
+
+if __name__ == "__main__":
+    main()
