@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Engine, Row, func, select
+from sqlalchemy import Column, Engine, Row, func, join, select, true
 
 from service.store.rows import utc
 from service.store.tables import EarlierRow, EnqueuedRow, JobRow, ReportRow, TrialNoteRow, TrialRow
@@ -46,7 +46,7 @@ def metric_names(engine: Engine, table: type[TrialRow] | type[ReportRow], study_
         names = func.json_each(table.metrics).table_valued("key")
     with engine.connect() as connection:
         found = connection.execute(
-            select(names.c.key).select_from(table, names).where(table.study_id == study_id).distinct()
+            select(names.c.key).select_from(join(table, names, true())).where(table.study_id == study_id).distinct()
         )
         return sorted(found.scalars())
 
