@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.service_process import ServiceProcess, kill, runner_pids, wait_until
 from tunewright import Client
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLIENT = """
     import sys, time

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.service_process import ServiceProcess, wait_until
 from tunewright import Client
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PROGRAMS = Path(__file__).parents[1] / "programs"
 STUDY = """
 name: steady program

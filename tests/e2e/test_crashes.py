@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.service_process import ServiceProcess, descendants, kill, living, runner_pids, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRIALS = 12
 STEPS = 27

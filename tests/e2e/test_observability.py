@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.service_process import ServiceProcess, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Collector:

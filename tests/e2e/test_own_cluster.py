@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.ray_head import RayNode
 from tests.e2e.service_process import ServiceProcess, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from workers.journal import Batch, Fact, JobEnded, JobStarted, Printed, Reported
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=45_000)
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -216,7 +216,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
             pages.callback(page.close)
             page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(color_scheme=scheme)
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(45_000)
 
             def note(text: str) -> None:
                 if not re.search(tolerate, text):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.service_process import ServiceProcess, kill, runner_pids, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRIALS = 12
 FIXED = {"layers": 1, "width": 32, "activation": "relu", "optimizer": "adamw", "batch_size": 16}

@@ -21,7 +21,7 @@ from tests.e2e.service_process import ServiceProcess, kill, runner_pids, wait_un
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(binaries() is None, reason="needs Debian's PostgreSQL: apt-get install postgresql"),
 ]
 

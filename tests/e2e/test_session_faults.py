@@ -23,7 +23,7 @@ from tests.e2e.session_stage import FileSessionJournal, Session, measured, traff
 from tunewright.session import SessionSpec, SessionState
 from workers.session_journal import Measured, Restored, Skipped
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KNOBS = ("work_mem", "random_page_cost", "effective_cache_size")
 ROLE, PASSWORD = "tuner", "canary-of-the-tuner"
@@ -232,7 +232,7 @@ def actor_of(service: psutil.Process) -> psutil.Process:
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_service_that_ends_in_good_order_puts_settings_back_before(
     server: PrivatePostgres, journal: FileSessionJournal, service: psutil.Process
 ) -> None:
@@ -247,7 +247,7 @@ def test_a_service_that_ends_in_good_order_puts_settings_back_before(
     assert (journal.directory / "logs" / "watchdog.log").read_text() == ""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_watchdog_and_successor_take_over_from_what_is_killed(
     server: PrivatePostgres, journal: FileSessionJournal, service: psutil.Process
 ) -> None:

@@ -14,7 +14,7 @@ from tests.e2e.session_stage import FileSessionJournal, Session, measured, traff
 from tunewright.session import SessionSpec, SessionState
 from workers.session_journal import Measured, Restored, Skipped
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KNOBS = ("innodb_io_capacity", "join_buffer_size")
 ROLE, PASSWORD = "tuner", "canary-of-the-tuner"

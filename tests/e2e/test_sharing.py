@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.service_process import ServiceProcess, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 
 def submit(service: ServiceProcess, tmp_path: Path, name: str, **fields: Any) -> str:

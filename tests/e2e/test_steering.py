@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def submit(service: ServiceProcess, tmp_path: Path, optimizer: str, trials: int, **fields: Any) -> str:

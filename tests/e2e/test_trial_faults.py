@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.service_process import ServiceProcess, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,10 @@
 const RETRY_MILLISECONDS = 1500;
 const HIDDEN_MILLISECONDS = 30_000;
 const DRAW_MILLISECONDS = 1000;
-// A slow browser draws less often: no more than one part in this many of its time goes into drawing.
+// A slow browser draws less often: no more than one part in this many of its time goes into drawing, as long as what is
+// shown does not become old.
 const DRAW_SHARE = 15;
+const DRAW_MOST_MILLISECONDS = 5000;
 
 const LABELS = { connecting: "Connecting", live: "Live", lost: "Connection lost, trying again", idle: "Paused while hidden" };
 
@@ -148,6 +150,7 @@ export class Redraw {
     const began = performance.now();
     this.#draw();
     const ended = performance.now();
-    this.#next = began + Math.max(DRAW_MILLISECONDS, DRAW_SHARE * (ended - began));
+    const rest = Math.max(DRAW_MILLISECONDS, DRAW_SHARE * (ended - began));
+    this.#next = ended + Math.min(DRAW_MOST_MILLISECONDS, rest);
   }
 }
