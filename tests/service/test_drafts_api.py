@@ -88,10 +88,9 @@ def test_a_text_that_cannot_be_read_is_an_error_of_the_text(service: Service) ->
 
 @sqlite_only
 def test_what_is_no_draft_is_refused(service: Service) -> None:
-    statuses = [
-        service.client.post("/v1/studies:validate", json=draft).status_code
-        for draft in ({}, {"study": {}, "text": ""}, {"study": 3}, {"text": "a" * 300_000}, {"spec": {}})
-    ]
+    drafts: list[Any] = [{}, {"study": {}, "text": ""}, {"study": 3}, {"text": "a" * 300_000}, {"spec": {}}]
+
+    statuses = [service.client.post("/v1/studies:validate", json=draft).status_code for draft in drafts]
 
     assert statuses == [422, 422, 422, 413, 422]
 

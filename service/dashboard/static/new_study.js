@@ -94,9 +94,12 @@ function render() {
   draft.declare(workload());
   sections.general(fields);
   sections.budget(fields);
-  sections.optimizer(fields, draft, catalog.optimizers);
+  sections.optimizer(fields, catalog.optimizers);
+  sections.optimizerParts(fields, draft, catalog.optimizers);
   sections.more(fields);
-  sections.workload(fields, draft, catalog.workloads);
+  sections.workload(fields, catalog.workloads);
+  byId("workload-own").dataset.kind = "unknown";
+  sections.workloadParts(fields, draft, catalog.workloads);
   renderDeclared();
 }
 
@@ -114,7 +117,7 @@ function edited(path) {
   if (path[0] === "workload") changedWorkload();
   if (path.join(".") === "optimizer.name") {
     draft.set(["optimizer", "settings"], undefined);
-    again("optimizer", () => sections.optimizer(fields, draft, catalog.optimizers));
+    sections.optimizerParts(fields, draft, catalog.optimizers);
   }
   if (path[0] === "space") space.refresh();
   later();
@@ -125,18 +128,8 @@ function changedWorkload() {
   if (draft.get(["workload"]) !== "command") draft.forget("command");
   for (const part of ["space", "objectives", "fidelity", "resources", "data"]) if (draft.declares(part) || part === "data") draft.forget(part);
   draft.declare(workload());
-  again("workload", () => sections.workload(fields, draft, catalog.workloads));
+  sections.workloadParts(fields, draft, catalog.workloads);
   renderDeclared();
-}
-
-/** Draw a part anew in which the keyboard is, and leave it there. */
-function again(id, draw) {
-  const place = [...byId(id).querySelectorAll("input, select")].indexOf(document.activeElement);
-  const { selectionStart } = document.activeElement;
-  draw();
-  const target = byId(id).querySelectorAll("input, select")[place];
-  target?.focus();
-  if (target?.tagName === "INPUT") target.setSelectionRange(selectionStart, selectionStart);
 }
 
 function later() {

@@ -5,6 +5,8 @@ import { setting } from "./format.js";
 import { isMapping } from "./values.js";
 
 const PRIORITIES = [["", "normal"], ["low", "low"], ["high", "high"]];
+// The one that a study has which names none.
+const DEFAULT_OPTIMIZER = "asha";
 const DIRECTIONS = [["", "as small as possible"], ["maximize", "as large as possible"]];
 const BUILT_IN = [
   ["command", "command: a program of yours", "Each leg of a trial starts the program that you name. Give its search space, objectives and fidelity below."],
@@ -20,23 +22,34 @@ export function general(fields) {
   );
 }
 
-export function workload(fields, draft, workloads) {
+export function workload(fields, workloads) {
   const registered = workloads.items.map(({ reference }) => [reference, reference]);
   const choices = [["", "Choose one"], ...registered, ...BUILT_IN.map(([name, label]) => [name, label]), ["module:attribute", "module:attribute: a class of yours"]];
-  const own = String(draft.get(["workload"]) ?? "").includes(":");
-  byId("workload").replaceChildren(
-    fields.make(["workload"], { label: "Workload", kind: "choice", choices, wide: true }),
-    ...(own ? [fields.make(["workload"], { label: "Module and class", hint: "Importable where trials run, such as mine:Quadratic", wide: true })] : []),
-    ...(draft.get(["workload"]) === "command"
-      ? [
-          fields.make(["command", "argv"], { label: "Program and arguments", kind: "lines", wide: true, hint: "One a line; {name} stands for a parameter's value, {leg.end} for the resource at which to end" }),
-          fields.make(["command", "directory"], { label: "Directory", wide: true, hint: "Absolute path, on every machine where trials run" }),
-        ]
-      : []),
-  );
-  const info = workloads.items.find(({ reference }) => reference === draft.get(["workload"]));
-  setText(byId("workload-text"), info?.description ?? BUILT_IN.find(([name]) => name === draft.get(["workload"]))?.[2] ?? "");
+  byId("workload").replaceChildren(fields.make(["workload"], { label: "Workload", kind: "choice", choices, wide: true }));
+}
+
+/** What depends on which workload was chosen. */
+export function workloadParts(fields, draft, workloads) {
+  const name = String(draft.get(["workload"]) ?? "");
+  const kind = name.includes(":") ? "own" : name === "command" ? "command" : "";
+  const host = byId("workload-own");
+  // The keyboard may be in one of them.
+  if (host.dataset.kind !== kind || kind === "command") {
+    host.dataset.kind = kind;
+    host.replaceChildren(...ownFields(fields, kind));
+  }
+  const info = workloads.items.find(({ reference }) => reference === name);
+  setText(byId("workload-text"), info?.description ?? BUILT_IN.find(([builtIn]) => builtIn === name)?.[2] ?? "");
   data(fields, draft, info);
+}
+
+function ownFields(fields, kind) {
+  if (kind === "own") return [fields.make(["workload"], { label: "Module and class", hint: "Importable where trials run, such as mine:Quadratic", wide: true })];
+  if (kind === "") return [];
+  return [
+    fields.make(["command", "argv"], { label: "Program and arguments", kind: "lines", wide: true, hint: "One a line; {name} stands for a parameter's value, {leg.end} for the resource at which to end" }),
+    fields.make(["command", "directory"], { label: "Directory", wide: true, hint: "Absolute path, on every machine where trials run" }),
+  ];
 }
 
 function data(fields, draft, info) {
@@ -93,11 +106,15 @@ export function fidelity(fields) {
   );
 }
 
-export function optimizer(fields, draft, optimizers) {
-  const name = draft.get(["optimizer", "name"]) ?? "asha";
-  const info = optimizers.find((found) => found.name === name);
-  const choices = optimizers.map((found) => [found.name === "asha" ? "" : found.name, found.name]);
+export function optimizer(fields, optimizers) {
+  const choices = optimizers.map(({ name }) => [name === DEFAULT_OPTIMIZER ? "" : name, name]);
   byId("optimizer").replaceChildren(fields.make(["optimizer", "name"], { label: "Optimizer", kind: "choice", choices, wide: true }));
+}
+
+/** What depends on which optimizer was chosen. */
+export function optimizerParts(fields, draft, optimizers) {
+  const name = draft.get(["optimizer", "name"]) ?? DEFAULT_OPTIMIZER;
+  const info = optimizers.find((found) => found.name === name);
   setText(byId("optimizer-text"), info?.description ?? "");
   const properties = Object.entries(info?.settings.properties ?? {});
   byId("settings-part").hidden = properties.length === 0;

@@ -9,6 +9,7 @@ import { describe } from "./space_editor.js";
 import { budgetFields } from "./study_sections.js";
 import { showRecipes } from "./study_recipes.js";
 import { isFinal } from "./study_state.js";
+import { same } from "./values.js";
 
 const PAGE = 500;
 const VERBS = ["pause", "resume", "cancel"];
@@ -84,10 +85,12 @@ export class Steering {
   }
 
   #dialogs() {
-    const edit = new FormDialog("edit-dialog", { make: editFields, send: (changes) => this.#change(changes) });
+    let before;
+    const edit = new FormDialog("edit-dialog", { make: editFields, send: (said) => this.#change(before, said) });
     byId("edit").addEventListener("click", () => {
-      const { study } = this.#state;
-      edit.open({ name: study.name, tags: study.tags, priority: study.priority, notes: study.spec.notes, revision: study.revision });
+      const { name, tags, priority, spec, revision } = this.#state.study;
+      before = { name, tags, priority, notes: spec.notes };
+      edit.open({ ...before, revision });
     });
     const extend = new FormDialog("extend-dialog", {
       make: (fields) => budgetFields(fields),
@@ -97,13 +100,15 @@ export class Steering {
     this.#enqueueDialog();
   }
 
-  /** A change of names, tags and notes; refused when somebody else made one since the dialog was opened. */
-  async #change(changes) {
+  /** Change what was said otherwise; refused when somebody else made a change since the dialog was opened. */
+  async #change(before, said) {
+    const whole = { name: "", tags: [], notes: "", ...said };
+    const changes = Object.fromEntries(Object.entries(whole).filter(([field, value]) => !same(value, before[field])));
     try {
-      this.#took(await patchJson(this.#api, { tags: [], notes: "", ...changes }));
+      this.#took(await patchJson(this.#api, changes));
     } catch (problem) {
       // Whoever saves again after reading this means it.
-      if (problem.status === 409) changes.revision = (await getJson(this.#api)).revision;
+      if (problem.status === 409) said.revision = (await getJson(this.#api)).revision;
       throw problem;
     }
   }
