@@ -23,6 +23,7 @@ from service.api import (
     catalog,
     databases,
     diagnosis,
+    drafts,
     events,
     exports,
     health,
@@ -148,7 +149,20 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     access.document(app)
     links.document(app)
     problems.install(app)
-    for module in (studies, trials, life, plots, exports, imports, jobs, models, databases, sessions, labelling):
+    for module in (
+        studies,
+        drafts,
+        trials,
+        life,
+        plots,
+        exports,
+        imports,
+        jobs,
+        models,
+        databases,
+        sessions,
+        labelling,
+    ):
         app.include_router(module.router, dependencies=[Depends(own_study)])
     for module in (catalog, events, audit, health, diagnosis):
         app.include_router(module.router, dependencies=[Depends(own_study)])

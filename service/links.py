@@ -21,6 +21,7 @@ _OF_A_STUDY = (
     "get_curves",
     "list_improvements",
     "get_study_diagnosis",
+    "get_recipe",
     "ask_for_jobs",
 )
 _OF_A_TRIAL = ("get_trial", "change_trial", "list_reports", "get_log", "score_items", "recommend_items")

@@ -44,7 +44,7 @@ def needs_every_project(path: str) -> bool:
 
 def repeats(path: str) -> bool:
     """Whether programs call it all the time: the audit trail then counts what comes again within a minute."""
-    return path.startswith(("/v1/jobs/", "/v1/models/")) or path.endswith("/jobs:ask")
+    return path.startswith(("/v1/jobs/", "/v1/models/")) or path.endswith(("/jobs:ask", ":validate"))
 
 
 def audited_as(path: str) -> str:

@@ -27,6 +27,7 @@ STUDY: dict[str, Any] = {
 REPORTS = {"reports": [{"resource": 1, "metrics": {"loss": 0.5}}]}
 BODIES: dict[str, dict[str, Any]] = {
     "create_study": STUDY,
+    "validate_study": {"study": STUDY},
     "create_session": {"database": "prod"},
     "attach_database": {
         "name": "fuzzed",

@@ -24,19 +24,30 @@ def request_key(caller: Caller, key: str | None, *sent: Any) -> RequestKey | Non
     return None if key is None else RequestKey.of(key, *sent, project=caller.project)
 
 
+def complete(services: Services, caller: Caller, spec: StudySpec) -> StudySpec:
+    """A study with all that its workload and its caller's token say, checked as far as that goes without storing it.
+
+    Raises:
+        SpecError, WorkloadError, OptimizerError: it is wrong; names the field.
+        Forbidden: its project is not the caller's.
+    """
+    project = caller.project_for(spec.project)
+    found = services.workloads.complete(spec).model_copy(update={"project": project})
+    # Everything that the optimizer would refuse later is refused now.
+    make_optimizer(found)
+    if found.resources is not None:
+        services.conductor.check(found.resources)
+    return found
+
+
 def submit(services: Services, caller: Caller, spec: StudySpec, key: RequestKey | None) -> Study:
     """Complete a study from its workload, check it, store it, and have it started as soon as there is room.
 
     Raises:
         SpecError, WorkloadError, OptimizerError: it is wrong; names the field.
+        Forbidden: its project is not the caller's.
         Conflict: the key was used for another request.
     """
-    project = caller.project_for(spec.project)
-    complete = services.workloads.complete(spec).model_copy(update={"project": project})
-    # Everything that the optimizer would refuse later is refused now.
-    make_optimizer(complete)
-    if complete.resources is not None:
-        services.conductor.check(complete.resources)
-    study = services.repository.create_study(complete, key, only=caller.only)
+    study = services.repository.create_study(complete(services, caller, spec), key, only=caller.only)
     services.conductor.nudge(study.id)
     return study

@@ -24,6 +24,7 @@ from service.dashboard.static_files import (
 from service.store import sessions
 from service.store.errors import NotFound
 from tunewright import __version__
+from tunewright.access import Scope
 
 # No inline script, no inline style, no eval. Plotly would break the second rule in two places, as it loads: it adds a
 # style element with its own rules, which a link with the id `plotly.js-style-global` and the class `no-inline-styles`
@@ -68,10 +69,22 @@ def studies_page(request: Request) -> HTMLResponse:
     return page(request, "studies.html", section="studies")
 
 
+@router.get("/studies/new")
+def new_study_page(request: Request) -> HTMLResponse:
+    """A study to be written and submitted."""
+    return page(request, "new_study.html", section="studies", study=None)
+
+
 @router.get("/studies/{study_id}")
 async def study_page(request: Request, study_id: str, services: ServicesDep) -> HTMLResponse:
     """One study."""
     return await _page_of_study(request, study_id, services, "study.html")
+
+
+@router.get("/studies/{study_id}/clone")
+async def clone_page(request: Request, study_id: str, services: ServicesDep) -> HTMLResponse:
+    """A study to be written and submitted that begins as a copy of another."""
+    return await _page_of_study(request, study_id, services, "new_study.html")
 
 
 @router.get("/studies/{study_id}/plots")
@@ -130,8 +143,10 @@ async def _page_of_study(request: Request, study_id: str, services: ServicesDep,
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page with the security headers of all pages; one that is looked at in a session offers to log out."""
+    """A page with the security headers of all pages; one that is looked at in a session offers to log out, and one of
+    somebody who may only read offers nothing that would be refused."""
     caller: Caller | None = request.scope.get("caller")
     session = caller is not None and caller.session is not None
-    values = {"section": "", **values, "session": session}
+    may_write = caller is not None and caller.scope.includes(Scope.WRITE)
+    values = {"section": "", **values, "session": session, "may_write": may_write}
     return HTMLResponse(_templates.get_template(template).render(values), status, PAGE_HEADERS)

@@ -1,18 +1,30 @@
 // The REST API. Failures are `ApiProblem`s whose message can be shown as it is.
 
 export class ApiProblem extends Error {
-  constructor(status, message) {
+  /** `status` 0: no answer came. `errors` name fields: `{field, message}`. */
+  constructor(status, message, errors = []) {
     super(message);
     this.status = status;
+    this.errors = errors;
   }
 }
 
 export const getJson = (path) => request("GET", path);
-export const postJson = (path, body) => request("POST", path, body);
+/** With a `key` (see `newKey`) the request may be repeated: it is done once. */
+export const postJson = (path, body, key) => request("POST", path, body, key);
+export const patchJson = (path, body) => request("PATCH", path, body);
 
-async function request(method, path, sent) {
+/** A key by which a request that is repeated is known again. */
+export function newKey() {
+  // `crypto.randomUUID` is not there on pages that came by http from another machine.
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function request(method, path, sent, key) {
   let response;
-  const headers = { Accept: "application/json", ...(sent === undefined ? {} : { "Content-Type": "application/json" }) };
+  const headers = { Accept: "application/json" };
+  if (sent !== undefined) headers["Content-Type"] = "application/json";
+  if (key !== undefined) headers["Idempotency-Key"] = key;
   try {
     response = await fetch(path, { method, headers, body: sent === undefined ? undefined : JSON.stringify(sent) });
   } catch {
@@ -21,6 +33,6 @@ async function request(method, path, sent) {
   // The session is over, or its token.
   if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiProblem(response.status, body?.detail || body?.title || `The service answered ${response.status}.`);
+  if (!response.ok) throw new ApiProblem(response.status, body?.detail || body?.title || `The service answered ${response.status}.`, body?.errors);
   return body;
 }

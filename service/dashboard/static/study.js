@@ -1,12 +1,13 @@
 // The page of one study.
 
-import { getJson, postJson } from "./api.js";
+import { getJson } from "./api.js";
 import { BestChart, CurvesChart, loadPlotly } from "./charts.js";
 import { byId, element, notice, setBadge, setBar, setTags, setText } from "./dom.js";
 import { Findings } from "./findings.js";
 import { amount, count, duration, estimate, measured, moment, percent, sentence } from "./format.js";
 import { Feed, Redraw } from "./live.js";
 import { isFinal, StudyState } from "./study_state.js";
+import { Steering } from "./study_steer.js";
 import { configuration, TrialTable } from "./trial_table.js";
 
 const IMPROVEMENTS_MILLISECONDS = 1000;
@@ -22,6 +23,7 @@ const findings = new Findings(byId("findings"), `${api}/diagnosis`);
 const changed = new Set();
 const stale = { best: true, curves: true };
 const redraw = new Redraw(draw);
+const steering = new Steering(api, state, () => redraw.now());
 let charts = null;
 let chartsProblem = null;
 let improvementsTimer = 0;
@@ -31,7 +33,6 @@ const feed = new Feed({ study: root.dataset.study, load, apply, label: byId("con
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawCharts);
 // While a study runs its clock goes on, also between events.
 setInterval(() => state.study?.state === "running" && redraw.request(), 1000);
-steering();
 
 async function load() {
   try {
@@ -99,7 +100,7 @@ function deleted() {
   feed.close();
   findings.update(false);
   notice(byId("problem"), "This study was deleted. What is shown is the last that was known of it.");
-  for (const id of ["pause", "resume", "cancel"]) byId(id).hidden = true;
+  steering.close();
   setText(byId("announce"), "The study was deleted");
 }
 
@@ -118,6 +119,10 @@ function drawHead() {
   const { study } = state;
   if (byId("state").textContent !== study.state) setText(byId("announce"), `Study is ${study.state}`);
   setBadge(byId("state"), study.state);
+  setText(byId("name"), study.name);
+  if (document.title !== `${study.name} · Tunewright`) document.title = `${study.name} · Tunewright`;
+  setText(byId("notes-text"), study.spec.notes);
+  byId("notes").hidden = study.spec.notes.trim() === "";
   const when = study.ended_at ? `ended ${moment(study.ended_at)}` : study.started_at ? `started ${moment(study.started_at)}` : `submitted ${moment(study.created_at)}`;
   setText(byId("when"), when);
   setText(byId("priority"), study.priority === "normal" ? "" : `${study.priority} priority`);
@@ -127,11 +132,8 @@ function drawHead() {
   const reason = !settled && wanted ? wanted : study.reason ? sentence(study.reason) : null;
   notice(byId("reason"), reason);
   byId("reason").classList.toggle("notice-bad", study.state === "failed");
-  const open = !isFinal(study) && study.wanted !== "cancel";
-  findings.update(open && study.wanted === "run" && !study.counts.running);
-  byId("pause").hidden = !open || study.wanted === "pause";
-  byId("resume").hidden = !open || study.wanted !== "pause";
-  byId("cancel").hidden = !open;
+  findings.update(!isFinal(study) && study.wanted === "run" && !study.counts.running);
+  steering.draw();
 }
 
 function drawProgress() {
@@ -223,29 +225,4 @@ function emptyText() {
   if (isFinal(study)) return "No reports: the study ended before a trial had measured anything.";
   if (state.started === 0) return "No reports yet: the first trial has not started.";
   return "No reports yet: the first one comes when a trial has measured something.";
-}
-
-function steering() {
-  const dialog = byId("confirm-cancel");
-  byId("pause").addEventListener("click", () => steer("pause"));
-  byId("resume").addEventListener("click", () => steer("resume"));
-  byId("cancel").addEventListener("click", () => dialog.showModal());
-  byId("confirm-no").addEventListener("click", () => dialog.close());
-  byId("confirm-yes").addEventListener("click", () => {
-    dialog.close();
-    steer("cancel");
-  });
-}
-
-async function steer(verb) {
-  const buttons = ["pause", "resume", "cancel"].map(byId);
-  buttons.forEach((button) => (button.disabled = true));
-  try {
-    state.setStudy(await postJson(`${api}/${verb}`));
-    notice(byId("problem"), null);
-    redraw.now();
-  } catch (problem) {
-    notice(byId("problem"), problem.message);
-  }
-  buttons.forEach((button) => (button.disabled = false));
 }

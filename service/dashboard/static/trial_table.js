@@ -201,6 +201,8 @@ function detail(trial) {
     "div",
     { class: "detail-body" },
     trial.problem ? element("p", { class: "notice notice-bad", text: trial.problem }) : null,
+    // Whoever steers the study hears of it; see study_steer.js.
+    trial.state === "failed" && byId("retry") ? element("p", {}, element("button", { type: "button", class: "button button-tiny", data: { retry: trial.number }, text: "Try this configuration again" })) : null,
     failed ? block("Traceback", failed.traceback, `of job ${failed.number}`) : null,
     element("h3", { text: "Configuration" }),
     element("dl", { class: "config" }, ...configuration(trial.config)),
