@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from tunewright.cli import app
 
-PAGE = (Path(__file__).parents[1] / "docs" / "ecosystem.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "ecosystem.md").read_text()
 
 
 def block(about: str) -> str:
