@@ -48,7 +48,7 @@ class Block:
     @property
     def file(self) -> str | None:
         """The name of the file that it is, where its first line says so: `# train.py`."""
-        named = re.match(r"# ([\w-]+\.\w+)$", self.text.partition("\n")[0])
+        named = re.match(r"# ([\w/-]+\.\w+)$", self.text.partition("\n")[0])
         return named[1] if named else None
 
     def commands(self) -> Iterator[list[str]]:

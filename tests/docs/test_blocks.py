@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -23,8 +24,10 @@ from optimizers.protocol import Problem
 from optimizers.registry import create
 from service.app import create_app
 from service.settings import ServiceSettings
+from service.store.engine import migrate, open_engine
+from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
-from tests.docs.pages import BLOCKS, ROOT, Block
+from tests.docs.pages import BLOCKS, ROOT, Block, of
 from tests.service.conftest import ended, report, start
 from tests.tunewright.live_service import LiveService
 from tunewright import Float, Objective, SearchSpace, StudySpec
@@ -32,6 +35,7 @@ from tunewright._session_requests import read_session
 from tunewright._yaml import read_mapping
 from tunewright.cli import app
 from tunewright.study import TrialState
+from tunewright.workload import ENTRY_POINT_GROUP
 
 HERE = Path(__file__).parent
 ELSEWHERE = {
@@ -42,9 +46,17 @@ ELSEWHERE = {
     ("docs/command-workload.md", "sh"): "tests/docs/test_command_workload.py",
     ("docs/ecosystem.md", "python"): "tests/docs/test_ecosystem.py",
     ("docs/graph-learning.md", "python"): "tests/models/gnn/test_docs.py",
+    ("docs/own-optimizer.md", "python"): "tests/docs/test_own_pages.py",
+    ("docs/own-workload.md", "python"): "tests/docs/test_own_pages.py",
+    ("docs/own-workload.md", "yaml"): "tests/docs/test_own_pages.py",
+    ("docs/first-study.md", "python"): "tests/docs/test_installed.py",
+    ("docs/first-study.md", "sh"): "tests/docs/test_installed.py",
+    ("docs/first-database.md", "sh"): "tests/docs/test_first_database.py",
+    ("docs/first-database.md", "sql"): "tests/docs/test_first_database.py",
+    ("docs/operations.md", "python"): "tests/docs/test_blocks.py",
     ("docs/observability.md", "yaml"): "tests/deploy/test_names.py",
 }
-KINDS = {"", "json", "promql", "python", "sh", "sql", "text", "yaml"}
+KINDS = {"", "json", "promql", "python", "sh", "sql", "text", "toml", "yaml"}
 
 
 def kind(*languages: str) -> Any:
@@ -218,6 +230,20 @@ def test_programs_run(block: Block, service: LiveService, tmp_path: Path, monkey
     exec(compile(text, str(block), "exec"), names)
 
 
+def test_the_backup_is_a_whole_store(service: LiveService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    service.create()
+
+    exec(of("operations.md", "python")[0], {"DATA_DIR": service.settings.data_dir})
+
+    copy = open_engine(f"sqlite:///{tmp_path / 'tunewright-backup.db'}")
+    migrate(copy)
+    ids = [study.id for study in Repository(copy).studies(limit=50).items]
+    copy.dispose()
+    assert ids == [study.id for study in service.repository.studies(limit=50).items]
+    assert ids
+
+
 # --- requests, answers, statements
 
 
@@ -257,6 +283,13 @@ def test_requests_are_taken_by_the_api(block: Block) -> None:
 @kind("json")
 def test_json_can_be_read(block: Block) -> None:
     assert isinstance(json.loads(block.text), dict)
+
+
+@kind("toml")
+def test_toml_declares_workloads(block: Block) -> None:
+    declared = tomllib.loads(block.text)
+
+    assert set(declared["project"]["entry-points"]) == {ENTRY_POINT_GROUP}
 
 
 @kind("sql")
