@@ -34,6 +34,8 @@ highlight_language = "sh"
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+# Of pydantic, not of ours.
+autodoc_default_options = {"exclude-members": "model_config"}
 napoleon_numpy_docstring = False
 
 

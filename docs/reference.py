@@ -6,13 +6,14 @@ names are left to autodoc; only the list of them is written here.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -227,11 +228,10 @@ def python() -> Iterator[str]:
 
 
 def autodoc(module: str, names: Iterable[str]) -> Iterator[str]:
-    """Directives that document names of a module."""
+    """Directives that document classes and functions of a module; names of other things have no docstring to show."""
     for name in names:
-        value = getattr(__import__(module, fromlist=[name]), name)
-        directive = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else "autodata"
-        yield f"```{{eval-rst}}\n.. {directive}:: {module}.{name}"
-        if directive == "autoclass":
-            yield "   :members:"
-        yield "```\n"
+        value = getattr(importlib.import_module(module), name)
+        if isinstance(value, type) and get_origin(value) is None:
+            yield f"```{{eval-rst}}\n.. autoclass:: {module}.{name}\n   :members:\n```\n"
+        elif inspect.isfunction(value):
+            yield f"```{{eval-rst}}\n.. autofunction:: {module}.{name}\n```\n"
