@@ -27,7 +27,7 @@ from service.settings import ServiceSettings
 from service.store.engine import migrate, open_engine
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
-from tests.docs.pages import BLOCKS, ROOT, Block, of
+from tests.docs.pages import ASSIGNMENT, BLOCKS, PAGES, ROOT, Block, of
 from tests.service.conftest import ended, report, start
 from tests.tunewright.live_service import LiveService
 from tunewright import Float, Objective, SearchSpace, StudySpec
@@ -132,7 +132,7 @@ def targets() -> set[str]:
 def ours(words: list[str]) -> list[str] | None:
     """The arguments of a `tunewright` that is called, by itself or by another command."""
     for place, word in enumerate(words):
-        called = place == 0 or words[place - 1] == "--" or "=" in words[place - 1]
+        called = place == 0 or words[place - 1] == "--" or ASSIGNMENT.match(words[place - 1])
         if called and word.rpartition("/")[2] == "tunewright":
             return words[place + 1 :]
     return None
@@ -165,6 +165,14 @@ def test_commands_of_ours_exist_with_their_options(block: Block, monkeypatch: py
             assert words[2].removeprefix("benchmarks.") in benchmarks(), words
         else:
             assert block.reason is not None, f"{block}: {words[0]} is no command of ours: say why it is not run"
+
+
+def test_commands_named_in_sentences_exist() -> None:
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`tunewright ([a-z-]+)", page.read_text())}
+
+    assert {found for found in named if found[1] not in known} == set()
 
 
 # --- programs
