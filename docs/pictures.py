@@ -15,7 +15,7 @@ from optimizers.registry import create
 from optimizers.simulate import simulate
 
 PICTURE = Path(__file__).parent / "images" / "hyper-tune.svg"
-WORKERS, SEEDS, STEPS = 8, 5, 120
+WORKERS, SEEDS, STEPS = 8, 3, 120
 # Of the plane, and where the curves lie on it.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 310, 60, 610, 34, 260
 # Legible on white and on black.
@@ -25,7 +25,7 @@ METHODS = (("random", "random search", "#8a8a8a"), ("asha", "ASHA", "#d9822b"), 
 def hyper_tune() -> Iterator[str]:
     """Median loss of the incumbent above the best known, on a logarithmic scale, against simulated time."""
     table = modelled("network", 1)
-    horizon = 10 * table.training_seconds
+    horizon = 6 * table.training_seconds
     times = [horizon * step / STEPS for step in range(1, STEPS + 1)]
     curves = {name: regrets(table, name, times) for name, _, _ in METHODS}
     seen = [value for curve in curves.values() for value in curve if math.isfinite(value)]
@@ -40,7 +40,7 @@ def hyper_tune() -> Iterator[str]:
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}">'
     yield '<g font-family="sans-serif" font-size="13">'
     yield f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="#8a8a8a"/>'
-    for label, place in (("0", 0.0), ("5", 0.5), ("10", 1.0)):
+    for label, place in (("0", 0.0), ("3", 0.5), ("6", 1.0)):
         yield f'<text x="{x(horizon * place):.0f}" y="{BOTTOM + 18}" fill="#8a8a8a" text-anchor="middle">{label}</text>'
     middle = (LEFT + RIGHT) / 2
     yield f'<text x="{middle}" y="{BOTTOM + 38}" fill="#8a8a8a" text-anchor="middle">whole trainings per worker</text>'
