@@ -7,7 +7,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-db test lint audit bench chaos lock clean
+.PHONY: demo demo-db test lint audit bench chaos docs package lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/tunewright demo $(ARGS)
@@ -44,6 +44,14 @@ bench: $(INSTALLED)
 chaos: $(INSTALLED)
 	scripts/system-packages pg_createcluster=postgresql
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+# The handbook as a site, in build/docs; a warning is an error. ARGS="-b linkcheck" follows its links into the world.
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q $(ARGS) docs build/docs
+
+# An sdist and a wheel, in dist.
+package: $(INSTALLED)
+	scripts/package $(BIN)/python dist
 
 # Resolve pyproject.toml anew and pin what comes out.
 lock:

@@ -16,7 +16,7 @@ from tests.tunewright.test_cli import run
 from tunewright import Client, StudySpec
 from tunewright.study import Budget, Priority, TrialState
 
-PAGE = (Path(__file__).parents[1] / "docs" / "study-life.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "study-life.md").read_text()
 
 
 def blocks(language: str) -> list[str]:

@@ -16,7 +16,7 @@ from workers import leg
 from workers.leg import LegSettings
 from workers.orders import LegOrder, Outcome, Reply
 
-PAGE = (Path(__file__).parents[1] / "docs" / "command-workload.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "command-workload.md").read_text()
 PROGRAMS = {"python": ("train.py", "python3, train.py, --rate"), "sh": ("train.sh", "sh, train.sh")}
 
 

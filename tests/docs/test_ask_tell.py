@@ -15,7 +15,7 @@ import pytest
 from tests.tunewright.live_service import LiveService
 from tunewright import Client, StudySpec
 
-PAGE = (Path(__file__).parents[1] / "docs" / "ask-tell.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "ask-tell.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
