@@ -31,6 +31,7 @@ from service.api import (
     labelling,
     life,
     models,
+    overview,
     plots,
     sessions,
     studies,
@@ -150,7 +151,7 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     problems.install(app)
     for module in (studies, trials, life, plots, exports, imports, jobs, models, databases, sessions, labelling):
         app.include_router(module.router, dependencies=[Depends(own_study)])
-    for module in (catalog, events, audit, health, diagnosis):
+    for module in (catalog, events, audit, health, diagnosis, overview):
         app.include_router(module.router, dependencies=[Depends(own_study)])
     dashboard.mount(app)
     return app
