@@ -115,12 +115,12 @@ function failure({ kind, id, name, at, problem, trial, failed, trials }) {
     session: "ended its tuning session",
   }[kind];
   const link = element("a", { href: `/${path}/${encodeURIComponent(id)}`, text: name, title: name });
-  const look = trial ? element("a", { href: `/trials/${encodeURIComponent(trial)}`, text: `trial ${trial.split("-").at(-1)}` }) : null;
+  const look = trial ? element("a", { href: `/trials/${encodeURIComponent(trial)}`, text: `Look at trial ${trial.split("-").at(-1)}` }) : null;
   return element(
     "li",
     { data: { severity: kind === "trials" ? "warning" : "problem", failure: id } },
     element("p", { class: "finding-seen" }, link, ` ${seen}`, element("time", { datetime: at, class: "hint", text: ` ${moment(at)}` })),
-    element("p", { class: "hint" }, look, look ? ": " : null, problem ? sentence(problem) : "No reason was given."),
+    element("p", { class: "hint" }, problem ? sentence(problem) : "No reason was given.", look ? " " : null, look),
   );
 }
 
@@ -166,7 +166,7 @@ function sessionRow({ id, database_name: name, objective, mode, state, gain: bet
     { data: { session: id }, role: "row" },
     element("th", { scope: "row", role: "rowheader" }, link, element("span", { class: "sub", text: `${objectiveText(objective)}${mode === "advice" ? " · advice only" : ""}` })),
     element("td", { role: "cell" }, badge(state)),
-    element("td", { class: "num", role: "cell", text: gain(better) }),
+    element("td", { class: "num gain-col", role: "cell" }, gain(better), element("span", { class: "narrow-only", text: " over the former settings" })),
     element("td", { class: "num count-col", role: "cell" }, count(intervals), element("span", { class: "narrow-only", text: " intervals" }), bad),
     element("td", { class: "num wide-only", role: "cell", text: moment(started ?? created) }),
   );
