@@ -67,6 +67,7 @@ class Asked:
 
     method: str
     path: str
+    query: str
     address: str
     headers: Headers = field(repr=False)
     token: str | None = field(repr=False)
@@ -81,6 +82,7 @@ class Asked:
         return cls(
             method=scope["method"],
             path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
             address=client[0] if client else "unknown",
             headers=headers,
             token=_bearer(sent) if sent is not None else session,
@@ -256,7 +258,8 @@ def _document(operation: dict[str, Any], need: Needed | None) -> None:
 
 def _answer(asked: Asked, refusal: Refusal) -> Response:
     if refusal.status == 401 and asked.method == "GET" and scopes.is_page(asked.path):
-        return RedirectResponse(f"{scopes.LOGIN}?next={quote(asked.path, safe='/')}", 303)
+        wanted = f"{asked.path}?{asked.query}" if asked.query else asked.path
+        return RedirectResponse(f"{scopes.LOGIN}?next={quote(wanted, safe='/')}", 303)
     return refusal.answer
 
 

@@ -32,6 +32,7 @@ from service.api import (
     labelling,
     life,
     models,
+    overview,
     plots,
     sessions,
     studies,
@@ -164,7 +165,7 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
         labelling,
     ):
         app.include_router(module.router, dependencies=[Depends(own_study)])
-    for module in (catalog, events, audit, health, diagnosis):
+    for module in (catalog, events, audit, health, diagnosis, overview):
         app.include_router(module.router, dependencies=[Depends(own_study)])
     dashboard.mount(app)
     return app

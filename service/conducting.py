@@ -13,6 +13,7 @@ class ClusterSeen:
     Attributes:
         cpus, gpus: that there are; those that no trial occupies.
         seconds_ago: when that was.
+        nodes: that are alive.
     """
 
     cpus: float
@@ -20,11 +21,19 @@ class ClusterSeen:
     free_cpus: float
     free_gpus: float
     seconds_ago: float = 0.0
+    nodes: int = 0
 
     @classmethod
     def of(cls, total: Mapping[str, float], free: Mapping[str, float]) -> ClusterSeen:
         """From Ray's own names; what is used up it leaves out."""
-        return cls(total.get("CPU", 0.0), total.get("GPU", 0.0), free.get("CPU", 0.0), free.get("GPU", 0.0))
+        return cls(
+            cpus=total.get("CPU", 0.0),
+            gpus=total.get("GPU", 0.0),
+            free_cpus=free.get("CPU", 0.0),
+            free_gpus=free.get("GPU", 0.0),
+            # Each node has a resource of its own name; the head has another one beside, with an underscore.
+            nodes=sum(name.startswith("node:") and not name.startswith("node:_") for name in total),
+        )
 
 
 @dataclass(frozen=True)

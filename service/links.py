@@ -20,11 +20,21 @@ _OF_A_STUDY = (
     "list_trials",
     "get_curves",
     "list_improvements",
+    "get_progression",
     "get_study_diagnosis",
     "get_recipe",
     "ask_for_jobs",
 )
-_OF_A_TRIAL = ("get_trial", "change_trial", "list_reports", "get_log", "score_items", "recommend_items")
+_OF_A_TRIAL = (
+    "get_trial",
+    "change_trial",
+    "list_reports",
+    "get_log",
+    "get_trial_curve",
+    "get_lineage",
+    "score_items",
+    "recommend_items",
+)
 _OF_A_JOB = ("tell_reports", "keep_job", "finish_job")
 _OF_A_DATABASE = ("get_database", "probe_database", "list_knobs", "detach_database")
 _OF_A_SESSION = (

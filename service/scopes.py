@@ -19,6 +19,7 @@ DATABASES = "/v1/databases"
 _OPEN = PROBES | {LOGIN, LOGOUT, "/favicon.svg", "/favicon.ico"}
 _STATIC = "/static/"
 _JOB = re.compile(r"^(/v1/jobs/[0-9a-v]{16})-[a-z0-9]+")
+_PAGES = frozenset({"/", "/studies", "/compare", "/sessions", "/labelling", "/docs"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # They tell of all projects at once.
 _OF_EVERY_PROJECT = (AUDIT, DIAGNOSIS, METRICS)
@@ -54,4 +55,4 @@ def audited_as(path: str) -> str:
 
 def is_page(path: str) -> bool:
     """Whether people see it in a browser, and are sent to the login page rather than refused."""
-    return path in ("/", "/sessions", "/labelling", "/docs") or path.startswith(("/studies/", "/sessions/"))
+    return path in _PAGES or path.startswith(("/studies/", "/sessions/", "/trials/"))

@@ -284,6 +284,7 @@ class LogPage(_View):
         left_out: so many characters before `start`, from the position asked for, were not kept.
         next_position: where to read on.
         more: there is more of it already.
+        end: of the log so far.
         over: the trial is over; otherwise more may come.
     """
 
@@ -292,6 +293,7 @@ class LogPage(_View):
     left_out: int = 0
     next_position: int
     more: bool = False
+    end: int = 0
     over: bool = False
 
     @property

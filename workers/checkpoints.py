@@ -108,6 +108,11 @@ class CheckpointStore:
             self._fs.get_file(remote, str(path))
         return SavedState(local, found.resource)
 
+    def kept(self, study: str, trial: int) -> list[float]:
+        """Resources of a trial's states that can be fetched, the newest first."""
+        index = self._index(self._home(study, trial))
+        return [] if index is None else [entry.resource for entry in [index.newest, *index.kept]]
+
     def prune(self, study: str, trial: int, keep: Set[float], *, newest: bool) -> None:
         """Remove a trial's states, but not those at resources to keep, nor the newest where that is asked for.
 

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["health"])
 @router.get("/diagnosis")
 async def get_diagnosis(services: ServicesDep) -> Diagnosis:
     """Why nothing is running, in words: what is seen, what it means, and what to do about it."""
-    return await to_thread(lambda: _diagnosis(None, diagnose(_facts(services))))
+    return await to_thread(lambda: _diagnosis(None, diagnose(service_facts(services))))
 
 
 @router.get("/studies/{study_id}/diagnosis", responses=answers(404))
@@ -36,7 +36,7 @@ async def get_study_diagnosis(study_id: str, services: ServicesDep, caller: Call
 def _of_study(study_id: str, services: Services, confined: bool) -> Diagnosis:
     study = services.repository.study(study_id)
     work = overview.of_study(services.repository.engine, study.id)
-    return _diagnosis(study.id, diagnose_study(study, work, _facts(services, confined)))
+    return _diagnosis(study.id, diagnose_study(study, work, service_facts(services, confined)))
 
 
 def _diagnosis(study: str | None, findings: list[Finding]) -> Diagnosis:
@@ -44,7 +44,12 @@ def _diagnosis(study: str | None, findings: list[Finding]) -> Diagnosis:
     return Diagnosis(at=datetime.now(UTC), study=study, well=well, findings=findings)
 
 
-def _facts(services: Services, confined: bool = False) -> ServiceFacts:
+def service_facts(services: Services, confined: bool = False) -> ServiceFacts:
+    """What is known of this service now.
+
+    Args:
+        confined: it is for somebody who sees one project only.
+    """
     settings = services.settings
     try:
         store, problem = overview.read(services.repository.engine), None

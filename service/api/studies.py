@@ -16,9 +16,11 @@ from service.api.dependencies import CallerDep, Cursor, Limit, ServicesDep, read
 from service.api.submission import IdempotencyKey, request_key, submit
 from service.json_body import JsonRoute
 from service.problems import answers
+from service.store import progression
 from service.store.repository import Repository
 from tunewright.access import ProjectName
 from tunewright.errors import SpecError
+from tunewright.story_views import Progression
 from tunewright.study import METRIC_NAME, Budget, StudySpec, StudyState, Tag, TrialState
 from tunewright.views import Curves, Improvement, Page, QueuedConfig, Study, StudySummary, Trial
 from workers.checkpoints import CheckpointStore
@@ -157,6 +159,16 @@ async def get_curves(
 async def list_improvements(study_id: str, services: ServicesDep) -> list[Improvement]:
     """How the incumbent got better, oldest first."""
     return await read(services, services.repository.improvements, study_id)
+
+
+@router.get("/{study_id}/progression", responses=answers(404))
+async def get_progression(
+    study_id: str,
+    services: ServicesDep,
+    points: Annotated[int, Query(ge=2, le=1000, description="Steps to send at most")] = 300,
+) -> Progression:
+    """How the incumbent got better by what had been spent: trials, time and resource."""
+    return await to_thread(progression.read, services.repository, study_id, points)
 
 
 def _curves(repository: Repository, study_id: str, metric: str | None, trials: int, points: int) -> Curves:

@@ -51,6 +51,9 @@ PAGE_HEADERS = {
     **NO_SNIFFING,
 }
 
+# Colours and columns for more are hard to tell apart.
+MAX_COMPARED = 6
+
 router = APIRouter(include_in_schema=False)
 
 _templates = Environment(
@@ -64,6 +67,12 @@ _templates.globals.update(static=STATIC_URL, plotly_url=PLOTLY_URL, version=__ve
 
 
 @router.get("/")
+def overview_page(request: Request) -> HTMLResponse:
+    """What is under way, and what went wrong."""
+    return page(request, "overview.html", section="overview")
+
+
+@router.get("/studies")
 def studies_page(request: Request) -> HTMLResponse:
     """All studies."""
     return page(request, "studies.html", section="studies")
@@ -93,6 +102,37 @@ async def plots_page(request: Request, study_id: str, services: ServicesDep) -> 
     return await _page_of_study(request, study_id, services, "plots.html")
 
 
+@router.get("/trials/{trial_id}")
+async def trial_page(request: Request, trial_id: str, services: ServicesDep) -> HTMLResponse:
+    """One trial of a study."""
+    try:
+        await own_study(request)
+        trial = await read(services, services.repository.trial, trial_id)
+        study = await read(services, services.repository.study, trial.study)
+    except NotFound:
+        return page(request, "not_found.html", status=404, section="studies", what="trial", wanted=trial_id)
+    return page(request, "trial.html", section="studies", trial=trial, study=study, style_ids=plotly_style_ids())
+
+
+@router.get("/compare")
+async def compare_page(request: Request, services: ServicesDep) -> HTMLResponse:
+    """Two to six studies side by side."""
+    wanted = list(dict.fromkeys(request.query_params.getlist("study")))
+    if not 2 <= len(wanted) <= MAX_COMPARED:
+        return page(request, "compare_how.html", status=422, section="studies", given=len(wanted), most=MAX_COMPARED)
+    caller: Caller = request.scope["caller"]
+    studies = []
+    for study_id in wanted:
+        try:
+            study = await read(services, services.repository.study, study_id)
+        except NotFound:
+            study = None
+        if study is None or caller.only not in (None, study.project):
+            return page(request, "not_found.html", status=404, section="studies", what="study", wanted=study_id)
+        studies.append(study)
+    return page(request, "compare.html", section="studies", studies=studies, style_ids=plotly_style_ids())
+
+
 @router.get("/sessions")
 def sessions_page(request: Request) -> HTMLResponse:
     """All tuning sessions, and the databases that are attached."""
@@ -106,7 +146,7 @@ async def session_page(request: Request, session_id: str, services: ServicesDep)
         await own_study(request)
         tuning = await read(services, sessions.view, services.repository.engine, session_id)
     except NotFound:
-        return page(request, "not_found.html", status=404, section="databases", wanted=session_id)
+        return page(request, "not_found.html", status=404, section="databases", what="session", wanted=session_id)
     return page(request, "session.html", section="databases", tuning=tuning, style_ids=plotly_style_ids())
 
 
@@ -138,7 +178,7 @@ async def _page_of_study(request: Request, study_id: str, services: ServicesDep,
         await own_study(request)
         study = await read(services, services.repository.study, study_id)
     except NotFound:
-        return page(request, "not_found.html", status=404, section="studies", wanted=study_id)
+        return page(request, "not_found.html", status=404, section="studies", what="study", wanted=study_id)
     return page(request, template, section="studies", study=study, style_ids=plotly_style_ids())
 
 

@@ -412,6 +412,7 @@ class Repository:
             left_out=max(0, part.start - position),
             next_position=part.end,
             more=part.end < part.whole,
+            end=part.whole,
             over=TrialState(state).final,
         )
 

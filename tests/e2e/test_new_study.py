@@ -356,7 +356,7 @@ def test_whoever_may_only_read_is_offered_nothing_to_change(
             expect(offered).to_have_text(["Plots", "Copy as…"])
             page.locator("#copy").click()
             expect(page.get_by_label("Shell, text")).to_have_value(re.compile("to look at"))
-            page.goto(guarded.url)
+            page.goto(f"{guarded.url}/studies")
             expect(page.get_by_role("link", name="New study")).to_have_count(0)
             page.goto(f"{guarded.url}/studies/new")
             expect(page.get_by_role("alert")).to_contain_text("scope write")

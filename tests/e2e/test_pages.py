@@ -307,7 +307,7 @@ def test_pages_fit_the_window_also_with_a_long_name(
 
     assert page.evaluate(too_wide) is False
 
-    page.goto(running.url)
+    page.goto(f"{running.url}/studies")
     expect(page.locator("#studies tbody tr").first).to_be_visible()
     assert page.evaluate(too_wide) is False
 
@@ -334,7 +334,7 @@ def test_colours_follow_the_system_on_the_page_and_in_the_charts(
 
 
 def test_study_list_shows_new_studies_and_their_progress_live(running: Service, open_page: Callable[..., Any]) -> None:
-    page = open_page(running.url)
+    page = open_page(f"{running.url}/studies")
     expect(page.locator("#connection")).to_have_text("Live")
 
     study = running.study("arrives later")
@@ -404,7 +404,7 @@ def test_study_that_stands_still_says_why_and_shows_its_tags(running: Service, o
     expect(page.locator("#priority")).to_have_text("high priority")
     expect(page.locator("#tags li")).to_have_text(["nightly", "<b>wild</b>"])
 
-    listed = open_page(running.url)
+    listed = open_page(f"{running.url}/studies")
     row = listed.locator(f"tr[data-study='{writer.id}']")
     expect(row.locator(".tag")).to_have_text(["nightly", "<b>wild</b>"])
     expect(row).to_contain_text("high priority")
@@ -436,7 +436,7 @@ def test_markup_in_names_is_text(running: Service, open_page: Callable[..., Any]
     expect(page.get_by_role("heading", level=1)).to_have_text(SCRIPT_NAME)
     expect(page.locator("#curves-chart")).to_contain_text("<i>rounds</i>")
     expect(page.locator("#curves-chart")).to_contain_text("<b>%{x}</b>")
-    page.goto(running.url)
+    page.goto(f"{running.url}/studies")
     expect(page.locator(f"tr[data-study='{study.id}']")).to_contain_text(SCRIPT_NAME)
     assert page.evaluate("window.harmed") is None
 

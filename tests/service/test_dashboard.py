@@ -87,7 +87,39 @@ def test_unknown_study_is_a_page_of_its_own_with_status_404(client: TestClient, 
     assert "<script>alert" not in page.text
 
 
-@pytest.mark.parametrize("path", ["/", "/studies/{study}", "/studies/unknown"])
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/trials/unknown", 404, "There is no such trial"),
+        ("/trials/{study}-0", 404, "There is no such trial"),
+        ("/trials/%3Cscript%3Ealert(1)-0", 404, "There is no such trial"),
+        ("/compare", 422, "No study was named to compare"),
+        ("/compare?study={study}", 422, "One study alone cannot be compared"),
+        ("/compare?study={study}&study={study}", 422, "One study alone cannot be compared"),
+        ("/compare?study={study}&study=unknown", 404, "There is no such study"),
+        ("/compare?study=1&study=2&study=3&study=4&study=5&study=6&study=7", 422, "7 studies are too many"),
+    ],
+)
+def test_pages_of_what_is_not_there_say_so(
+    client: TestClient, repository: Repository, path: str, status: int, says: str
+) -> None:
+    page = client.get(path.format(study=submit(repository, "digits")))
+
+    assert page.status_code == status
+    assert says in page.text
+    assert "<script>alert" not in page.text
+
+
+def test_compared_studies_are_named_in_order_and_escaped(client: TestClient, repository: Repository) -> None:
+    first, second = submit(repository, "<i>a</i>"), submit(repository, "b")
+
+    page = client.get(f"/compare?study={second}&study={first}").text
+
+    assert page.index(f'data-study="{second}"') < page.index(f'data-study="{first}"')
+    assert "&lt;i&gt;a&lt;/i&gt;" in page
+
+
+@pytest.mark.parametrize("path", ["/", "/studies", "/studies/{study}", "/studies/unknown", "/compare?study={study}"])
 def test_pages_allow_no_inline_code_no_framing_and_no_other_origin(
     client: TestClient, repository: Repository, path: str
 ) -> None:
@@ -108,7 +140,7 @@ def test_pages_allow_no_inline_code_no_framing_and_no_other_origin(
     assert "https://" not in page.text
 
 
-@pytest.mark.parametrize("path", ["/", "/studies/{study}"])
+@pytest.mark.parametrize("path", ["/", "/studies", "/studies/{study}", "/compare"])
 def test_everything_that_a_page_loads_exists_and_may_be_cached(
     client: TestClient, repository: Repository, path: str
 ) -> None:

@@ -31,7 +31,7 @@ async function request(method, path, sent, key) {
     throw new ApiProblem(0, "The service cannot be reached.");
   }
   // The session is over, or its token.
-  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new ApiProblem(response.status, body?.detail || body?.title || `The service answered ${response.status}.`, body?.errors);
   return body;

@@ -159,7 +159,7 @@ function bounded(improvements) {
   return Array.from({ length: MAX_IMPROVEMENTS }, (_, i) => improvements[Math.round(i * step)]);
 }
 
-function timeUnit(seconds) {
+export function timeUnit(seconds) {
   if (seconds >= 2 * 86400) return { name: "days", seconds: 86400 };
   if (seconds >= 2 * 3600) return { name: "h", seconds: 3600 };
   if (seconds >= 180) return { name: "min", seconds: 60 };
@@ -184,7 +184,7 @@ export function scale(values) {
 }
 
 /** Rungs grow by a factor, so already a short ladder reads better on a logarithmic axis. */
-function resourceScale(resources) {
+export function resourceScale(resources) {
   const [low, high] = extent(resources);
   if (low > 0 && high / low >= LADDER_RATIO) {
     const [first, last] = [Math.log10(low), Math.log10(high)];
@@ -213,7 +213,7 @@ function flat(value) {
   return [value - margin, value + margin];
 }
 
-function label(objective) {
+export function label(objective) {
   const better = objective.direction === "maximize" ? "higher is better" : "lower is better";
   return `${withUnit(objective.metric, objective.unit)} · ${better}`;
 }

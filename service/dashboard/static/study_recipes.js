@@ -1,6 +1,7 @@
 // Texts that submit a study like this one, to be copied.
 
 import { getJson } from "./api.js";
+import { copied } from "./copying.js";
 import { byId, element, notice, setText } from "./dom.js";
 
 const TITLES = { python: "Python", cli: "Shell", curl: "curl" };
@@ -28,17 +29,9 @@ function recipe(title, text) {
   return element("section", { class: "recipe" }, element("div", { class: "card-head" }, element("h3", { text: title }), button), area);
 }
 
-/** Put a text on the clipboard; where the browser does not allow that, it is left selected for the keyboard. */
 async function copy(area, button) {
-  try {
-    await navigator.clipboard.writeText(area.value);
-    setText(button, "Copied");
-    setText(byId("copied"), "Copied");
-    button.focus();
-  } catch {
-    area.focus();
-    area.select();
-    setText(button, "Selected: press Ctrl+C");
-    setText(byId("copied"), "The text is selected; press Control C to copy it");
-  }
+  const done = await copied(area.value, () => area);
+  if (done) button.focus();
+  setText(button, done ? "Copied" : "Selected: press Ctrl+C");
+  setText(byId("copied"), done ? "Copied" : "The text is selected; press Control C to copy it");
 }

@@ -120,11 +120,11 @@ export class TrialTable {
       "aria-expanded": "false",
       "aria-controls": id,
       "aria-label": `Trial ${trial.number}, details`,
-      text: String(trial.number),
     });
+    const link = element("a", { href: `/trials/${encodeURIComponent(trial.id)}`, text: String(trial.number), title: `Page of trial ${trial.number}` });
     const cells = this.#columns.map(({ class: kind }) => element("td", { class: kind?.replace("own-name", "") }));
     const state = badge(trial.state);
-    cells[0].append(button);
+    cells[0].append(button, link);
     cells[1].append(state);
     const body = element("td", { colspan: this.#columns.length });
     const row = {
@@ -217,7 +217,8 @@ function block(title, text, note = "") {
   return element("div", {}, element("h3", { text: label }), element("pre", { class: "code", text, tabindex: 0, role: "region", "aria-label": label }));
 }
 
-function jobs(list) {
+/** The legs of a trial as a table: who ran them, and when. */
+export function jobs(list) {
   const columns = ["Job", "State", "From", "To", "Attempts", "Started", "Time", "Worker"];
   const head = element("tr", {}, ...columns.map((text, i) => element("th", { scope: "col", text, class: i === 1 || i === 7 ? null : "num" })));
   const rows = list.map((job) => {
