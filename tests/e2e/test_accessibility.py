@@ -13,7 +13,6 @@ import service.app
 from service.store import tokens
 from service.store.engine import writing
 from tests.e2e.test_pages import CHROMIUM, IdleConductor, Service, browser, expect, open_page
-from tests.e2e.test_plots_page import scroll_through
 from tests.service.conftest import Runner
 from tests.service.test_plots import losses, run
 from tests.tunewright.live_service import LiveService
@@ -102,7 +101,7 @@ def test_pages_have_no_serious_fault(
 ) -> None:
     path, there = PAGES[name]
     page = open_page(running.url + path.format(**ids), tolerate="404")
-    page.locator(there).first.wait_for()
+    page.locator(there).first.wait_for(state="attached")
 
     assert faults(page) == []
 
@@ -144,7 +143,8 @@ def test_plots_have_none_once_they_are_drawn(
 ) -> None:
     page = open_page(f"{running.url}/studies/{ids['large']}/plots")
     page.locator("figure.chart").first.wait_for()
-    scroll_through(page)
+    # All in sight at once.
+    page.set_viewport_size({"width": 1400, "height": 6000})
     expect(page.locator(".plot-empty:visible", has_text="Loading")).to_have_count(0)
 
     assert faults(page) == []
