@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+# What is installed, once all of it is.
+READY = ENVIRONMENT / "ready"
 
 
 class PeersMissingError(RuntimeError):
@@ -18,12 +20,12 @@ class PeersMissingError(RuntimeError):
 
 
 def exists() -> bool:
-    """Whether the environment is there; it is made whole or not at all."""
-    return (ENVIRONMENT / "ready").exists()
+    """Whether the environment is there with what is required now; it is made whole or not at all."""
+    return READY.exists() and READY.read_text() == REQUIREMENTS.read_text()
 
 
 def ensure() -> None:
-    """Make the environment if it is missing.
+    """Make the environment if it is missing, and make it whole if something is.
 
     Raises:
         PeersMissingError: it cannot be installed.
@@ -40,4 +42,4 @@ def ensure() -> None:
             f"the peers cannot be installed: {last}. Try it by hand: {' '.join(command)}; "
             f"or run the benchmark without them: --peers none"
         )
-    (ENVIRONMENT / "ready").touch()
+    READY.write_text(REQUIREMENTS.read_text())

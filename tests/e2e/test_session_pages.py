@@ -108,6 +108,43 @@ def test_the_page_shows_performance_changes_settings_and_notices(
     expect(page.locator("#notices")).to_contain_text("the server made 8 of 9")
 
 
+def test_the_page_shows_contexts_clusters_safe_regions_and_who_changed_a_knob(
+    running: Service, open_page: Callable[..., Any], begin: Callable[..., SessionWriter]
+) -> None:
+    writer = begin()
+    writer.begin()
+    writer.interval(context=(5.0, 0.9), cluster=1)
+    writer.interval({"work_mem": 900_000}, 120.0, context=(5.0, 0.9), cluster=1)
+    writer.interval(context=(1.0, 0.1))
+    writer.interval(BETTER, 130.0)
+    writer.interval({**BETTER, "work_mem": 65536}, 140.0, why={"rule": "safe", "searched": "line: advice of rules"})
+    writer.interval({**BETTER, "work_mem": 262144}, 70.0, unsafe=True)
+    writer.interval({**BETTER, "work_mem": 65536}, 135.0)
+
+    page = open_page(page_of(running, writer))
+
+    page.wait_for_function("() => document.querySelector('#context-chart').data?.length === 3")
+    expect(page.locator("#context-hint")).to_have_text("2 clusters; now in cluster 0")
+    expect(page.locator("#context-legend li")).to_have_count(2)
+    assert page.evaluate("document.querySelector('#context-chart').data[0].y") == [5, 5, 1, 1, 1, 1, 1]
+    page.get_by_label("What of the context is shown").select_option("writes")
+    assert page.evaluate("document.querySelector('#context-chart').data[0].y[0]") == 0.9
+    # What was safe at another load says nothing of this one.
+    work_mem = page.locator("#settings tr", has_text="work_mem")
+    expect(work_mem.locator("td").nth(3)).to_have_text("4096 to 65536")
+    jit = page.locator("#settings tr", has_text="jit")
+    expect(jit.locator("td").nth(3)).to_have_text("off, on")
+    expect(page.locator("#region-chart")).to_contain_text("work_mem")
+    unsafe = page.evaluate("document.querySelector('#region-chart').data.at(-1).text")
+    assert unsafe == ["work_mem 262144 kB: part of unsafe settings"]
+    made = page.evaluate("document.querySelector('#timeline-chart').data.slice(2).map(trace => trace.text)")
+    by_model, by_rule, back = (" ".join(texts) for texts in made)
+    assert "work_mem 4096 → 16384 kB" in by_model
+    assert "work_mem 16384 → 65536 kB" in by_rule
+    assert "work_mem 262144 → 65536 kB" in back
+    assert "work_mem 65536 → 262144 kB" in by_model
+
+
 def test_the_page_follows_the_session_without_reload(
     running: Service, open_page: Callable[..., Any], begin: Callable[..., SessionWriter]
 ) -> None:

@@ -29,6 +29,7 @@ KNOBS = {
     "jit": {"type": "bool", "unit": "", "low": None, "high": None, "doc": "Compile queries."},
     "max_wal_size": {"type": "integer", "unit": "MB", "low": 512, "high": 65536, "doc": "Log between checkpoints."},
 }
+FEATURES = ("load", "writes")
 _PLAIN: dict[str, Any] = {
     "current": 1,
     "factor": None,
@@ -106,7 +107,7 @@ class SessionWriter:
     def begin(self) -> None:
         former = {name: FormerSetting(value=value, text=None) for name, value in FORMER.items()}
         knobs = {name: {**_PLAIN, **knob, "name": name, "current": FORMER[name]} for name, knob in KNOBS.items()}
-        self.commit(Began(former, dict(FORMER), knobs, ("arrivals",)))
+        self.commit(Began(former, dict(FORMER), knobs, FEATURES))
 
     def interval(
         self,
@@ -117,6 +118,8 @@ class SessionWriter:
         aborted: bool = False,
         why: Mapping[str, Any] | None = None,
         seconds: float = 5.0,
+        context: tuple[float, float] = (1.0, 0.1),
+        cluster: int = 0,
     ) -> None:
         """An interval under the former settings, or some others; expected of the former ones are 100 transactions/s."""
         config = {**FORMER, **(changed or {})}
@@ -126,6 +129,7 @@ class SessionWriter:
             kind="safe" if changed else "reference",
             config=config,
             point=(0.5,) * len(FORMER),
+            cluster=cluster,
             centre=(0.5,) * len(FORMER),
             reference_performance=100.0,
             gain=0.1 if changed else 0.0,
@@ -140,7 +144,7 @@ class SessionWriter:
         measured = Interval(
             suggestion=suggestion,
             config=stands,
-            context=(1.0,),
+            context=context,
             performance=performance,
             seconds=seconds,
             aborted=aborted,

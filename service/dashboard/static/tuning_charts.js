@@ -4,14 +4,21 @@ import { Chart, color, plain, scale, withUnit } from "./charts.js";
 import { byId } from "./dom.js";
 import { duration } from "./format.js";
 import { changes, changeText, gain, improvement, objectiveText, performanceText, verdict, verdictText } from "./tuning_words.js";
+import { changedBy, reasons } from "./tuning_reasons.js";
 
 const MARKS = {
   safe: { symbol: "circle", name: "--accent", size: 6 },
   unsafe: { symbol: "triangle-down", name: "--bad", size: 11 },
   aborted: { symbol: "x", name: "--bad", size: 10 },
 };
+// Who changed a knob; the legend of the page has the same signs.
+const REASONS = {
+  model: { symbol: "diamond", name: "--accent" },
+  rule: { symbol: "square", name: "--good" },
+  back: { symbol: "triangle-left", name: "--bad" },
+};
 // Lanes that can be told apart; the table has all knobs.
-const MAX_LANES = 14;
+export const MAX_LANES = 14;
 const LANE_PIXELS = 26;
 const FRAME_PIXELS = 64;
 
@@ -71,40 +78,63 @@ export class TimelineChart extends Chart {
       return { shown: 0, turned: 0 };
     }
     const lanes = knobs.slice(0, MAX_LANES).reverse();
-    byId("timeline-plot").style.height = `${FRAME_PIXELS + LANE_PIXELS * lanes.length}px`;
-    const ends = story.map(({ interval }) => local(interval.at));
-    const first = began(story[0].interval);
-    const same = { x: [], y: [] };
-    const changed = { x: [], y: [] };
-    const points = { x: [], y: [], text: [] };
-    lanes.forEach((name, lane) => {
-      story.forEach(({ before, after }, i) => {
-        const from = i === 0 ? first : ends[i - 1];
-        const piece = after[name] === former[name] ? same : changed;
-        piece.x.push(from, ends[i], null);
-        piece.y.push(lane, lane, null);
-        if (after[name] === before[name]) return;
-        points.x.push(from);
-        points.y.push(lane);
-        points.text.push(plain(changeText([name, before[name], after[name]], session.knobs)));
-      });
-    });
-    const traces = [
-      line(same.x, same.y, { color: color("--curve"), width: 2 }),
-      line(changed.x, changed.y, { color: color("--accent"), width: 5 }),
-      { ...points, mode: "markers", marker: { symbol: "diamond", size: 9, color: color("--accent"), line: { color: color("--surface"), width: 1.5 } }, hoverinfo: "text" },
-    ];
-    const axes = {
-      x: span(state.story()),
-      y: { title: "", tickmode: "array", tickvals: lanes.map((_, lane) => lane), ticktext: lanes.map(plain), range: [-0.7, lanes.length - 0.3], fixedrange: true, showgrid: false },
-    };
+    fitLanes(byId("timeline-plot"), lanes);
+    const traces = [...stretches(story, former, lanes), ...Object.keys(REASONS).map((reason) => this.#marks(state, story, lanes, reason))];
+    const axes = { x: span(state.story()), y: laneAxis(lanes) };
     this.plot(traces, axes, `${knobs.length} knobs were turned: ${knobs.join(", ")}.`);
     return { shown: lanes.length, turned: knobs.length };
   }
+
+  /** Changes for one reason: where an interval began with another value, and where settings were put back between two. */
+  #marks(state, story, lanes, reason) {
+    const { session } = state;
+    const points = { x: [], y: [], text: [] };
+    const add = (at, change, words) => {
+      points.x.push(at);
+      points.y.push(lanes.indexOf(change[0]));
+      points.text.push([changeText(change, session.knobs), words].filter(Boolean).map(plain).join("<br>"));
+    };
+    const shown = ([name]) => lanes.includes(name);
+    story.forEach(({ interval, before, after }, i) => {
+      for (const change of changes(before, after).filter(shown)) {
+        if (changedBy(change, story, i) === reason) add(began(interval), change, reasons(interval));
+      }
+    });
+    if (reason === "back") {
+      for (const { at, text, stood, settings } of state.restored(story)) changes(stood, settings).filter(shown).forEach((change) => add(local(at), change, text));
+    }
+    const { symbol, name } = REASONS[reason];
+    return { ...points, mode: "markers", marker: { symbol, size: 10, color: color(name), line: { color: color("--surface"), width: 1.5 } }, hoverinfo: "text" };
+  }
 }
 
-/** One axis for both charts, so that they can be compared. */
-function span(story) {
+/** Lines of the lanes: thin where a knob stands as before the session, thick where it does not. */
+function stretches(story, former, lanes) {
+  const ends = story.map(({ interval }) => local(interval.at));
+  const same = { x: [], y: [] };
+  const changed = { x: [], y: [] };
+  lanes.forEach((name, lane) => {
+    story.forEach(({ interval, after }, i) => {
+      const piece = after[name] === former[name] ? same : changed;
+      piece.x.push(i === 0 ? began(interval) : ends[i - 1], ends[i], null);
+      piece.y.push(lane, lane, null);
+    });
+  });
+  return [line(same.x, same.y, { color: color("--curve"), width: 2 }), line(changed.x, changed.y, { color: color("--accent"), width: 5 })];
+}
+
+/** Makes a plot as high as its lanes need. */
+export function fitLanes(plot, lanes) {
+  plot.style.height = `${FRAME_PIXELS + LANE_PIXELS * lanes.length}px`;
+}
+
+/** The axis of lanes, one for each knob, the first at the bottom. */
+export function laneAxis(lanes) {
+  return { title: "", tickmode: "array", tickvals: lanes.map((_, lane) => lane), ticktext: lanes.map(plain), range: [-0.7, lanes.length - 0.3], fixedrange: true, showgrid: false };
+}
+
+/** One axis for all charts over time, so that they can be compared. */
+export function span(story) {
   const first = Date.parse(story[0].interval.at) - 1000 * story[0].interval.seconds;
   const last = Date.parse(story.at(-1).interval.at);
   // The last mark is drawn whole.
@@ -136,12 +166,12 @@ function hover({ interval, before, after }, session) {
   ].join("<br>");
 }
 
-function line(x, y, style) {
+export function line(x, y, style) {
   return { x, y, mode: "lines", line: style, connectgaps: false, hoverinfo: "skip" };
 }
 
 /** A moment in the reader's own time zone, as Plotly's date axes take it. */
-function local(iso) {
+export function local(iso) {
   return stamp(new Date(iso));
 }
 

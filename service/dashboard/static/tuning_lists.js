@@ -2,7 +2,9 @@
 
 import { byId, element, setText } from "./dom.js";
 import { moment } from "./format.js";
-import { changes, changeText, gain, improvement, knobValue, performanceText, reasons, verdict, verdictText } from "./tuning_words.js";
+import { reasons } from "./tuning_reasons.js";
+import { clusterNow, regions, regionText } from "./tuning_region.js";
+import { changes, changeText, gain, improvement, knobValue, performanceText, verdict, verdictText } from "./tuning_words.js";
 
 const MOST_CHANGES = 6;
 
@@ -14,16 +16,17 @@ export function drawSettings(state) {
   const best = session.best?.config ?? {};
   const changed = (name) => now[name] !== former[name];
   names.sort((a, b) => changed(b) - changed(a) || a.localeCompare(b));
-  const text = JSON.stringify([names, former, now, best]);
+  const found = regions(state, clusterNow(state.intervals));
+  const text = JSON.stringify([names, former, now, best, found]);
   const body = byId("settings").tBodies[0];
   if (body.dataset.text === text) return;
   body.dataset.text = text;
   const differing = names.filter(changed).length;
   setText(byId("settings-hint"), differing ? `${differing} of ${names.length} differ from before` : "all as before");
-  body.replaceChildren(...names.map((name) => settingRow(name, state, best)));
+  body.replaceChildren(...names.map((name) => settingRow(name, state, best, found[name])));
 }
 
-function settingRow(name, { session, former, now }, best) {
+function settingRow(name, { session, former, now }, best, region) {
   const knob = session.knobs[name] ?? {};
   const unit = knob.unit ? ` ${knob.unit}` : "";
   const cell = (value, properties = {}) => element("td", { class: "num", text: value === undefined ? "–" : knobValue(value) + unit, ...properties });
@@ -35,6 +38,7 @@ function settingRow(name, { session, former, now }, best) {
     cell(former[name]),
     cell(now[name], { class: changed ? "num changed" : "num" }),
     cell(best[name]),
+    element("td", { text: regionText(region, knob) }),
     element("td", { class: "range", text: range(knob) }),
   );
 }

@@ -6,6 +6,7 @@ import { byId, element, notice, setBadge, setText } from "./dom.js";
 import { count, duration, moment, sentence } from "./format.js";
 import { Feed, Redraw } from "./live.js";
 import { PerformanceChart, TimelineChart } from "./tuning_charts.js";
+import { ContextChart, RegionChart, sayClusters } from "./tuning_context.js";
 import { drawIntervals, drawNotices, drawSettings } from "./tuning_lists.js";
 import { TuningState } from "./tuning_state.js";
 import { changes, changeText, gain, isFinal, meaning, objectiveText, performanceText } from "./tuning_words.js";
@@ -53,7 +54,12 @@ async function startCharts() {
   if (charts !== null) return;
   try {
     const plotly = await loadPlotly(root.dataset.plotly);
-    charts ??= { performance: new PerformanceChart(plotly), timeline: new TimelineChart(plotly) };
+    charts ??= {
+      performance: new PerformanceChart(plotly),
+      timeline: new TimelineChart(plotly),
+      context: new ContextChart(plotly, () => redraw.now()),
+      region: new RegionChart(plotly),
+    };
     chartsProblem = null;
   } catch (problem) {
     chartsProblem = problem.message;
@@ -168,7 +174,7 @@ function lastPerformance() {
 
 function drawCharts() {
   if (chartsProblem) {
-    for (const id of ["performance-empty", "timeline-empty"]) setText(byId(id), sentence(chartsProblem));
+    for (const id of ["performance-empty", "timeline-empty", "context-empty", "region-empty"]) setText(byId(id), sentence(chartsProblem));
     return;
   }
   if (charts === null) return;
@@ -176,6 +182,14 @@ function drawCharts() {
   setText(byId("performance-hint"), state.older ? `the newest ${count(state.intervals.length)} intervals` : "");
   const { shown, turned } = charts.timeline.draw(state, unturnedText());
   setText(byId("timeline-hint"), shown < turned ? `${count(shown)} of ${count(turned)} knobs that were turned` : "");
+  sayClusters(byId("context-hint"), charts.context.draw(state, emptyText()));
+  const region = charts.region.draw(state, "No knob was measured at a second value yet.");
+  setText(byId("region-hint"), regionHint(region));
+}
+
+function regionHint({ shown, tried }) {
+  const where = `in ${state.older ? `the newest ${count(state.intervals.length)} intervals` : "this session"}, in contexts like now`;
+  return shown === 0 ? "" : shown < tried ? `${where}; ${count(shown)} of ${count(tried)} knobs` : where;
 }
 
 function emptyText() {

@@ -84,6 +84,12 @@ export class TuningState {
     this.session = session;
   }
 
+  /** When settings were put back between intervals: with what stood before, and what has stood since. */
+  restored(story) {
+    const last = (at) => story.findLast(({ interval }) => Date.parse(interval.at) <= Date.parse(at));
+    return this.notices.filter(({ settings }) => settings).map(({ at, text, settings }) => ({ at, text, settings, stood: last(at)?.after ?? settings }));
+  }
+
   /** Intervals, oldest first, each with the settings that stood before it (`before`) and that it is about (`after`). */
   story() {
     const { mode } = this.session;

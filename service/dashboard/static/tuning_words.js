@@ -1,4 +1,4 @@
-// What came of an interval, and why its settings were chosen, in words.
+// What came of an interval, and where a session stands, in words.
 
 import { duration, measured, sentence, setting } from "./format.js";
 
@@ -50,6 +50,9 @@ export function verdict(interval) {
   return interval.performance === null ? "unmeasured" : "safe";
 }
 
+/** Whether settings were judged unsafe, or were not waited for to the end. */
+export const isBad = (interval) => interval.unsafe || interval.aborted;
+
 export function verdictText(interval, mode) {
   if (mode === "advice" && verdict(interval) === "safe") return "as it stands";
   const early = `ended early after ${duration(interval.seconds)}`;
@@ -60,21 +63,6 @@ export function verdictText(interval, mode) {
     unmeasured: "could not be measured",
     safe: interval.kind === "reference" ? "former settings" : "safe",
   }[verdict(interval)];
-}
-
-/** Why the settings of an interval were chosen. */
-export function reasons(interval) {
-  if (interval.skipped) return sentence(interval.skipped);
-  const why = interval.why ?? {};
-  const told = [];
-  if (why.rule) told.push(why.rule === "reference" ? "the former settings, to learn what they do" : String(why.rule));
-  if (why.searched) told.push(`searched ${why.searched}`);
-  if (interval.kind && interval.kind !== "reference" && interval.gain !== null) {
-    told.push(`expected ${gain(interval.gain)}${interval.lower === null ? "" : `, at worst ${gain(interval.lower)}`}`);
-  }
-  if (why["tests rule"]) told.push(`tests the rule ${why["tests rule"]}`);
-  if (why["against rules"]?.length) told.push(`held back by ${why["against rules"].join(", ")}`);
-  return told.length ? sentence(told.join("; ")) : "";
 }
 
 /** "throughput", or "throughput 70 %, latency_p95 30 %". */
