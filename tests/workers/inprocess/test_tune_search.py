@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,87 @@ class TestSearch:
             TunewrightSearch("random").suggest("a")
         with pytest.raises(OptimizerError, match="metric, mode: give both"):
             TunewrightSearch("random", space=SearchSpace(Float("x", 0, 1))).suggest("a")
+
+
+@dataclass
+class Played:
+    """A trial of Tune's, as far as a scheduler looks at it; learns a step a round."""
+
+    trial_id: str
+    x: float
+    status: str = "PENDING"
+    is_saving: bool = False
+    steps: int = 0
+
+
+class Controller:
+    """Tune's loop with two workers, without processes: who is asked what, and when."""
+
+    def __init__(self, search: TunewrightSearch, samples: int) -> None:
+        self.search_alg = SearchGenerator(search)
+        self.trials: list[Played] = []
+        self.ends: list[int] = []
+        self._search, self._samples, self._scheduler = search, samples, TunewrightScheduler()
+        self._finished = False
+
+    def get_live_trials(self) -> list[Played]:
+        return [trial for trial in self.trials if trial.status != "TERMINATED"]
+
+    def stop_trial(self, trial: Played) -> None:
+        result = {"training_iteration": trial.steps, "loss": trial.x + 1 / trial.steps}
+        self._search.on_trial_complete(trial.trial_id, result if trial.status == "RUNNING" else None)
+        trial.status = "TERMINATED"
+        self.ends.append(trial.steps)
+
+    def round(self) -> bool:
+        """Whether there is more to do."""
+        self._add()
+        chosen: Any = self._scheduler.choose_trial_to_run(self)
+        if chosen is not None:
+            chosen.status = "PENDING"
+        running = [trial for trial in self.trials if trial.status == "RUNNING"]
+        for trial in [trial for trial in self.trials if trial.status == "PENDING"][: 2 - len(running)]:
+            trial.status = "RUNNING"
+        for trial in [trial for trial in self.trials if trial.status == "RUNNING"]:
+            self._learn(trial)
+        return not self._finished or bool(self.get_live_trials())
+
+    def _add(self) -> None:
+        if self._finished or any(trial.status == "PENDING" for trial in self.trials):
+            return
+        number = f"t{len(self.trials)}"
+        config = self._search.suggest(number)
+        if isinstance(config, dict):
+            self.trials.append(Played(number, config["x"]))
+        self._finished = config == Searcher.FINISHED or len(self.trials) == self._samples
+
+    def _learn(self, trial: Played) -> None:
+        trial.steps += 1
+        result = {"training_iteration": trial.steps, "loss": trial.x + 1 / trial.steps}
+        played: Any = trial
+        decision = self._scheduler.on_trial_result(self, played, result)
+        if decision == "STOP":
+            self.stop_trial(trial)
+        elif decision == "PAUSE":
+            trial.status = "PAUSED"
+        else:
+            self._search.on_trial_result(trial.trial_id, result)
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "bohb", "hypertune", "mobster", "random"])
+def test_a_ladder_is_played_to_its_end(name: str) -> None:
+    controller = Controller(begun(name, 12, max_resource=STEPS), 12)
+
+    rounds = 0
+    while controller.round():
+        rounds += 1
+        assert rounds < 1000, [(trial.status, trial.steps) for trial in controller.trials]
+
+    assert len(controller.ends) == 12
+    assert set(controller.ends) <= {1, 3, STEPS}
+    assert controller.ends.count(STEPS) >= 1
+    if name != "random":
+        assert controller.ends.count(STEPS) < 12
 
 
 @pytest.fixture(scope="module")
