@@ -41,13 +41,13 @@ class TunewrightScheduler(TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         search = _search(tune_controller)
-        live = list(tune_controller.get_live_trials())
+        live: list[Trial] = list(tune_controller.get_live_trials())
         pending = next((trial for trial in live if trial.status == Trial.PENDING), None)
         if pending is not None:
             return pending
         paused = {trial.trial_id: trial for trial in live if trial.status == Trial.PAUSED and not trial.is_saving}
         wanted = search.waiting()
-        if wanted in paused:
+        if wanted is not None and wanted in paused:
             search.go_on(wanted)
             return paused[wanted]
         if search.over:

@@ -140,7 +140,8 @@ class TunewrightSearch(Searcher):
             self._decided = None
 
     def save(self, checkpoint_path: str) -> None:
-        Path(checkpoint_path).write_bytes(cloudpickle.dumps(self.__dict__))
+        pickled: Any = cloudpickle
+        Path(checkpoint_path).write_bytes(pickled.dumps(self.__dict__))
 
     def restore(self, checkpoint_path: str) -> None:
         self.__dict__.update(cloudpickle.loads(Path(checkpoint_path).read_bytes()))
@@ -152,12 +153,13 @@ class TunewrightSearch(Searcher):
         job = self._jobs.get(trial_id)
         if job is None or self._resource not in result or self._metric not in result:
             return str(TrialScheduler.CONTINUE)
-        value, resource = float(result[self._metric]), float(result[self._resource])
+        metric, resource = str(self._metric), float(result[self._resource])
+        value = float(result[metric])
         if not math.isfinite(value):
             self._end(trial_id, JobEnd.FAILED)
             return str(TrialScheduler.STOP)
         # Who reports rarely may pass the end of its leg: this is what is known of it there.
-        verdict = self._begun.observe(Report(job.id, job.trial, min(resource, job.end), {self._metric: value}))
+        verdict = self._begun.observe(Report(job.id, job.trial, min(resource, job.end), {metric: value}))
         if resource >= job.end:
             self._end(trial_id, JobEnd.COMPLETED)
             return self._after(trial_id, job)
@@ -232,11 +234,12 @@ class TunewrightSearch(Searcher):
                 )
             return
         job = self._jobs.get(trial_id)
-        value = float(result.get(self._metric, math.nan))
         if job is None:
             return
+        metric = str(self._metric)
+        value = float(result.get(metric, math.nan))
         if math.isfinite(value):
-            self._begun.observe(Report(job.id, job.trial, job.end, {self._metric: value}))
+            self._begun.observe(Report(job.id, job.trial, job.end, {metric: value}))
         self._end(trial_id, JobEnd.COMPLETED if math.isfinite(value) else JobEnd.FAILED)
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ray._private.dict import unflatten_dict
 from ray.tune.search import sample
 from ray.tune.search.variant_generator import parse_spec_vars
-from ray.tune.utils.util import unflatten_dict
 
 from tunewright.errors import SpaceError
 from tunewright.space import Categorical, Config, Float, Int, Parameter, SearchSpace, Value
@@ -59,13 +59,13 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _parameter(name: str, domain: Any) -> tuple[Parameter, Callable[[Value], Any] | None]:
+    drawn: Any = domain.get_sampler()
     if isinstance(domain, sample.Categorical):
         # Choices may be anything, so one is searched by its place.
         choices = list(domain.categories)
         return Categorical(name, list(range(len(choices)))), lambda place: choices[int(place)]
-    sampler, grain = domain.get_sampler(), 1
-    if isinstance(sampler, sample.Quantized):
-        sampler, grain = sampler.get_sampler(), sampler.q
+    quantized = isinstance(drawn, sample.Quantized)
+    sampler, grain = (drawn.get_sampler(), drawn.q) if quantized else (drawn, 1)
     if not isinstance(sampler, (sample.Uniform, sample.LogUniform)) or isinstance(domain, sample.Function):
         raise SpaceError(
             f'parameter "{name}": {domain} has no range that could be searched; give tune.uniform, loguniform, '
@@ -74,7 +74,7 @@ def _parameter(name: str, domain: Any) -> tuple[Parameter, Callable[[Value], Any
     log = isinstance(sampler, sample.LogUniform)
     if isinstance(domain, sample.Integer):
         return _integer(name, domain, log, int(grain))
-    if grain == 1 and not isinstance(domain.get_sampler(), sample.Quantized):
+    if not quantized:
         return Float(name, domain.lower, domain.upper, log=log), None
     return _rounded(name, domain, log, float(grain))
 
