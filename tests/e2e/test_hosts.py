@@ -116,7 +116,7 @@ def test_a_host_is_cut_off(site: Site, tmp_path: Path, with_runner: bool) -> Non
     assert_whole(service, study, before)
     assert_finished_not_rerun(trace, finished)
     if with_runner:
-        # Its runner still reaches the store, by the file system, and its own leg: it may finish that before it is fenced.
+        # The runner still reaches the store, a file, and its own leg: it may finish that before it is fenced.
         return
     assert resumed_from(trace), "the lost leg should resume from its last state, somewhere else"
     attempts = [job["attempts"] for trial in service.trials(study) for job in service.trial(trial["id"])["jobs"]]
