@@ -61,12 +61,13 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     result = Result(NAME, asked.command)
     shaped = True
     for n_hosts, per_host, rate in scale.layouts:
-        with hosts(n_hosts, rate) as prefixes:
-            if prefixes is None:
+        with hosts(n_hosts, rate) as namespaces:
+            if namespaces is None:
                 if shaped:
                     print("Network namespaces are not allowed here: links are unshaped, over the loopback device.")
                 shaped, rate = False, "unshaped"
-            found = _run(prefixes or [[]] * n_hosts, per_host, scale, shaped)
+            prefixes = [host.words for host in namespaces or ()] or [[]] * n_hosts
+            found = _run(prefixes, per_host, scale, shaped)
         print(f"{n_hosts} hosts of {per_host} ranks, {rate}: {found['model']}")
         result.rows += [_row(n_hosts, per_host, rate, times) for times in found["sizes"]]
     result.headline["speedup_hier_max"] = max(float(row["speed-up"] or 0) for row in result.rows)

@@ -52,7 +52,7 @@ class Conducting:
     Attributes:
         holder: name under which it takes leases.
         problem: why it cannot work; None when it can.
-        ails: what the problem is with: `cluster`, `store`, or `conductor`.
+        ails: what the problem is with: `cluster`, its `versions`, `store`, or `conductor`.
         alive: its thread runs.
         leads: it is the one that acts.
         tick_seconds: since it last compared what is wanted with what is; None before the first time.

@@ -29,7 +29,7 @@ from service.store.repository import ConductorRow, Repository
 from tunewright.errors import TunewrightError
 from tunewright.study import EXTERNAL, Resources, StudyState, TrialState
 from workers import tracing
-from workers.cluster import Cluster, ClusterError
+from workers.cluster import Cluster, ClusterError, OtherVersion
 from workers.journal import Batch, Fact, JobEnded, JobStarted, Status, Wanted
 from workers.leg import LegSettings
 
@@ -260,7 +260,8 @@ class Conductor:
         """Tell of what keeps it from working."""
         self.problem = _in_words(error)
         store, cluster = isinstance(error, SQLAlchemyError), isinstance(error, (RayError, ClusterError))
-        self._ails = "store" if store else "cluster" if cluster else "conductor"
+        whole = "versions" if isinstance(error, OtherVersion) else "cluster"
+        self._ails = "store" if store else whole if cluster else "conductor"
 
     def _look_at_cluster(self) -> None:
         """Note what the cluster has, now and then, so that nobody who wants to know waits for Ray."""

@@ -135,6 +135,11 @@ def _ailing(what: str | None, problem: str) -> Finding:
             "trials and runners of studies live on the Ray cluster",
             "start the cluster's head node, or give its address with --ray-address; the service tries again by itself",
         ),
+        "versions": (
+            "ray-version",
+            "what one version of Ray or Python sends another may not understand, so the service does not join",
+            "install the same on all, as requirements.lock has it; the service tries again by itself",
+        ),
         "store": (
             "store-unwritable",
             "nothing can be started that cannot be written down",

@@ -144,6 +144,14 @@ def _schema(engine: Engine) -> Iterator[Finding]:
             "a newer release has used it, and this one would not understand what it wrote",
             "run that release, or restore the backup made before it",
         )
+    elif there is not None and there != scripts.get_current_head():
+        yield Finding(
+            severity=Severity.NOTE,
+            code="schema-older",
+            seen=f"the store has the schema {there}; this release needs {scripts.get_current_head()}",
+            why="the first start of this release brings it up to date, and an older one can then not use it any more",
+            remedy="back the store up, end services of the older release, then start this one: tunewright serve",
+        )
 
 
 def _port(host: str, port: int) -> Iterator[Finding]:
@@ -162,6 +170,7 @@ def _port(host: str, port: int) -> Iterator[Finding]:
 
 
 def _ray(settings: ServiceSettings) -> Iterator[Finding]:
+    yield from _ray_directory(settings)
     if settings.ray_address is not None:
         yield from _ray_head(settings.ray_address)
         return
@@ -172,6 +181,27 @@ def _ray(settings: ServiceSettings) -> Iterator[Finding]:
             f"the paths of Ray's sockets under {settings.ray_temp_dir} have {longest} characters",
             f"the operating system allows {SOCKET_CHARACTERS}",
             "choose a shorter --ray-temp-dir, such as /tmp/tw",
+        )
+
+
+def _ray_directory(settings: ServiceSettings) -> Iterator[Finding]:
+    """A local Ray makes its directory; of a cluster it must be there, on every node that may run a session."""
+    path, joined = settings.ray_temp_dir, settings.ray_address is not None
+    if joined and not path.is_dir():
+        yield _problem(
+            "ray-directory-missing",
+            f"{path} does not exist on this machine",
+            "watchdogs of tuning sessions keep their log there, on whichever node of the cluster they run",
+            f"make it on every node, or name one that all have with TUNEWRIGHT_RAY_TEMP_DIR: mkdir -p {path}",
+        )
+        return
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        yield _problem(
+            "ray-directory-not-ours",
+            f"{there} cannot be written by this user",
+            f"{path} holds logs and sockets that Ray and its actors share with the service",
+            "run the service as the directory's owner, or name another with TUNEWRIGHT_RAY_TEMP_DIR",
         )
 
 

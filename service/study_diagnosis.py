@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ SILENT_SECONDS = 60.0
 NEARLY = 0.9
 # One failed trial says little.
 FAILURES = 3
+# How `tunewright.workload.load` tells of it.
+_NOT_IMPORTED = re.compile(r'workload "[^"]*": (cannot import it|unknown; known)')
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,16 @@ def _failing(case: _Case) -> Iterator[Finding]:
         return
     problem, trials = case.work.problems[0]
     every = failed == over
+    if problem and _NOT_IMPORTED.search(problem):
+        yield case.finding(
+            Severity.PROBLEM,
+            "workload-not-on-workers",
+            f"{trials} of {over} trials failed where they ran: {problem}",
+            "the service knows the workload, and workers do not: each node of Ray has an environment of its own",
+            "install the workload's package, in the same version, on every node; directories of "
+            "TUNEWRIGHT_IMPORT_PATHS must exist there too",
+        )
+        return
     yield case.finding(
         Severity.PROBLEM if every else Severity.WARNING,
         "trials-fail",

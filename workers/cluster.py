@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,10 @@ TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 class ClusterError(TunewrightError):
     """The cluster could not be started or reached; the message says what to do."""
+
+
+class OtherVersion(ClusterError):
+    """The cluster runs another Ray or Python than this process."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ class Cluster:
         try:
             found = ray.init(**options)
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+            if "Version mismatch" in str(error):
+                raise OtherVersion(_versions(self._settings.address, str(error))) from error
             where = "start a local Ray" if self.local else f"reach Ray at {self._settings.address}"
             raise ClusterError(f"cannot {where}: {error}") from error
         # A connection through ray:// has no such addresses.
@@ -311,6 +318,16 @@ def _probe(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
     except OSError as error:
         raise ClusterError(f"cannot reach Ray at {address}: {error}; is the head node running?") from error
+
+
+def _versions(address: str | None, told: str) -> str:
+    """Ray's table of versions in a sentence."""
+    found = re.findall(r"(Ray|Python): (\S+)", told)
+    there, here = (" and ".join(" ".join(pair) for pair in pairs) for pairs in (found[:2], found[2:]))
+    return (
+        f"Ray at {address} runs {there}, this service {here}: both must be the same everywhere; "
+        f"install ray=={ray.__version__} on every node of the cluster, or the service with the cluster's versions"
+    )
 
 
 def _name(study: str) -> str:

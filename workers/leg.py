@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tunewright.errors import TunewrightError
 from workers.checkpoints import CheckpointStore, SavedState
@@ -27,6 +28,7 @@ ALIVE_SECONDS = 1.0
 MAX_GROUP = 500
 GROUP_SECONDS = 0.05
 LOG_SECONDS = 1.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,14 @@ class _Attempt:
     def _saved(self, root: Path) -> SavedState | None:
         """The state to go on from: the trial's own, or that of the trial of which it is a copy."""
         job, study = self._order.job, self._order.study
-        saved = self._store.get(study, job.trial, root)
+        saved = self._telling(lambda: self._store.get(study, job.trial, root))
         if saved is not None or job.parent is None:
             return saved
-        saved = self._store.get(study, job.parent, root, at=job.start)
+        parent = job.parent
+        saved = self._telling(lambda: self._store.get(study, parent, root, at=job.start))
         if saved is None:
             raise NoStateError(
-                f"it begins from trial {job.parent}'s state at {job.start:g}, and there is none: "
+                f"it begins from trial {parent}'s state at {job.start:g}, and there is none: "
                 "the workload must save a state at the end of every leg"
             )
         return saved
@@ -152,7 +155,9 @@ class _Attempt:
         if message["type"] == "report":
             self._group.append((message["resource"], message["metrics"]))
         elif message["type"] == "checkpoint":
-            self._tell(whole=True)
+            if self._tell(whole=True) is Reply.ABANDON:
+                # Another attempt has taken its place, and may have saved a later state.
+                return LegResult(Outcome.STOPPED)
             self._process.send({"type": "saved", "problem": self._save(message)})
         elif message["type"] == "ended":
             if self._group:
@@ -163,17 +168,20 @@ class _Attempt:
         return None
 
     def _save(self, message: Mapping[str, Any]) -> str | None:
+        order, resource, directory = self._order, message["resource"], Path(message["directory"])
         try:
-            self._store.put(
-                self._order.study,
-                self._order.job.trial,
-                message["resource"],
-                Path(message["directory"]),
-                keep=self._order.keep,
-            )
+            self._telling(lambda: self._store.put(order.study, order.job.trial, resource, directory, keep=order.keep))
         except OSError as error:
             return str(error)
         return None
+
+    def _telling(self, work: Callable[[], T]) -> T:
+        """Move a state, however long it takes, and say meanwhile that the leg is alive."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            future = pool.submit(work)
+            while not wait([future], ALIVE_SECONDS).done:
+                self._tell()
+            return future.result()
 
     def _due(self, quiet: bool) -> bool:
         since = time.monotonic() - self._told

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -36,6 +39,8 @@ from workers.study_loop import StudyLoop
 
 log = logging.getLogger(__name__)
 
+# A leg speaks every second unless it waits for an answer.
+SILENT_SECONDS = 30.0
 NO_DESK = "this study's trials run on the cluster; only one with `workload: external` gives jobs to clients"
 
 
@@ -65,7 +70,9 @@ class StudyRunner:
         self, job: int, attempt: int, worker: str, reports: Sequence[tuple[float, Mapping[str, float]]], log: str
     ) -> str:
         """Take a leg's reports and what it printed; answers when they are durable."""
-        return await asyncio.wrap_future(self._loop.report(job, attempt, worker, reports, log))
+        assert isinstance(self._launcher, RayLauncher)
+        with self._launcher.listening(job, attempt):
+            return await asyncio.wrap_future(self._loop.report(job, attempt, worker, reports, log))
 
     async def door(self) -> Door | None:
         """Where the desk listens; None when it is only spoken to by `say`."""
@@ -109,6 +116,8 @@ class RayLauncher(Launcher):
         self._room = room
         self._parallel = 1
         self._tasks: dict[tuple[int, int], Any] = {}
+        # When a leg was last heard of; for ever while it waits for an answer.
+        self._heard: dict[tuple[int, int], float] = {}
         # An object store may take its time; the study does not wait for it.
         self._removals = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removals")
 
@@ -119,7 +128,21 @@ class RayLauncher(Launcher):
     def room(self) -> int:
         return self._room.legs
 
+    @contextmanager
+    def listening(self, job: int, attempt: int) -> Iterator[None]:
+        """A leg says something, and says no more until it is answered when the block ends."""
+        key = (job, attempt)
+        self._heard[key] = math.inf
+        try:
+            yield
+        finally:
+            if key in self._tasks:
+                self._heard[key] = time.monotonic()
+            else:
+                self._heard.pop(key, None)
+
     def end_round(self) -> None:
+        self._lose_the_silent()
         if self._room.ask(self.loop.running, self._parallel, self.loop.cluster_seconds):
             self.loop.wake()
 
@@ -153,8 +176,21 @@ class RayLauncher(Launcher):
             # They go with the study at the latest.
             log.warning("study %s: states of trial %d could not be removed: %s", study, released.trial, error)
 
+    def _lose_the_silent(self) -> None:
+        """Ray itself learns only after minutes that a host was cut off without a word."""
+        now = time.monotonic()
+        for key, heard in list(self._heard.items()):
+            silent = now - heard
+            if silent > SILENT_SECONDS:
+                self.kill(*key)
+                self._tasks.pop(key, None)
+                self._heard.pop(key, None)
+                problem = f"its worker was not heard of for {silent:.0f} s; its host may be cut off"
+                self.loop.ended(*key, LegResult(Outcome.LOST, problem))
+
     def _ended(self, key: tuple[int, int], future: Any) -> None:
         self._tasks.pop(key, None)
+        self._heard.pop(key, None)
         try:
             result = future.result()
         except RayError as error:

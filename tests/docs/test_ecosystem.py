@@ -37,6 +37,26 @@ def test_the_sampler_is_optunas() -> None:
     assert names["study"].best_value < 1  # type: ignore[attr-defined]
 
 
+def test_the_pruner_is_optunas() -> None:
+    pytest.importorskip("optuna", minversion="5.0", reason="Optuna 5 is not installed; pip install optuna")
+    names: dict[str, object] = {}
+
+    exec(block("TunewrightPruner"), names)
+
+    states = {trial.state.name for trial in names["pruned"].trials}  # type: ignore[attr-defined]
+    assert states == {"COMPLETE", "PRUNED"}
+
+
+def test_the_search_and_its_scheduler_are_ray_tunes() -> None:
+    pytest.importorskip("ray.tune", reason="ray[tune] is not installed", exc_type=ImportError)
+    names: dict[str, object] = {}
+
+    # It is run, with the same training, in tests/workers/inprocess/test_tune_search.py.
+    exec(block("TunewrightScheduler"), names)
+
+    assert "tuner" in names
+
+
 def test_the_assistants_configuration_is_a_command_of_ours() -> None:
     (text,) = re.findall(r"```json\n(.*?)```", PAGE, flags=re.DOTALL)
     server = json.loads(text)["mcpServers"]["tunewright"]

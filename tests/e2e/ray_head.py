@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +25,18 @@ class RayNode:
     Attributes:
         environment: the settings by which a service joins its cluster.
         directory: of a head, its sockets and logs.
+
+    Args:
+        words: before the command, to run it somewhere else.
     """
 
-    def __init__(self, options: list[str], environment: dict[str, str], log: Path, directory: Path) -> None:
+    def __init__(
+        self, options: list[str], environment: dict[str, str], log: Path, directory: Path, words: Sequence[str] = ()
+    ) -> None:
         self.environment = environment
         self.directory = directory
-        self._options = [*options, "--object-store-memory=100000000"]
+        self._command = [*words, RAY, "start", "--block", "--disable-usage-stats", *options]
+        self._command.append("--object-store-memory=100000000")
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,7 +50,7 @@ class RayNode:
         """Start the node and wait until it has joined."""
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [RAY, "start", "--block", "--disable-usage-stats", *self._options],
+                self._command,
                 env={**os.environ, **self.environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -66,13 +72,23 @@ class RayNode:
 
 
 @contextmanager
-def running_head(log: Path, cpus: int = 2) -> Iterator[RayNode]:
-    """Start a cluster of one node, hand it out once it runs, and end it."""
+def running_head(
+    log: Path, cpus: int = 2, address: str = "127.0.0.1", environment: Mapping[str, str] | None = None
+) -> Iterator[RayNode]:
+    """Start a cluster of one node, hand it out once it runs, and end it.
+
+    Args:
+        address: at which other hosts reach it.
+        environment: more settings for its nodes.
+    """
     port = free_port()
     directory = Path(f"/tmp/tw-head-{os.getpid()}")
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     options = ["--head", "--include-dashboard=false", f"--port={port}", f"--num-cpus={cpus}", f"--temp-dir={directory}"]
-    head = RayNode(options, {"TUNEWRIGHT_RAY_ADDRESS": f"127.0.0.1:{port}", **token}, log, directory)
+    if address != "127.0.0.1":
+        options.append(f"--node-ip-address={address}")
+    joining = {"TUNEWRIGHT_RAY_ADDRESS": f"{address}:{port}", **token, **(environment or {})}
+    head = RayNode(options, joining, log, directory)
     head.start()
     try:
         yield head
@@ -82,10 +98,14 @@ def running_head(log: Path, cpus: int = 2) -> Iterator[RayNode]:
 
 
 @contextmanager
-def running_node(head: RayNode, log: Path, cpus: int = 2) -> Iterator[RayNode]:
-    """One more node of a cluster."""
+def running_node(
+    head: RayNode, log: Path, cpus: int = 2, address: str | None = None, words: Sequence[str] = ()
+) -> Iterator[RayNode]:
+    """One more node of a cluster; on another host where `words` begin a command there, at the host's address."""
     options = [f"--address={head.environment['TUNEWRIGHT_RAY_ADDRESS']}", f"--num-cpus={cpus}"]
-    node = RayNode(options, head.environment, log, head.directory)
+    if address is not None:
+        options.append(f"--node-ip-address={address}")
+    node = RayNode(options, head.environment, log, head.directory, words)
     node.start()
     try:
         yield node

@@ -23,14 +23,14 @@ def trace(tmp_path: Path) -> Path:
     return tmp_path / "trace.jsonl"
 
 
-def submit(service: ServiceProcess, trace: Path, optimizer: str = "random") -> str:
+def submit(service: ServiceProcess, trace: Path, optimizer: str = "random", seconds: float = 0.03) -> str:
     return service.submit(
         name="crash",
         workload="steady:Steady",
         optimizer=optimizer,
         budget={"trials": TRIALS},
         parallel=2,
-        data={"trace": str(trace), "seconds": 0.03},
+        data={"trace": str(trace), "seconds": seconds},
         limits={"checkpoint_seconds": 0.1},
     )
 

@@ -107,6 +107,7 @@ def test_every_finding_says_what_why_and_what_to_do() -> None:
     [
         ({"alive": False}, "conductor-ended"),
         ({"problem": "cannot reach Ray at x:1: refused", "ails": "cluster"}, "ray-unreachable"),
+        ({"problem": "Ray at x:1 runs Ray 2.9.0", "ails": "versions"}, "ray-version"),
         ({"problem": "the store cannot be used: disk full", "ails": "store"}, "store-unwritable"),
         ({"problem": "what", "ails": "conductor"}, "conductor-problem"),
         ({"tick_seconds": 60.0}, "conductor-stuck"),
@@ -220,6 +221,26 @@ def test_trials_that_fail_are_told_with_the_commonest_problem() -> None:
     assert (warning.severity, problem.severity) == (Severity.WARNING, Severity.PROBLEM)
     assert warning.seen == "8 of 12 trials failed, 7 of them with: ValueError: no such file"
     assert problem.seen.startswith("all of 8 trials failed")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "WorkloadError: workload \"mine:Own\": cannot import it: No module named 'mine'",
+        'WorkloadError: workload "mine": unknown; known: mlp, xgboost; or name your own as module:attribute',
+    ],
+)
+def test_a_worker_without_the_workload_is_told_with_what_to_install(problem: str) -> None:
+    work = replace(RUNNING, problems=[(problem, 5)])
+
+    (found,) = [
+        finding
+        for finding in of_study(study(counts={TrialState.FAILED: 5}), work, WELL, job(0))
+        if finding.code == "workload-not-on-workers"
+    ]
+
+    assert problem in found.seen
+    assert "on every node" in found.remedy
 
 
 @pytest.mark.parametrize(("state", "wanted", "code"), [("paused", "pause", "pause"), ("running", "cancel", "cancel")])

@@ -96,6 +96,22 @@ def test_a_store_of_a_newer_release_is_told(settings: ServiceSettings, store_url
     assert "9999" in found(newer)["schema-newer"].seen
 
 
+@sqlite_only
+def test_a_store_of_an_older_release_is_told_before_it_is_brought_up_to_date(
+    settings: ServiceSettings, store_url: str
+) -> None:
+    older = settings.model_copy(update={"database_url": ServiceSettings(database_url=store_url).database_url})
+    engine = open_engine(store_url)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    engine.dispose()
+
+    finding = found(older)["schema-older"]
+
+    assert finding.severity is Severity.NOTE
+    assert "back the store up" in finding.remedy
+
+
 def test_a_file_that_is_no_store_is_told(settings: ServiceSettings) -> None:
     (settings.data_dir / "tunewright.db").write_bytes(b"no database" * 1000)
 
@@ -123,6 +139,26 @@ def test_a_directory_too_long_for_rays_sockets_is_told(settings: ServiceSettings
     deep = settings.model_copy(update={"ray_temp_dir": Path("/tmp/" + 60 * "r")})
 
     assert "--ray-temp-dir" in found(deep)["ray-path-too-long"].remedy
+
+
+def test_rays_directory_must_be_there_when_a_cluster_is_joined(settings: ServiceSettings, tmp_path: Path) -> None:
+    joining = settings.model_copy(update={"ray_address": "auto", "ray_temp_dir": tmp_path / "ray"})
+
+    assert f"mkdir -p {tmp_path / 'ray'}" in found(joining)["ray-directory-missing"].remedy
+    (tmp_path / "ray").mkdir()
+    assert "ray-directory-missing" not in found(joining)
+    assert "ray-directory-missing" not in found(settings.model_copy(update={"ray_temp_dir": tmp_path / "new"}))
+
+
+def test_rays_directory_must_be_ours_to_write(
+    settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
+
+    assert (
+        str(tmp_path)
+        in found(settings.model_copy(update={"ray_temp_dir": tmp_path / "ray"}))["ray-directory-not-ours"].seen
+    )
 
 
 def test_a_cluster_that_does_not_answer_is_told(settings: ServiceSettings) -> None:

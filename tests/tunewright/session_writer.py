@@ -23,7 +23,7 @@ from workers.session_journal import Began, Intended, Measured, SessionBatch, Ses
 
 FORMER = {"work_mem": 4096, "random_page_cost": 4.0, "jit": True, "max_wal_size": 1024}
 BETTER = {"work_mem": 16384, "random_page_cost": 1.1, "jit": False}
-KNOBS = {
+KNOBS: dict[str, dict[str, Any]] = {
     "work_mem": {"type": "integer", "unit": "kB", "low": 1024, "high": 1048576, "doc": "Memory of one sort or hash."},
     "random_page_cost": {"type": "real", "unit": "", "low": 1.0, "high": 10.0, "doc": "Cost of a page read at random."},
     "jit": {"type": "bool", "unit": "", "low": None, "high": None, "doc": "Compile queries."},

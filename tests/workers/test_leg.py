@@ -240,6 +240,38 @@ def test_a_killed_child_counts_as_lost(tmp_path: Path, settings: LegSettings) ->
     assert "SIGKILL" in str(result.problem)
 
 
+def test_a_leg_says_that_it_is_alive_while_a_state_is_moved(
+    tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, told = CheckpointStore.put, threading.Event()
+
+    def until_told(*given: Any, **kept: Any) -> None:
+        told.clear()
+        assert told.wait(10)
+        put(*given, **kept)
+
+    class Telling(RecordingLink):
+        def on_report(self) -> None:
+            told.set()
+
+    monkeypatch.setattr(CheckpointStore, "put", until_told)
+    monkeypatch.setattr(leg, "ALIVE_SECONDS", 0.05)
+
+    assert leg.run(steady(tmp_path, end=2), Telling(), settings).outcome is Outcome.COMPLETED
+
+
+def test_a_leg_that_another_has_replaced_saves_nothing_more(tmp_path: Path, settings: LegSettings) -> None:
+    class Replaced(RecordingLink):
+        def on_report(self) -> None:
+            if self.reports:
+                self.reply = Reply.ABANDON
+
+    result = leg.run(steady(tmp_path, end=9, seconds=0.05), Replaced(), settings)
+
+    assert result.outcome is Outcome.STOPPED
+    assert CheckpointStore(settings.checkpoint_url).get("study", 0, tmp_path) is None
+
+
 def test_a_full_disk_fails_the_trial_and_names_the_checkpoint(
     tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
-"""`TunewrightSampler`: our optimizers as a sampler of Optuna's, in this process and without a service.
+"""`TunewrightSampler` and `TunewrightPruner`: our decisions in Optuna, in this process and without a service.
 
-    study = optuna.create_study(sampler=TunewrightSampler())
+    study = optuna.create_study(sampler=TunewrightSampler(), pruner=TunewrightPruner(max_resource=27))
 
 Needs Optuna 5, and the server's packages (`pip install optuna tunewright[server]`), which hold the optimizers.
 """
@@ -8,6 +8,7 @@ Needs Optuna 5, and the server's packages (`pip install optuna tunewright[server
 from __future__ import annotations
 
 try:
+    from workers.inprocess.optuna_pruner import TunewrightPruner
     from workers.inprocess.optuna_sampler import TunewrightSampler
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
@@ -15,4 +16,4 @@ except ModuleNotFoundError as missing:
         name=missing.name,
     ) from None
 
-__all__ = ["TunewrightSampler"]
+__all__ = ["TunewrightPruner", "TunewrightSampler"]
