@@ -83,7 +83,7 @@ class LargeStudy:
             self._counts[_state(trial)] += 1
             resource, loss = trial.curve[-1]
             if self._best is None or loss < self._best.metrics["loss"]:
-                self._best = Incumbent(trial.number, trial.config, resource, {"loss": loss})
+                self._best = Incumbent(trial.number, dict(trial.config), resource, {"loss": loss})
                 self._commit([], improved=True)
 
     def _facts(self, report: LiveReport) -> list[Fact]:

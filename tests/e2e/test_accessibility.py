@@ -36,7 +36,11 @@ RUN = """async () => (await axe.run(document, {resultTypes: ['violations']})).vi
 SETTINGS = [("light", 1400), ("dark", 400)]
 # Where each page lies, and what is to be seen there once it has drawn itself.
 PAGES = {
-    "studies": ("/", "#studies tbody tr"),
+    "overview": ("/", "#studies tbody tr"),
+    "studies": ("/studies", "#studies tbody tr"),
+    "new study": ("/studies/new", "#writing[aria-busy=false]"),
+    "trial": ("/trials/{study}-0", "#curve-chart .trace"),
+    "comparison": ("/compare?study={study}&study={large}", "#trials-chart .trace"),
     "study": ("/studies/{study}", "#curves-chart .trace"),
     "study without trials": ("/studies/{empty}", "#trials-empty"),
     "sessions": ("/sessions", "#sessions tbody tr"),
