@@ -166,6 +166,7 @@ def remove(engine: Engine, labelling_id: str) -> None:
     """
     with writing(engine) as connection:
         _row(connection, labelling_id, held=True)
+        request_keys.forget(connection, labelling_id)
         connection.execute(delete(LabellingRow).where(LabellingRow.id == labelling_id))
 
 

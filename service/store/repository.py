@@ -37,7 +37,6 @@ from service.store.tables import (
     Base,
     EnqueuedRow,
     EventRow,
-    IdempotencyRow,
     ImprovementRow,
     JobRow,
     LeaseRow,
@@ -326,7 +325,7 @@ class Repository:
             row = _study_row(connection, study_id, hold=True)
             _require_over(row)
             connection.execute(delete(StudyRow).where(StudyRow.id == study_id))
-            connection.execute(delete(IdempotencyRow).where(IdempotencyRow.study_id == study_id))
+            request_keys.forget(connection, study_id)
             # They tell configurations and results. Without its lease, a runner that wakes up late is fenced off.
             connection.execute(delete(EventRow).where(EventRow.study_id == study_id))
             connection.execute(delete(LeaseRow).where(LeaseRow.name == study_lease(study_id)))

@@ -64,3 +64,8 @@ def note(connection: Connection, key: RequestKey | None, study_id: str, enqueued
                 created_at=time.time(),
             )
         )
+
+
+def forget(connection: Connection, made: str) -> None:
+    """What was deleted may be made anew with the same key."""
+    connection.execute(delete(IdempotencyRow).where(IdempotencyRow.study_id == made))

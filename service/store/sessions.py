@@ -19,7 +19,7 @@ from service.store.repository import new_id
 from service.store.request_keys import RequestKey
 from service.store.rows import utc
 from service.store.session_journal import new_status
-from service.store.tables import EventRow, IdempotencyRow, LeaseRow, SessionFactRow, SessionRow, SessionStatusRow
+from service.store.tables import EventRow, LeaseRow, SessionFactRow, SessionRow, SessionStatusRow
 from tunewright.session import SessionSpec, SessionState
 from tunewright.session_views import IntervalView, NoticeView, SessionSummary, SessionView
 from tunewright.views import Page
@@ -182,7 +182,7 @@ def remove(engine: Engine, session_id: str) -> None:
         if not SessionState(row.state).final:
             raise Conflict(f"session {session_id} is {row.state}; stop it before deleting it")
         connection.execute(delete(SessionRow).where(SessionRow.id == session_id))
-        connection.execute(delete(IdempotencyRow).where(IdempotencyRow.study_id == session_id))
+        request_keys.forget(connection, session_id)
         connection.execute(delete(EventRow).where(EventRow.study_id == session_id))
         connection.execute(delete(LeaseRow).where(LeaseRow.name == session_lease(session_id)))
         body = {"state": "deleted", "reason": None, "database": row.database_id}

@@ -216,6 +216,9 @@ def test_a_labelling_without_names_calls_classes_by_number_and_a_key_makes_one(s
     assert made[0]["classes"] == ["class 0", "class 1", "class 2"]
     other = service.client.post(PATH, json={"dataset": "sbm", "batch": 3}, headers=headers)
     assert other.status_code == 409
+    service.client.delete(f"{PATH}/{made[0]['id']}")
+    again = service.client.post(PATH, json={"dataset": "sbm", "batch": 3}, headers=headers)
+    assert (again.status_code, again.json()["id"] != made[0]["id"]) == (201, True)
 
 
 def test_a_deleted_labelling_is_gone_with_its_questions(service: Service) -> None:
