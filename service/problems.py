@@ -96,6 +96,8 @@ def field_problems(error: ValidationError | RequestValidationError) -> list[Fiel
     for item in error.errors()[:MAX_ERRORS]:
         location = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
         message = str(item["msg"]).removeprefix("Value error, ")
+        if item["type"] == "string_too_short" and item["ctx"]["min_length"] == 1:
+            message = "must not be empty: give at least 1 character"
         found.append(FieldProblem(field=_short(".".join(location)) or "body", message=_short(message)))
     return found
 
