@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # A leg speaks every second unless it waits for an answer.
 SILENT_SECONDS = 30.0
+# Rounds follow each other within a second or two.
+DEAF_SECONDS = 10.0
 NO_DESK = "this study's trials run on the cluster; only one with `workload: external` gives jobs to clients"
 
 
@@ -118,6 +120,7 @@ class RayLauncher(Launcher):
         self._tasks: dict[tuple[int, int], Any] = {}
         # When a leg was last heard of; for ever while it waits for an answer.
         self._heard: dict[tuple[int, int], float] = {}
+        self._listened = time.monotonic()
         # An object store may take its time; the study does not wait for it.
         self._removals = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removals")
 
@@ -179,6 +182,10 @@ class RayLauncher(Launcher):
     def _lose_the_silent(self) -> None:
         """Ray itself learns only after minutes that a host was cut off without a word."""
         now = time.monotonic()
+        if now - self._listened > DEAF_SECONDS:
+            # This process was stopped, or its store away: what legs said meanwhile may not have been read yet.
+            self._heard = {key: max(heard, now) for key, heard in self._heard.items()}
+        self._listened = now
         for key, heard in list(self._heard.items()):
             silent = now - heard
             if silent > SILENT_SECONDS:

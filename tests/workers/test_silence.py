@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def launcher(monkeypatch: pytest.MonkeyPatch) -> RayLauncher:
+def launcher(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> RayLauncher:
     room: Any = NoRoom()
     loop: Any = Loop()
     launcher = RayLauncher(None, LegSettings("memory://"), room)
@@ -57,6 +57,10 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> RayLauncher:
 
 def lost(launcher: RayLauncher) -> list[tuple[int, int, LegResult]]:
     launcher.end_round()
+    return so_far(launcher)
+
+
+def so_far(launcher: RayLauncher) -> list[tuple[int, int, LegResult]]:
     loop: Any = launcher.loop
     found: list[tuple[int, int, LegResult]] = loop.lost
     return found
@@ -65,15 +69,29 @@ def lost(launcher: RayLauncher) -> list[tuple[int, int, LegResult]]:
 def test_a_leg_that_falls_silent_is_lost_once(launcher: RayLauncher, clock: Clock) -> None:
     with launcher.listening(3, 1):
         pass
-    clock.now += study_runner.SILENT_SECONDS - 1
-    assert lost(launcher) == []
+    for _ in range(int(study_runner.SILENT_SECONDS)):
+        clock.now += 1
+        assert lost(launcher) == []
 
-    clock.now += 2
+    clock.now += 1
 
     (job, attempt, result), *more = lost(launcher)
     assert (job, attempt, result.outcome, more) == (3, 1, Outcome.LOST, [])
     assert "host may be cut off" in str(result.problem)
     assert len(lost(launcher)) == 1
+
+
+def test_a_runner_that_was_stopped_itself_listens_again_before_it_judges(launcher: RayLauncher, clock: Clock) -> None:
+    with launcher.listening(3, 1):
+        pass
+    clock.now += 10 * study_runner.SILENT_SECONDS
+    assert lost(launcher) == []
+
+    for _ in range(int(study_runner.SILENT_SECONDS) + 1):
+        clock.now += 1
+        launcher.end_round()
+
+    assert [job for job, _, _ in so_far(launcher)] == [3]
 
 
 def test_a_leg_that_waits_for_its_answer_is_not_silent(launcher: RayLauncher, clock: Clock) -> None:
