@@ -35,7 +35,7 @@ class HyperTuneSettings(HalvingSettings):
         default="delayed", description="Delayed: D-ASHA, which waits until ranks mean something. Eager: ASHA."
     )
     allocation: Literal["payoff", "learned", "round_robin", "off"] = Field(
-        default="learned",
+        default="payoff",
         description="Brackets of new configurations: by what is expected to be found there, by how well their lowest "
         "rung ranks (the paper's rule), by turns, or the lowest.",
     )
@@ -51,7 +51,11 @@ class HyperTuneSettings(HalvingSettings):
     growing_share: bool = Field(
         default=True, description="The full resource's own surrogate gains weight with every result there."
     )
-    surrogate: SurrogateName = Field(default="forest", description="Random forest, or a GP for small studies.")
+    surrogate: Literal["auto", "gp", "forest"] = Field(
+        default="auto",
+        description="Gaussian processes or random forests. Auto: processes, or forests where there are constraints, which"
+        " may jump.",
+    )
     trees: int = Field(default=10, ge=2, le=100, description="Trees of each rung's forest.")
     candidates: int = Field(default=1000, ge=10, le=100_000, description="Candidates scored for each trial.")
     random_share: float = Field(default=0.3, ge=0, le=1, description="Share of trials drawn at random, as insurance.")
@@ -75,7 +79,10 @@ class HyperTune(AsynchronousHalving):
         own = settings or HyperTuneSettings()
         super().__init__(problem, own, own.initial_trials, own.promotion)
         self._own = own
-        self.models = RungModels(problem, len(self.rungs), own.surrogate, own.trees, own.theta, own.fusion)
+        constrained = any(objective.bound is not None for objective in problem.objectives)
+        chosen: SurrogateName = "forest" if constrained else "gp"
+        surrogate = chosen if own.surrogate == "auto" else own.surrogate
+        self.models = RungModels(problem, len(self.rungs), surrogate, own.trees, own.theta, own.fusion)
         self._rung_at = {rung.level: k for k, rung in enumerate(self.rungs)}
         self._points = np.empty((64, problem.space.dimension))
         # Trials that a rung's model has heard of, for each rung.
