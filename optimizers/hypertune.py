@@ -53,8 +53,8 @@ class HyperTuneSettings(HalvingSettings):
     )
     surrogate: Literal["auto", "gp", "forest"] = Field(
         default="auto",
-        description="Gaussian processes or random forests. Auto: processes, or forests where there are constraints, which"
-        " may jump.",
+        description="Gaussian processes or random forests. Auto: processes, or forests where there are constraints,"
+        " which may jump.",
     )
     trees: int = Field(default=10, ge=2, le=100, description="Trees of each rung's forest.")
     candidates: int = Field(default=1000, ge=10, le=100_000, description="Candidates scored for each trial.")
