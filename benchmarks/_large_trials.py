@@ -72,7 +72,7 @@ def live_reports(first: int) -> Iterator[LiveReport]:
     rng = np.random.default_rng(1)
     running: deque[tuple[int, dict[str, float], int]] = deque()
     while True:
-        if len(running) < RUNNING:
+        while len(running) < RUNNING:
             running.append((first, dict(zip(names(), rng.random(PARAMETERS).tolist(), strict=True)), 0))
             first += 1
         trial, config, resource = running.popleft()

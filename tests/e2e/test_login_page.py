@@ -102,7 +102,7 @@ def test_a_link_from_another_site_leads_to_the_page_and_not_to_the_login(
 ) -> None:
     page.goto(service.url)
     log_in(page, token)
-    expect(page).to_have_title("Studies · Tunewright")
+    expect(page).to_have_title("Overview · Tunewright")
 
     page.goto(elsewhere)
     page.get_by_role("link", name="the study").click()
