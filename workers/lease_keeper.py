@@ -1,4 +1,4 @@
-"""Renews a study's lease while its runner reads what has happened so far: that may take longer than a lease lasts."""
+"""Renews a study's lease while its runner reads what has happened and decides a first job, which may outlast it."""
 
 from __future__ import annotations
 

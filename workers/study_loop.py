@@ -79,7 +79,7 @@ class StudyLoop:
     """Runs one study from its journal to its end, a pause, or the loss of its lease.
 
     Attributes:
-        begun: everything that was written so far has been taken in; from here on the loop renews its lease.
+        begun: what was written has been taken in, and a first job decided; from here on the loop renews its lease.
     """
 
     def __init__(
@@ -210,7 +210,6 @@ class StudyLoop:
         try:
             self._restore(record)
             self._heartbeat()
-            self.begun.set()
             while not self._over():
                 self._fill()
                 self._commit()
@@ -295,6 +294,8 @@ class StudyLoop:
         while self._ending is None and self.running < min(self._spec.parallel, self._launcher.room()):
             if not self._waiting:
                 job = self._optimizer.next_job()
+                # The first decision loads libraries and fits models anew, which can outlast a lease on a busy machine.
+                self.begun.set()
                 if job is None:
                     return
                 self._pending.facts.append(JobStarted(job, self._note_job(job)))

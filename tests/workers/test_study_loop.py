@@ -392,6 +392,28 @@ def test_an_optimizer_that_breaks_fails_the_study_with_the_reason(monkeypatch: p
     assert last.reason == "ZeroDivisionError: division by zero"
 
 
+def test_it_has_begun_once_a_first_job_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then somebody else renews its lease: a first decision loads libraries."""
+    journal, legs = MemoryJournal(spec()), ScriptedLegs(train)
+    seen = []
+
+    def watched(study: StudySpec) -> Any:
+        optimizer = make_optimizer(study)
+        decide = optimizer.next_job
+
+        def next_job() -> Any:
+            seen.append(legs.loop.begun.is_set())
+            return decide()
+
+        monkeypatch.setattr(optimizer, "next_job", next_job)
+        return optimizer
+
+    legs.loop = StudyLoop(journal, watched, legs)
+    legs.loop.run()
+
+    assert (seen[0], set(seen[1:])) == (False, {True})
+
+
 @pytest.mark.parametrize("optimizer", ["random", "asha", "bayes"])
 @pytest.mark.parametrize("crash_at", [1, 7, 23])
 def test_a_crash_at_any_batch_changes_nothing_of_what_is_decided(optimizer: str, crash_at: int) -> None:
