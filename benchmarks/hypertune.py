@@ -78,8 +78,8 @@ NAME = "hypertune"
 OURS = ("hypertune", "random", "asha", "hyperband", "bohb", "mobster", "tpe")
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "hypertune: eager promotion": {"promotion": "eager"},
-    "hypertune: brackets by payoff": {"allocation": "payoff"},
-    "hypertune: processes for forests": {"surrogate": "gp"},
+    "hypertune: brackets by the paper's rule": {"allocation": "learned"},
+    "hypertune: forests for processes": {"surrogate": "forest"},
     "hypertune: brackets by turns": {"allocation": "round_robin"},
     "hypertune: lowest bracket only": {"allocation": "off"},
     "hypertune: full-fidelity model only": {"sampler": "full_fidelity"},
@@ -337,6 +337,9 @@ def _speedups(race: Race, prefix: str, rival: str, group: Sequence[str], result:
 
     ratios, found = _against(race, "hypertune", strongest)
     means = {task: geometric_mean(values) for task, values in ratios.items() if values}
+    if not means:
+        # Nobody has trained anything whole within the horizon.
+        return
     for task in race.tasks:
         if task.name in means:
             comparisons = found[task.name]

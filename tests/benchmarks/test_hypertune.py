@@ -76,7 +76,7 @@ def test_all_methods_and_ablations_are_in_the_registry() -> None:
 
 @pytest.mark.slow
 def test_headlines_are_of_recorded_and_modelled_tables_together_and_apart() -> None:
-    scale = replace(TINY, modelled=(("cell", 100),), trainings={2: 2.0})
+    scale = replace(TINY, modelled=(("cell", 100),), trainings={2: 6.0})
 
     _, result = hypertune.run(scale, ASKED, peers="none")
 
