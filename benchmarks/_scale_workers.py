@@ -78,7 +78,7 @@ class SimulatedWorkers(Launcher):
         def answered(_: object) -> None:
             self.reports += 1
             self.ended = time.time()
-            if self.reports % 100 == 0:
+            if self.reports % 100 == 1:
                 self.waits.append(time.perf_counter() - at)
             if answer.result() is Reply.CONTINUE and step < order.job.end:
                 self._ready.put((order, step + 1))
