@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,10 @@ CHUNK = 5_000
 TURNS = 3
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None, trials: int | None = None) -> None:
     """Draw every plot, first with nothing read yet and then again."""
-    asked = arguments("plots", __doc__ or "")
-    trials = QUICK_TRIALS if asked.quick else TRIALS
+    asked = arguments("plots", __doc__ or "", argv)
+    trials = trials or (QUICK_TRIALS if asked.quick else TRIALS)
     result = Result("plots", asked.command)
     with tempfile.TemporaryDirectory() as directory:
         engine = open_engine(f"sqlite:///{Path(directory) / 'store.db'}")

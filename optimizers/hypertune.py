@@ -66,8 +66,8 @@ class HyperTuneSettings(HalvingSettings):
 
 class HyperTune(AsynchronousHalving):
     """Learns from partly trained configurations what whole ones would do, starts the most promising ones at the
-    resource that tells enough, and goes on with the best third of them once enough have been compared. The strongest
-    choice for many trials that can be judged early; needs no tuning of its own.
+    resource that tells enough, and goes on with the best third of them once enough have been compared. Made for many
+    trials that can be judged early.
 
     Li et al., Hyper-Tune, VLDB 2022. Each of its three parts can be switched off: `promotion`, `allocation`, `sampler`.
     """

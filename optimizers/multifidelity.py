@@ -90,6 +90,9 @@ class RungModels:
 
     What may be relied on: all answers follow from the results in their order and from the seed; models are kept only
     as copies of what would be computed again.
+
+    Attributes:
+        surrogate: kind of the models.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class RungModels:
         self.measured = [0] * rungs
         self._seed = problem.seed
         self._goals, self._bounds = self.evidence[0].goals, self.evidence[0].bounds
-        self._surrogate: SurrogateName = surrogate
+        self.surrogate: SurrogateName = surrogate
         self._categories = surrogates.categorical_columns(problem.space)
         self._forests = [GrowingForest([problem.seed, _FOREST, k], trees, dict(self._bounds)) for k in range(rungs)]
         self._theta_name = theta
@@ -242,7 +245,7 @@ class RungModels:
         x, y = self.evidence[k].points, self.evidence[k].losses
         scale = self.scale(k, weights)
         guesses = np.tile(scale.median, (len(guessed), 1))
-        if self._surrogate == "gp":
+        if self.surrogate == "gp":
             columns = self.columns(below(np.concatenate([y, guesses]), scale.top), scale, weights)
             rng = np.random.default_rng([self._seed, _GP, k, decision])
             return _together(self._processes_of(k, len(x), np.concatenate([x, guessed]), columns, rng))
@@ -318,7 +321,7 @@ class RungModels:
         """(n,) mean and variance of the loss that a lower rung's surrogate expects, without guesses."""
         x, y = self.evidence[k].points[:rows], self.evidence[k].losses[:rows]
         scale = self.scale(k, weights, rows)
-        if self._surrogate == "forest":
+        if self.surrogate == "forest":
             columns = self.columns(self._forests[k].each(single(x), y, single(at)), scale, weights)[..., 0]
             return columns.mean(axis=0), columns.var(axis=0)
         columns = self.columns(below(y, scale.top), scale, weights)[:, :1]
@@ -331,7 +334,7 @@ class RungModels:
         """(n,) of its own rows: by trees not fitted on them (nan where there is none), or left out one at a time."""
         x, y = self.evidence[k].points[:rows], self.evidence[k].losses[:rows]
         scale = self.scale(k, weights, rows)
-        if self._surrogate == "forest":
+        if self.surrogate == "forest":
             columns = self.columns(self._forests[k].out_of_bag(single(x), y)[:, asked], scale, weights)[..., 0]
             trees = np.sum(~np.isnan(columns), axis=0)
             mean = np.where(trees > 0, np.nansum(columns, axis=0) / np.maximum(trees, 1), np.nan)

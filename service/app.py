@@ -60,6 +60,28 @@ from tunewright import __version__
 from tunewright.errors import TunewrightError
 from workers.cluster import Cluster
 
+# In the order in which the API's description has them.
+_ROUTES = (
+    studies,
+    drafts,
+    trials,
+    life,
+    plots,
+    exports,
+    imports,
+    jobs,
+    models,
+    databases,
+    sessions,
+    labelling,
+    catalog,
+    events,
+    audit,
+    health,
+    diagnosis,
+    overview,
+)
+
 
 class DataDirectoryError(TunewrightError):
     """The data directory is in use or cannot be written."""
@@ -150,22 +172,7 @@ def create_app(settings: ServiceSettings, assemble: Callable[[ServiceSettings], 
     access.document(app)
     links.document(app)
     problems.install(app)
-    for module in (
-        studies,
-        drafts,
-        trials,
-        life,
-        plots,
-        exports,
-        imports,
-        jobs,
-        models,
-        databases,
-        sessions,
-        labelling,
-    ):
-        app.include_router(module.router, dependencies=[Depends(own_study)])
-    for module in (catalog, events, audit, health, diagnosis, overview):
+    for module in _ROUTES:
         app.include_router(module.router, dependencies=[Depends(own_study)])
     dashboard.mount(app)
     return app

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from tunewright._view import View
 from tunewright.access import ProjectName
 from tunewright.errors import SpecError
 
@@ -64,11 +65,7 @@ class AnswerSent(BaseModel):
     replace: bool = False
 
 
-class _View(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class LabellingView(_View):
+class LabellingView(View):
     """A labelling and how far it is.
 
     Attributes:
@@ -83,21 +80,21 @@ class LabellingView(_View):
     created_at: datetime
 
 
-class FeatureView(_View):
+class FeatureView(View):
     """One of the node's largest features: its column and value."""
 
     column: int
     value: float
 
 
-class NeighbourView(_View):
+class NeighbourView(View):
     """A node beside the one that is asked about, and its class where that is known."""
 
     node: int
     class_name: str | None
 
 
-class QuestionView(_View):
+class QuestionView(View):
     """Is this node of this class?
 
     Attributes:
@@ -112,19 +109,19 @@ class QuestionView(_View):
     neighbours: list[NeighbourView]
 
 
-class NextQuestion(_View):
+class NextQuestion(View):
     """The first question without an answer; None when there is nothing left to ask."""
 
     labelling: LabellingView
     question: QuestionView | None
 
 
-class NodeLabel(_View):
+class NodeLabel(View):
     node: int
     class_name: str
 
 
-class LabelsView(_View):
+class LabelsView(View):
     """The nodes whose class the answers have made known, by number.
 
     Attributes:

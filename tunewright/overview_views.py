@@ -5,20 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tunewright._view import View
 from tunewright.session import SessionState
 from tunewright.session_views import SessionSummary
 from tunewright.study import StudyState
 from tunewright.views import Finding, StudySummary
 
 
-class _View(BaseModel):
-    # A newer service may add fields; an older client must keep working.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class ClusterView(_View):
+class ClusterView(View):
     """The Ray cluster as the conductor saw it last.
 
     Attributes:
@@ -35,7 +31,7 @@ class ClusterView(_View):
     seconds_ago: float
 
 
-class Failure(_View):
+class Failure(View):
     """Something that went wrong of late and is worth a look.
 
     Attributes:
@@ -57,7 +53,7 @@ class Failure(_View):
     trials: int = 0
 
 
-class Overview(_View):
+class Overview(View):
     """What is under way, on which cluster, and what went wrong of late; of one project, for a token of one.
 
     Attributes:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from tunewright._view import View
 from tunewright.access import DEFAULT_PROJECT, ProjectName
 from tunewright.errors import SpecError
 from tunewright.session import SessionSpec, SessionState
@@ -89,12 +90,7 @@ class Attachment(BaseModel):
         return self
 
 
-class _View(BaseModel):
-    # A newer service may add fields; an older client must keep working.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class CapabilityView(_View):
+class CapabilityView(View):
     """Something that works on a database, or does not.
 
     Attributes:
@@ -108,7 +104,7 @@ class CapabilityView(_View):
     remedy: str = ""
 
 
-class ProbeView(_View):
+class ProbeView(View):
     """What a database is, and what the role may do there.
 
     Attributes:
@@ -137,7 +133,7 @@ class ProbeView(_View):
     notes: list[str] = Field(default_factory=list)
 
 
-class DatabaseView(_View):
+class DatabaseView(View):
     """An attached database.
 
     Attributes:
@@ -165,7 +161,7 @@ class DatabaseView(_View):
     session: str | None = None
 
 
-class KnobView(_View):
+class KnobView(View):
     """A setting of a database that may be tuned; values are in `unit`.
 
     Attributes:
@@ -196,7 +192,7 @@ class KnobView(_View):
     offered: bool = True
 
 
-class SessionSummary(_View):
+class SessionSummary(View):
     """A tuning session as lists show it.
 
     Attributes:
@@ -259,7 +255,7 @@ class SessionView(SessionSummary):
     current: dict[str, Any] | None = None
 
 
-class IntervalView(_View):
+class IntervalView(View):
     """One interval of a session.
 
     Attributes:
@@ -306,7 +302,7 @@ class IntervalView(_View):
     seconds_of: dict[str, float] = Field(default_factory=dict)
 
 
-class NoticeView(_View):
+class NoticeView(View):
     """Something that people should know of a session.
 
     Attributes:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tunewright._view import View
 from tunewright.study import TrialState
 
 
-class _View(BaseModel):
-    # A newer service may add fields; an older client must keep working.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class TrialCurve(_View):
+class TrialCurve(View):
     """A trial's learning curve beside what is usual in its study, both thinned for drawing.
 
     Attributes:
@@ -34,7 +30,7 @@ class TrialCurve(_View):
     finished: int = 0
 
 
-class Kin(_View):
+class Kin(View):
     """A trial from which another one came.
 
     Attributes:
@@ -51,7 +47,7 @@ class Kin(_View):
     resource: float = 0.0
 
 
-class Lineage(_View):
+class Lineage(View):
     """Where a trial came from, what came of it, and which of its states are kept.
 
     Attributes:
@@ -65,7 +61,7 @@ class Lineage(_View):
     states: list[float] | None = Field(default_factory=list)
 
 
-class Spent(_View):
+class Spent(View):
     """What a study had used at some moment.
 
     Attributes:
@@ -86,7 +82,7 @@ class Step(Spent):
     value: float | None = None
 
 
-class Progression(_View):
+class Progression(View):
     """How the incumbent got better by what had been spent: trials, time and resource.
 
     Attributes:

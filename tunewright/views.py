@@ -9,8 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tunewright._view import View
 from tunewright.access import DEFAULT_PROJECT
 from tunewright.study import Objective, Priority, StudySpec, StudyState, TrialState
 from tunewright.workload import WorkloadInfo
@@ -18,12 +19,7 @@ from tunewright.workload import WorkloadInfo
 T = TypeVar("T")
 
 
-class _View(BaseModel):
-    # A newer service may add fields; an older client must keep working.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Page(_View, Generic[T]):
+class Page(View, Generic[T]):
     """One page of a list.
 
     Attributes:
@@ -34,7 +30,7 @@ class Page(_View, Generic[T]):
     next_cursor: str | None = None
 
 
-class Best(_View):
+class Best(View):
     """The incumbent, or one trial of the Pareto set."""
 
     trial: int
@@ -44,7 +40,7 @@ class Best(_View):
     metrics: dict[str, float]
 
 
-class StudySummary(_View):
+class StudySummary(View):
     """A study as lists show it.
 
     Attributes:
@@ -96,7 +92,7 @@ class Study(StudySummary):
     spec: StudySpec
 
 
-class Trial(_View):
+class Trial(View):
     """One configuration and where it stands.
 
     Attributes:
@@ -124,7 +120,7 @@ class Trial(_View):
     retry_of: int | None = None
 
 
-class Job(_View):
+class Job(View):
     """One leg of a trial, with how it went.
 
     Attributes:
@@ -152,7 +148,7 @@ class Job(_View):
     traceback: str | None = None
 
 
-class PlotInfo(_View):
+class PlotInfo(View):
     """A plot that can be asked for.
 
     Attributes:
@@ -166,7 +162,7 @@ class PlotInfo(_View):
     parameters: list[str] = Field(default_factory=list)
 
 
-class Plot(_View):
+class Plot(View):
     """A plot as data for Plotly.
 
     Attributes:
@@ -197,7 +193,7 @@ class TrialDetail(Trial):
     log: str = ""
 
 
-class AskedJob(_View):
+class AskedJob(View):
     """A job that was asked for from outside: train under `config` from resource `start` to resource `end`.
 
     Attributes:
@@ -218,7 +214,7 @@ class AskedJob(_View):
     lease_seconds: float
 
 
-class AskedJobs(_View):
+class AskedJobs(View):
     """The answer to an ask.
 
     Attributes:
@@ -234,7 +230,7 @@ class AskedJobs(_View):
     reason: str | None = None
 
 
-class Told(_View):
+class Told(View):
     """The answer to reports and heartbeats.
 
     Attributes:
@@ -245,7 +241,7 @@ class Told(_View):
     answer: str
 
 
-class FinishedJob(_View):
+class FinishedJob(View):
     """The answer to the end of a job.
 
     Attributes:
@@ -258,7 +254,7 @@ class FinishedJob(_View):
     next: AskedJobs | None = None
 
 
-class QueuedConfig(_View):
+class QueuedConfig(View):
     """A configuration that somebody wants to be tried.
 
     Attributes:
@@ -276,7 +272,7 @@ class QueuedConfig(_View):
     retry_of: str | None = None
 
 
-class LogPage(_View):
+class LogPage(View):
     """A part of what a trial has printed; positions count characters from the beginning of its log.
 
     Attributes:
@@ -302,7 +298,7 @@ class LogPage(_View):
         return f"\n[{self.left_out:,} characters left out]\n{self.text}" if self.left_out else self.text
 
 
-class Measurement(_View):
+class Measurement(View):
     """One report as stored.
 
     Attributes:
@@ -317,7 +313,7 @@ class Measurement(_View):
     late: bool = False
 
 
-class Curve(_View):
+class Curve(View):
     """A learning curve, thinned for drawing.
 
     Attributes:
@@ -329,7 +325,7 @@ class Curve(_View):
     points: list[tuple[float, float]]
 
 
-class Curves(_View):
+class Curves(View):
     """Learning curves of a study, the best and the newest trials first.
 
     Attributes:
@@ -343,7 +339,7 @@ class Curves(_View):
     total: int
 
 
-class Improvement(_View):
+class Improvement(View):
     """A moment at which the best known trial changed (or got better).
 
     Attributes:
@@ -357,7 +353,7 @@ class Improvement(_View):
     best: Best
 
 
-class OptimizerInfo(_View):
+class OptimizerInfo(View):
     """An optimizer that studies can choose, with the JSON schema of its settings."""
 
     name: str
@@ -365,7 +361,7 @@ class OptimizerInfo(_View):
     settings: dict[str, Any]
 
 
-class Workloads(_View):
+class Workloads(View):
     """Registered workloads; `problems` says of the others why they cannot be loaded."""
 
     items: list[WorkloadInfo]
@@ -381,7 +377,7 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-class Finding(_View):
+class Finding(View):
     """Something that explains why a service or a study is not getting on.
 
     Attributes:
@@ -400,7 +396,7 @@ class Finding(_View):
     study: str | None = None
 
 
-class Diagnosis(_View):
+class Diagnosis(View):
     """Why nothing is running, or why all is well: findings, the worst first.
 
     Attributes:
@@ -418,7 +414,7 @@ class Diagnosis(_View):
 MISSED = "missed"
 
 
-class Event(_View):
+class Event(View):
     """Something that happened, as `/v1/events` sends it.
 
     `study`: the study's state changed. `progress`: jobs started or ended, or reports came in. `missed`: what happened
@@ -443,7 +439,7 @@ class Event(_View):
     body: dict[str, Any]
 
 
-class AuditEntry(_View):
+class AuditEntry(View):
     """Something that was done or refused.
 
     Attributes:

@@ -21,6 +21,7 @@ from service.store import databases, labelling, sessions
 from service.store.errors import NotFound
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
+from tunewright.study import METRIC_NAME
 
 MAX_PAGE = 500
 P = ParamSpec("P")
@@ -107,3 +108,6 @@ ServicesDep = Annotated[Services, Depends(_services)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Items per page")]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
+MetricOrFirst = Annotated[
+    str | None, Query(max_length=100, pattern=METRIC_NAME, description="Defaults to the first objective")
+]

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
-from service.api.dependencies import CallerDep, Cursor, Limit, ServicesDep, read
+from service.api.dependencies import CallerDep, Cursor, Limit, MetricOrFirst, ServicesDep, read
 from service.api.submission import IdempotencyKey, request_key, submit
 from service.json_body import JsonRoute
 from service.problems import answers
@@ -21,7 +21,7 @@ from service.store.repository import Repository
 from tunewright.access import ProjectName
 from tunewright.errors import SpecError
 from tunewright.story_views import Progression
-from tunewright.study import METRIC_NAME, Budget, StudySpec, StudyState, Tag, TrialState
+from tunewright.study import Budget, StudySpec, StudyState, Tag, TrialState
 from tunewright.views import Curves, Improvement, Page, QueuedConfig, Study, StudySummary, Trial
 from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
@@ -145,9 +145,7 @@ async def list_trials(
 async def get_curves(
     study_id: str,
     services: ServicesDep,
-    metric: Annotated[
-        str | None, Query(max_length=100, pattern=METRIC_NAME, description="Defaults to the first objective")
-    ] = None,
+    metric: MetricOrFirst = None,
     trials: Annotated[int, Query(ge=1, le=1000, description="Curves to send at most")] = 200,
     points: Annotated[int, Query(ge=2, le=1000, description="Points per curve at most")] = 100,
 ) -> Curves:

@@ -8,12 +8,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api.dependencies import Cursor, Limit, Services, ServicesDep, read
+from service.api.dependencies import Cursor, Limit, MetricOrFirst, Services, ServicesDep, read
 from service.problems import answers
 from service.store import trial_story
 from service.store.repository import split_trial_id
 from tunewright.story_views import Lineage, TrialCurve
-from tunewright.study import METRIC_NAME
 from tunewright.views import LogPage, Measurement, Page, TrialDetail
 from workers.checkpoints import CheckpointStore
 
@@ -53,9 +52,7 @@ async def get_log(
 async def get_trial_curve(
     trial_id: str,
     services: ServicesDep,
-    metric: Annotated[
-        str | None, Query(max_length=100, pattern=METRIC_NAME, description="Defaults to the first objective")
-    ] = None,
+    metric: MetricOrFirst = None,
     points: Annotated[int, Query(ge=2, le=1000, description="Points per curve at most")] = 200,
 ) -> TrialCurve:
     """A trial's learning curve, and the median of the study's completed trials beside it."""

@@ -9,10 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-import service.app
 from service.store import tokens
 from service.store.engine import writing
-from tests.e2e.test_pages import CHROMIUM, IdleConductor, Service, browser, expect, open_page
+from tests.e2e.test_pages import IN_A_BROWSER, Service, browser, expect, open_page, running
 from tests.service.conftest import Runner
 from tests.service.test_plots import losses, run
 from tests.tunewright.live_service import LiveService
@@ -20,14 +19,11 @@ from tests.tunewright.session_writer import BETTER, SessionWriter, attach
 from tunewright.access import Scope
 from workers.session_journal import Noticed
 
-__all__ = ["browser", "open_page"]
+__all__ = ["browser", "open_page", "running"]
 
 axe = pytest.importorskip("axe_playwright_python", reason="needs axe-core: pip install axe-playwright-python")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
-]
+pytestmark = IN_A_BROWSER
 SOURCE = Path(axe.__file__).with_name("axe.min.js")
 RUN = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
     .filter(fault => ['serious', 'critical'].includes(fault.impact))
@@ -49,16 +45,6 @@ PAGES = {
     "labelling": ("/labelling", "#labellings tbody tr"),
     "not found": ("/studies/nothing", ".not-found"),
 }
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.app, "Conductor", IdleConductor)
-        running = Service(tmp_path_factory.mktemp("pages"))
-        running.start()
-        yield running
-        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,10 @@ class Site:
         at_work = {job["worker"].partition(":")[0] for job in jobs}
         return name in at_work and len(finished_configs(self.service, study)) >= 2
 
+    def said(self, words: str) -> bool:
+        """Whether some process of the cluster has written these words into its log."""
+        return any(words in log.read_text(errors="replace") for log in self.head.directory.rglob("worker-*.err"))
+
     def host_of_runner(self) -> str:
         """The host on which the study's runner is; one that is beside the head is sent elsewhere."""
         found: list[str] = []
@@ -118,6 +122,7 @@ def test_a_host_is_cut_off(site: Site, tmp_path: Path, with_runner: bool) -> Non
     if with_runner:
         # The runner still reaches the store, a file, and its own leg: it may finish that before it is fenced.
         return
+    assert site.said("was not heard of"), "the runner should find out by itself: Ray tells it nothing for minutes"
     assert resumed_from(trace), "the lost leg should resume from its last state, somewhere else"
     attempts = [job["attempts"] for trial in service.trials(study) for job in service.trial(trial["id"])["jobs"]]
     assert max(attempts) >= 2

@@ -12,25 +12,23 @@ import service.app
 from service.store import tokens
 from service.store.engine import writing
 from tests.e2e.test_pages import (
-    CHROMIUM,
+    IN_A_BROWSER,
     SCRIPT_NAME,
+    TOO_WIDE,
     IdleConductor,
     Service,
     Writer,
     browser,
     expect,
     open_page,
+    serving,
 )
 from tunewright.access import Scope
 from tunewright.study import StudyState
 
 __all__ = ["browser", "open_page"]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
-]
-TOO_WIDE = "document.scrollingElement.scrollWidth > document.documentElement.clientWidth"
+pytestmark = IN_A_BROWSER
 READY = re.compile("^Ready:")
 SPACE = [
     {"name": "eta", "type": "float", "low": 0.01, "high": 1.0, "log": True},
@@ -47,12 +45,8 @@ class Conductor(IdleConductor):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.app, "Conductor", Conductor)
-        running = Service(tmp_path_factory.mktemp("pages"))
-        running.start()
+    with serving(tmp_path_factory.mktemp("pages"), Conductor) as running:
         yield running
-        running.stop()
 
 
 @pytest.fixture

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-import service.app
 from optimizers.protocol import Job, JobEnd
 from service.conducting import ClusterSeen, Conducting
 from tests.e2e.test_pages import (
-    CHROMIUM,
+    IN_A_BROWSER,
     SCRIPT_NAME,
+    TOO_WIDE,
     IdleConductor,
     Service,
     browser,
     expect,
     open_page,
     reports,
+    serving,
     started,
 )
 from tests.tunewright.session_writer import BETTER, SessionWriter, attach
@@ -29,11 +30,7 @@ from workers.journal import JobEnded, JobStarted, Printed
 
 __all__ = ["browser", "open_page"]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
-]
-TOO_WIDE = "document.scrollingElement.scrollWidth > document.documentElement.clientWidth"
+pytestmark = IN_A_BROWSER
 DRAWN = "name => document.querySelector(`#${name}-chart`).data?.length > 0"
 Open = Callable[..., Any]
 
@@ -48,12 +45,8 @@ class SeeingConductor(IdleConductor):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.app, "Conductor", SeeingConductor)
-        running = Service(tmp_path_factory.mktemp("pages"))
-        running.start()
+    with serving(tmp_path_factory.mktemp("pages"), SeeingConductor) as running:
         yield running
-        running.stop()
 
 
 def trial_page(running: Service, study: Any, trial: int = 0) -> str:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,13 @@ FLAGS = [
 ]
 SCRIPT_NAME = "<script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'>"
 
-pytestmark = [
+# What tests need that open pages.
+IN_A_BROWSER = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
 ]
+pytestmark = IN_A_BROWSER
+TOO_WIDE = "document.scrollingElement.scrollWidth > document.documentElement.clientWidth"
 
 
 class IdleConductor:
@@ -186,14 +189,22 @@ def reports(trial: int, losses: Sequence[float]) -> list[Reported]:
     return [Reported(Report(trial, trial, i + 1, {"loss": loss}), 1) for i, loss in enumerate(losses)]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+@contextmanager
+def serving(directory: Path, conductor: Any) -> Iterator[Service]:
+    """A service whose conductor is of this kind."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.app, "Conductor", IdleConductor)
-        running = Service(tmp_path_factory.mktemp("pages"))
+        patch.setattr(service.app, "Conductor", conductor)
+        running = Service(directory)
         running.start()
         yield running
         running.stop()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One that starts nothing, for all tests of a module."""
+    with serving(tmp_path_factory.mktemp("pages"), IdleConductor) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -303,13 +314,12 @@ def test_pages_fit_the_window_also_with_a_long_name(
     wait_for_curve_points(page, 2)
     page.get_by_role("button", name="Trial 1, details").click()
     expect(page.locator(".detail-body")).to_be_visible()
-    too_wide = "document.scrollingElement.scrollWidth > document.documentElement.clientWidth"
 
-    assert page.evaluate(too_wide) is False
+    assert page.evaluate(TOO_WIDE) is False
 
     page.goto(f"{running.url}/studies")
     expect(page.locator("#studies tbody tr").first).to_be_visible()
-    assert page.evaluate(too_wide) is False
+    assert page.evaluate(TOO_WIDE) is False
 
 
 def test_colours_follow_the_system_on_the_page_and_in_the_charts(

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import service.app
 from service.store.repository import Repository
-from tests.e2e.test_pages import CHROMIUM, SCRIPT_NAME, IdleConductor, Service, browser, expect, open_page
+from tests.e2e.test_pages import IN_A_BROWSER, SCRIPT_NAME, TOO_WIDE, Service, browser, expect, open_page, running
 from tests.service.conftest import Runner
 from tests.service.test_plots import losses, run
 from tunewright.study import StudySpec, StudyState
 
-__all__ = ["browser", "open_page"]
+__all__ = ["browser", "open_page", "running"]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
-]
-TOO_WIDE = "document.scrollingElement.scrollWidth > document.documentElement.clientWidth"
+pytestmark = IN_A_BROWSER
 ALL_DRAWN = (
     """count => [...document.querySelectorAll('.plot-canvas')].filter(node => node.data?.length).length === count"""
 )
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.app, "Conductor", IdleConductor)
-        running = Service(tmp_path_factory.mktemp("pages"))
-        running.start()
-        yield running
-        running.stop()
 
 
 def study_of(repository: Repository, **fields: Any) -> str:

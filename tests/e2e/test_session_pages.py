@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-import service.app
-from tests.e2e.test_pages import CHROMIUM, SCRIPT_NAME, IdleConductor, Service, browser, expect, open_page
+from tests.e2e.test_pages import IN_A_BROWSER, SCRIPT_NAME, TOO_WIDE, Service, browser, expect, open_page, running
 from tests.tunewright.session_writer import BETTER, FORMER, SessionWriter, attach
 from tunewright.session import SessionState
 from workers.session_journal import Noticed, Restored, Skipped
 
-__all__ = ["browser", "open_page"]
+__all__ = ["browser", "open_page", "running"]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
-]
+pytestmark = IN_A_BROWSER
 POINTS = """points => (document.querySelector('#performance-chart').data?.[2].y ?? [])
     .filter(y => y !== null).length === points"""
-TOO_WIDE = "document.scrollingElement.scrollWidth > document.documentElement.clientWidth"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service.app, "Conductor", IdleConductor)
-        running = Service(tmp_path_factory.mktemp("pages"))
-        running.start()
-        yield running
-        running.stop()
 
 
 @pytest.fixture

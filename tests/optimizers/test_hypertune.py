@@ -48,6 +48,16 @@ def run(optimizer: HyperTune, jobs: int, **metrics: Callable[[float, float], flo
     return done
 
 
+@pytest.mark.parametrize(
+    ("bound", "asked", "taken"),
+    [(None, "auto", "gp"), (0.5, "auto", "forest"), (None, "forest", "forest"), (0.5, "gp", "gp")],
+)
+def test_constraints_are_left_to_forests_unless_asked_otherwise(bound: float | None, asked: str, taken: str) -> None:
+    goals = [Objective(metric="loss"), Objective(metric="cost", bound=bound)] if bound else [Objective(metric="loss")]
+
+    assert line(goals, surrogate=asked).models.surrogate == taken
+
+
 def test_design_comes_first_and_then_the_promising_end() -> None:
     optimizer = line()
 
