@@ -1,7 +1,4 @@
-"""Draws the handbook's pictures from the simulator: `conf.py` calls `write` before a build.
-
-python docs/pictures.py DIRECTORY
-"""
+"""Draws the handbook's picture of Hyper-Tune from the simulator: `python -m docs.pictures`."""
 
 from __future__ import annotations
 
