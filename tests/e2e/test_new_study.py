@@ -326,6 +326,9 @@ def test_a_study_that_is_deleted_meanwhile_offers_nothing(running: Service, open
 
     expect(page.locator("#problem")).to_contain_text("This study was deleted")
     expect(page.get_by_role("dialog")).to_be_hidden()
+    # Whatever is drawn after it offers nothing again.
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_timeout(2000)
     expect(page.locator(".actions .button:visible")).to_have_text(["Plots"])
 
 

@@ -37,6 +37,14 @@ export function setBadge(node, state) {
   node.dataset.state = state;
 }
 
+/** Fill a list of figures, each `[name, value, note]`. */
+export function setFigures(list, figures) {
+  if (!list.childElementCount) {
+    list.append(...figures.map(() => element("div", {}, element("dt"), element("dd", { class: "figure" }), element("dd", { class: "note" }))));
+  }
+  figures.forEach((texts, i) => [...list.children[i].children].forEach((node, j) => setText(node, texts[j])));
+}
+
 /** Fill a list with tags, and hide it when there are none. */
 export function setTags(list, tags) {
   list.hidden = tags.length === 0;

@@ -1,7 +1,7 @@
 // What is under way, on which cluster, and what needs a look.
 
 import { getJson } from "./api.js";
-import { badge, byId, element, notice, setText } from "./dom.js";
+import { badge, byId, element, notice, setFigures, setText } from "./dom.js";
 import { amount, count, duration, moment, sentence } from "./format.js";
 import { Feed, Redraw } from "./live.js";
 import { fillRow, makeRow } from "./study_rows.js";
@@ -63,18 +63,15 @@ function drawFigures() {
     ["Studies running", count(studies.running ?? 0), `of ${count(places)} ${places === 1 ? "place" : "places"}`],
     ["Studies waiting", count(studies.queued ?? 0), studies.paused ? `and ${count(studies.paused)} paused` : "for a place"],
     ["Trials running", count(trials), tuned ? `and ${count(tuned)} ${tuned === 1 ? "database" : "databases"} tuned` : "no database is tuned"],
-    ["CPUs in use", ...inUse(cluster?.cpus, cluster?.free_cpus), nodes(cluster)],
-    ["GPUs in use", ...inUse(cluster?.gpus, cluster?.free_gpus), cluster ? (cluster.gpus ? `${share(cluster.gpus, cluster.free_gpus)} in use` : "the cluster has none") : "not known yet"],
+    ["CPUs in use", inUse(cluster?.cpus, cluster?.free_cpus), nodes(cluster)],
+    ["GPUs in use", inUse(cluster?.gpus, cluster?.free_gpus), cluster ? (cluster.gpus ? `${share(cluster.gpus, cluster.free_gpus)} in use` : "the cluster has none") : "not known yet"],
   ];
-  const list = byId("figures");
-  if (!list.childElementCount) {
-    list.append(...figures.map(() => element("div", {}, element("dt"), element("dd", { class: "figure" }), element("dd", { class: "note" }))));
-  }
-  figures.forEach((texts, i) => [...list.children[i].children].forEach((node, j) => setText(node, texts[j])));
+  setFigures(byId("figures"), figures);
 }
 
 function inUse(total, free) {
-  return [total === undefined ? "–" : total === 0 ? "0" : `${amount(total - free)} of ${amount(total)}`];
+  if (total === undefined) return "–";
+  return total === 0 ? "0" : `${amount(total - free)} of ${amount(total)}`;
 }
 
 function share(total, free) {

@@ -2,7 +2,7 @@
 
 import { getJson } from "./api.js";
 import { BestChart, CurvesChart, loadPlotly } from "./charts.js";
-import { byId, element, notice, setBadge, setBar, setTags, setText } from "./dom.js";
+import { byId, element, notice, setBadge, setBar, setFigures, setTags, setText } from "./dom.js";
 import { Findings } from "./findings.js";
 import { amount, count, duration, estimate, measured, moment, percent, sentence } from "./format.js";
 import { Feed, Redraw } from "./live.js";
@@ -169,12 +169,8 @@ function drawFigures() {
     ["Failed", count(study.counts.failed ?? 0), state.started ? `${share(study.counts.failed ?? 0, state.started)} of trials` : ""],
     ["Active time", duration(state.activeSeconds), budget.seconds ? `of ${duration(budget.seconds)}` : "pauses not counted"],
   ];
-  const list = byId("figures");
-  if (!list.childElementCount) {
-    list.append(...figures.map(() => element("div", {}, element("dt"), element("dd", { class: "figure" }), element("dd", { class: "note" }))));
-  }
-  figures.forEach((texts, i) => [...list.children[i].children].forEach((node, j) => setText(node, texts[j])));
-  list.children[3].dataset.bad = Boolean(study.counts.failed);
+  setFigures(byId("figures"), figures);
+  byId("figures").children[3].dataset.bad = Boolean(study.counts.failed);
 }
 
 function share(part, whole) {

@@ -21,6 +21,7 @@ export class Steering {
   #api;
   #state;
   #redraw;
+  #closed = false;
 
   /** `redraw` is called when the state has changed. */
   constructor(api, state, redraw) {
@@ -42,6 +43,7 @@ export class Steering {
 
   /** Offer what can be done in the study's present state. */
   draw() {
+    if (this.#closed) return;
     const { study } = this.#state;
     const open = !isFinal(study) && study.wanted !== "cancel";
     this.#offer({
@@ -57,6 +59,7 @@ export class Steering {
 
   /** Offer nothing any more: the study is deleted. */
   close() {
+    this.#closed = true;
     this.#offer({});
     for (const id of ["copy", "clone"]) if (byId(id)) byId(id).hidden = true;
     for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();

@@ -2,7 +2,7 @@
 
 import { getJson, postJson } from "./api.js";
 import { loadPlotly } from "./charts.js";
-import { byId, element, notice, setBadge, setText } from "./dom.js";
+import { byId, element, notice, setBadge, setFigures, setText } from "./dom.js";
 import { count, duration, moment, sentence } from "./format.js";
 import { Feed, Redraw } from "./live.js";
 import { PerformanceChart, TimelineChart } from "./tuning_charts.js";
@@ -21,6 +21,7 @@ const redraw = new Redraw(draw);
 let charts = null;
 let chartsProblem = null;
 let updating = 0;
+let gone = false;
 let before = Promise.resolve();
 
 const feed = new Feed({ study: root.dataset.session, kinds: ["session", "interval", "notice"], load, apply, label: byId("connection") });
@@ -83,9 +84,11 @@ function apply({ body }) {
 }
 
 function deleted() {
+  gone = true;
   feed.close();
   notice(byId("problem"), "This session was deleted. What is shown is the last that was known of it.");
-  for (const id of ["pause", "resume", "stop"]) byId(id).hidden = true;
+  byId("confirm-stop")?.close();
+  redraw.now();
   setText(byId("announce"), "The session was deleted");
 }
 
@@ -124,7 +127,7 @@ function drawHead() {
   notice(byId("reason"), meaning(session));
   byId("reason").classList.toggle("notice-bad", STATES_OF_TROUBLE.has(session.state));
   byId("reason").classList.toggle("notice-warn", session.state === "yielded" || session.state === "waiting");
-  const open = !isFinal(session) && session.wanted !== "stop";
+  const open = !gone && !isFinal(session) && session.wanted !== "stop";
   byId("pause").hidden = !open || session.wanted === "pause";
   byId("resume").hidden = !open || session.wanted !== "pause";
   byId("stop").hidden = !open;
@@ -155,12 +158,8 @@ function drawFigures() {
       : ["Next decision", nextDecision(session), budget.seconds ? `${duration(session.active_seconds)} of ${duration(budget.seconds)} used` : `active for ${duration(session.active_seconds)}`],
   ];
   if (expected !== null) figures[0][2] = `mean; best known ${gain(expected)}`;
-  const list = byId("figures");
-  if (!list.childElementCount) {
-    list.append(...figures.map(() => element("div", {}, element("dt"), element("dd", { class: "figure" }), element("dd", { class: "note" }))));
-  }
-  figures.forEach((texts, i) => [...list.children[i].children].forEach((node, j) => setText(node, texts[j])));
-  list.children[3].dataset.bad = session.unsafe > 0;
+  setFigures(byId("figures"), figures);
+  byId("figures").children[3].dataset.bad = session.unsafe > 0;
 }
 
 function nextDecision(session) {
