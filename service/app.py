@@ -53,7 +53,7 @@ from service.passwords import Passwords
 from service.security_headers import SecurityHeaders
 from service.session_conductor import SessionConductor
 from service.settings import ServiceSettings
-from service.store.engine import migrate, open_engine
+from service.store.engine import open_engine, prepare
 from service.store.repository import Repository
 from service.workload_catalog import WorkloadCatalog
 from tunewright import __version__
@@ -88,9 +88,9 @@ class DataDirectoryError(TunewrightError):
 
 
 def open_services(settings: ServiceSettings) -> Services:
-    """The parts of a service on its store, brought to the newest schema; nothing runs yet."""
+    """The parts of a service on its store; nothing runs yet."""
     engine = open_engine(settings.store_url)
-    migrate(engine)
+    prepare(engine)
     repository = Repository(engine)
     cluster = Cluster(settings.cluster())
     holder = f"{socket.gethostname()}:{os.getpid()}"

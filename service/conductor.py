@@ -310,7 +310,7 @@ class Conductor:
                     with writing(self._repository.engine) as connection:
                         leases.renew(connection, leases.study_lease(study_id), running.epoch)
                 continue
-            ours = leases.release(self._repository.engine, leases.study_lease(study_id), running.epoch)
+            ours = leases.revoke(self._repository.engine, leases.study_lease(study_id), running.epoch)
             del self._running[study_id]
             self._cluster.end_runner(running.run)
             if not ours or problem is None:

@@ -14,14 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.diagnosis import FULL_DISK_BYTES
 from service.settings import ServiceSettings
-from service.store.engine import alembic_config, open_engine
+from service.store.engine import open_engine, schema
 from tunewright.views import Finding, Severity
 
 # A socket's path has 107 characters at most, and Ray adds these below its temporary directory.
@@ -133,24 +131,20 @@ def _store(settings: ServiceSettings) -> Iterator[Finding]:
 
 
 def _schema(engine: Engine) -> Iterator[Finding]:
-    with engine.connect() as connection:
-        there = MigrationContext.configure(connection).get_current_revision()
-    scripts = ScriptDirectory.from_config(alembic_config())
-    known = {script.revision for script in scripts.walk_revisions()}
-    if there is not None and there not in known:
+    found = schema(engine)
+    if found.newer:
         yield _problem(
             "schema-newer",
-            f"the store has the schema {there}; this release knows up to {scripts.get_current_head()}",
+            f"the store has the schema {found.there}; this release knows up to {found.needed}",
             "a newer release has used it, and this one would not understand what it wrote",
             "run that release, or restore the backup made before it",
         )
-    elif there is not None and there != scripts.get_current_head():
-        yield Finding(
-            severity=Severity.NOTE,
-            code="schema-older",
-            seen=f"the store has the schema {there}; this release needs {scripts.get_current_head()}",
-            why="the first start of this release brings it up to date, and an older one can then not use it any more",
-            remedy="back the store up, end services of the older release, then start this one: tunewright serve",
+    elif found.older:
+        yield _problem(
+            "schema-older",
+            f"the store has the schema {found.there}; this release needs {found.needed}",
+            "once it is brought up to date, an older release cannot use it any more",
+            "stop all services that use it, back it up, then run: tunewright migrate",
         )
 
 

@@ -117,7 +117,7 @@ class SessionConductor:
                     with writing(self._engine) as connection:
                         leases.renew(connection, session_lease(session_id), running.epoch)
                 continue
-            ours = leases.release(self._engine, session_lease(session_id), running.epoch)
+            ours = leases.revoke(self._engine, session_lease(session_id), running.epoch)
             del self._running[session_id]
             self._cluster.end_runner(running.run)
             if not ours:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from service.settings import ServiceSettings
 from service.store import audit, tokens
 from service.store.audit import Act
-from service.store.engine import migrate, open_engine, writing
+from service.store.engine import open_engine, prepare, writing
 from service.store.tokens import Token
 from tunewright.access import Scope
 
@@ -63,7 +63,7 @@ def _store(settings: ServiceSettings) -> Iterator[Connection]:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = open_engine(settings.store_url)
     try:
-        migrate(engine)
+        prepare(engine)
         with writing(engine) as connection:
             yield connection
     finally:

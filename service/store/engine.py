@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, String, bindparam, create_engine, event, func, make_url, select
@@ -154,6 +157,53 @@ def queue_up(connection: Connection, what: str) -> None:
     """Wait until no other transaction that has queued up for `what` is open; SQLite's writers queue up anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(_QUEUE_UP, {"what": f"tunewright:{what}"})
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The version of a store's schema.
+
+    Attributes:
+        there: what the store has; None while it is empty.
+        needed: what this release needs.
+        newer: whether a newer release made it what it is.
+    """
+
+    there: str | None
+    needed: str
+    newer: bool
+
+    @property
+    def older(self) -> bool:
+        """Whether it was made by an older release, and can be brought up to date."""
+        return self.there not in (None, self.needed) and not self.newer
+
+
+def schema(engine: Engine) -> Schema:
+    """Which schema a store has, and which it should have."""
+    with engine.connect() as connection:
+        there = MigrationContext.configure(connection).get_current_revision()
+    scripts = ScriptDirectory.from_config(alembic_config())
+    known = {script.revision for script in scripts.walk_revisions()}
+    return Schema(there, str(scripts.get_current_head()), there is not None and there not in known)
+
+
+def prepare(engine: Engine) -> None:
+    """Make sure that a store has the schema of this release; an empty one gets it.
+
+    One of an older release is left as it is: its way back is a backup, which only people can make, and services of
+    that release may still use it.
+
+    Raises:
+        SchemaError: it belongs to an older release, names the command; or see `migrate`.
+    """
+    found = schema(engine)
+    if found.older:
+        raise SchemaError(
+            f"the store has the schema {found.there} of an older release, and this one needs {found.needed}; "
+            "stop all services that use it, back it up, then run: tunewright migrate"
+        )
+    migrate(engine)
 
 
 def migrate(engine: Engine) -> None:

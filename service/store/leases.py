@@ -114,6 +114,21 @@ def release(engine: Engine, name: str, epoch: int) -> bool:
     return result.rowcount == 1
 
 
+def revoke(engine: Engine, name: str, epoch: int) -> bool:
+    """End a lease whose holder was lost: should it live on where nobody sees it, it may neither write nor renew.
+
+    Returns:
+        False when the lease had gone to somebody else.
+    """
+    with writing(engine) as connection:
+        result = connection.execute(
+            update(LeaseRow)
+            .where(LeaseRow.name == name, LeaseRow.epoch == epoch)
+            .values(epoch=LeaseRow.epoch + 1, expires_at=0.0)
+        )
+    return result.rowcount == 1
+
+
 def held(connection: Connection, name: str, epoch: int) -> bool:
     """Whether `epoch` is still the newest; locks the lease against a take-over until the transaction ends."""
     statement = select(LeaseRow.epoch).where(LeaseRow.name == name).with_for_update(read=True)

@@ -24,7 +24,7 @@ from tests.e2e.test_pages import (
     serving,
 )
 from tunewright.access import Scope
-from tunewright.study import StudyState
+from tunewright.study import Priority, StudyState
 
 __all__ = ["browser", "open_page"]
 
@@ -251,7 +251,7 @@ def test_names_tags_and_notes_are_edited_and_a_change_by_others_stays(
     page = open_page(running.page_of(study), tolerate="409|422")
     page.locator("#edit").click()
     dialog = page.get_by_role("dialog")
-    running.repository.change(study.id, {"priority": "high"}, None)
+    running.repository.change(study.id, {"priority": Priority.HIGH}, None)
 
     dialog.get_by_label("Name").fill(SCRIPT_NAME)
     dialog.get_by_label("Tags").fill("a, team=search")

@@ -71,6 +71,19 @@ def test_a_released_lease_is_free_and_keeps_its_epoch(engine: Engine, clock: Clo
     assert leases.acquire(engine, "a", "two") == 2
 
 
+def test_a_revoked_lease_is_over_for_a_holder_that_lives_on(engine: Engine, clock: Clock) -> None:
+    leases.acquire(engine, "a", "one")
+
+    assert leases.revoke(engine, "a", 1)
+
+    assert leases.live(engine) == set()
+    assert not renew(engine, 1)
+    with writing(engine) as connection:
+        assert not leases.held(connection, "a", 1)
+    assert not leases.revoke(engine, "a", 1)
+    assert leases.acquire(engine, "a", "two") == 3
+
+
 def test_releasing_an_old_epoch_frees_nothing(engine: Engine, clock: Clock) -> None:
     leases.acquire(engine, "a", "one")
     leases.acquire(engine, "a", "two", seize=True)

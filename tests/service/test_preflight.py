@@ -97,7 +97,7 @@ def test_a_store_of_a_newer_release_is_told(settings: ServiceSettings, store_url
 
 
 @sqlite_only
-def test_a_store_of_an_older_release_is_told_before_it_is_brought_up_to_date(
+def test_a_store_of_an_older_release_is_told_with_the_command_that_brings_it_up_to_date(
     settings: ServiceSettings, store_url: str
 ) -> None:
     older = settings.model_copy(update={"database_url": ServiceSettings(database_url=store_url).database_url})
@@ -108,8 +108,8 @@ def test_a_store_of_an_older_release_is_told_before_it_is_brought_up_to_date(
 
     finding = found(older)["schema-older"]
 
-    assert finding.severity is Severity.NOTE
-    assert "back the store up" in finding.remedy
+    assert finding.severity is Severity.PROBLEM
+    assert "tunewright migrate" in finding.remedy
 
 
 def test_a_file_that_is_no_store_is_told(settings: ServiceSettings) -> None:

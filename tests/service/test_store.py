@@ -15,10 +15,11 @@ from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
 from sqlalchemy import inspect, select, text
 
+from service import conductor, schema_admin
 from service.app import DataDirectoryError, create_app, lock_data_directory, open_services
 from service.settings import ServiceSettings
 from service.store import leases
-from service.store.engine import SchemaError, alembic_config, migrate, open_engine, writing
+from service.store.engine import SchemaError, alembic_config, migrate, open_engine, schema, writing
 from service.store.repository import Repository, new_id
 from service.store.tables import Base
 from tests.service.conftest import Runner, complete_spec, ended, incumbent, report, sqlite_only, start
@@ -120,6 +121,44 @@ def test_a_store_of_a_newer_release_is_refused(empty_url: str) -> None:
 
     with pytest.raises(SchemaError, match="newer"):
         migrate(engine)
+
+
+def older(url: str) -> ServiceSettings:
+    """Settings of a service whose store is one revision behind."""
+    engine = open_engine(url)
+    migrate(engine)
+    with writing(engine) as connection:
+        command.downgrade(alembic_config(connection), "-1")
+    engine.dispose()
+    return ServiceSettings(database_url=ServiceSettings(database_url=url).database_url)
+
+
+def test_a_store_of_an_older_release_is_refused_until_it_is_migrated(empty_url: str, tmp_path: Path) -> None:
+    settings = older(empty_url).model_copy(update={"data_dir": tmp_path / "home"})
+    with pytest.raises(SchemaError, match="older release.*run: tunewright migrate"):
+        open_services(settings)
+
+    moved = schema_admin.bring_up_to_date(settings)
+
+    assert (moved.older, moved.needed) == (True, revisions()[0])
+    open_services(settings)
+    assert not schema_admin.bring_up_to_date(settings).older
+
+
+def test_a_store_is_not_migrated_under_a_running_service(empty_url: str, tmp_path: Path) -> None:
+    settings = older(empty_url).model_copy(update={"data_dir": tmp_path / "home"})
+    engine = open_engine(empty_url)
+    leases.acquire(engine, conductor.LEASE, "elsewhere:7")
+
+    with pytest.raises(SchemaError, match="elsewhere:7.*stop all"):
+        schema_admin.bring_up_to_date(settings)
+
+    with (
+        lock_data_directory(tmp_path / "home"),
+        pytest.raises(DataDirectoryError, match="another service"),
+    ):
+        schema_admin.bring_up_to_date(settings)
+    assert schema(engine).older
 
 
 @sqlite_only

@@ -16,6 +16,7 @@ from tunewright.cli.demo import demo
 from tunewright.cli.demo_db import demo_db
 from tunewright.cli.doctor import doctor
 from tunewright.cli.mcp import mcp
+from tunewright.cli.migrate import migrate
 from tunewright.cli.problems import CommandLine
 from tunewright.cli.restore import restore
 from tunewright.cli.serve import serve
@@ -92,6 +93,7 @@ for _command in (
     catalog.optimizers,
     audit,
     doctor,
+    migrate,
     mcp,
 ):
     app.command()(_command)

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from tunewright.cli import output, quantities, show_sessions
 from tunewright.cli.identify import session_id
 from tunewright.cli.options import SessionId, Url
-from tunewright.cli.problems import Refused, field_lines
+from tunewright.cli.own_store import own_store
+from tunewright.cli.problems import Refused
 from tunewright.cli.show_databases import value
 from tunewright.client import Client
-from tunewright.errors import ApiError, TunewrightError
+from tunewright.errors import ApiError
 from tunewright.session_views import NoticeView, SessionView
 
 POLL_SECONDS = 0.5
@@ -97,26 +97,10 @@ def _settings(of: dict[str, str]) -> None:
 
 def _restore_directly(session: str, data_dir: Path | None, seconds: float) -> None:
     """Without the service; see `service.session_admin`."""
-    try:
+    with own_store(data_dir) as settings:
         from service import session_admin
-        from service.settings import ServiceSettings
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("tunewright"):
-            raise
-        raise Refused(
-            f"--direct works on the server's machine, whose packages are not installed here ({error.name} is missing)"
-        ) from None
-    try:
-        settings = ServiceSettings() if data_dir is None else ServiceSettings(data_dir=data_dir)
-    except ValidationError as error:
-        raise Refused("\n".join(field_lines(error))) from None
-    try:
+
         restored = session_admin.restore(settings, session, seconds)
-    except TunewrightError:
-        raise
-    except Exception as error:
-        # A driver's error may hold more than its first line, such as a statement.
-        raise TunewrightError(f"the store cannot be used: {str(error).splitlines()[0]}") from None
     _settings({name: value(of) for name, of in restored.settings.items()})
     for name, why in restored.left.items():
         output.line(f"{name} was left alone: {why}")

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from tunewright.access import DEFAULT_PROJECT, EVERY_PROJECT, Scope, project_name
 from tunewright.cli import output, show
 from tunewright.cli.options import Json
-from tunewright.cli.problems import Refused, field_lines
-from tunewright.errors import SpecError, TunewrightError
-
-T = TypeVar("T")
+from tunewright.cli.own_store import DataDir, own_store
+from tunewright.cli.problems import Refused
+from tunewright.errors import SpecError
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _LONGEST_SECONDS = 100 * 365 * 86400.0
 MAX_NAME = 100
 
 app = typer.Typer(help="Make, list and revoke tokens, on the server's machine.", no_args_is_help=True)
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where the service keeps its store (else TUNEWRIGHT_DATA_DIR or TUNEWRIGHT_DATABASE_URL says).",
-        show_default="~/.tunewright",
-    ),
-]
 
 
 class TokenView(BaseModel):
@@ -75,7 +63,10 @@ def create(
     except SpecError as error:
         raise Refused(f"{error}; or '*' for all projects") from None
     seconds = None if expires is None else _seconds(expires)
-    made, text = _act(data_dir, lambda admin, settings: admin.create(settings, name, scope, bound, seconds))
+    with own_store(data_dir) as settings:
+        from service import token_admin
+
+        made, text = token_admin.create(settings, name, scope, bound, seconds)
     if json:
         output.as_json(_view(made, text))
     elif output.for_people():
@@ -89,7 +80,10 @@ def create(
 @app.command("list")
 def list_tokens(data_dir: DataDir = None, json: Json = False) -> None:
     """List all tokens, oldest first."""
-    found = [_view(token) for token in _act(data_dir, lambda admin, settings: admin.every(settings))]
+    with own_store(data_dir) as settings:
+        from service import token_admin
+
+        found = [_view(token) for token in token_admin.every(settings)]
     if json:
         output.as_json(found)
         return
@@ -114,32 +108,11 @@ def revoke(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="Its id, or its name.")], data_dir: DataDir = None
 ) -> None:
     """End a token, and every session of it; services notice within seconds."""
-    ended = _act(data_dir, lambda admin, settings: admin.revoke(settings, token))
-    output.line(f"token {ended.id} ({ended.name}) is revoked")
-
-
-def _act(data_dir: Path | None, act: Callable[[ModuleType, Any], T]) -> T:
-    """Do something with the store of the service that runs on this machine."""
-    try:
+    with own_store(data_dir) as settings:
         from service import token_admin
-        from service.settings import ServiceSettings
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("tunewright"):
-            raise
-        raise Refused(
-            f"tokens are made on the server's machine, whose packages are not installed here ({error.name} is missing)"
-        ) from None
-    try:
-        settings = ServiceSettings() if data_dir is None else ServiceSettings(data_dir=data_dir)
-    except ValidationError as error:
-        raise Refused("\n".join(field_lines(error))) from None
-    try:
-        return act(token_admin, settings)
-    except TunewrightError:
-        raise
-    except Exception as error:
-        # A driver's error may hold more than its first line, such as a statement.
-        raise TunewrightError(f"the store cannot be used: {str(error).splitlines()[0]}") from None
+
+        ended = token_admin.revoke(settings, token)
+    output.line(f"token {ended.id} ({ended.name}) is revoked")
 
 
 def _seconds(text: str) -> float:

@@ -20,7 +20,9 @@ from models.moe.layer import Experts
 from models.moe.parallel import ParallelExperts, calibrate
 from models.moe.pulse import Pulse
 
-TIMEOUT = timedelta(seconds=4)
+TIMEOUT = timedelta(seconds=60)
+# Where a rank dies, the others wait for as long as this.
+SHORT_TIMEOUT = timedelta(seconds=10)
 
 
 class Ranks:
@@ -41,7 +43,7 @@ class Ranks:
     def results(self, expected=None):
         """rank -> result of as many ranks as expected (all, unless told)."""
         wanted = len(self.processes) if expected is None else expected
-        found = dict(self.queue.get(timeout=60) for _ in range(wanted))
+        found = dict(self.queue.get(timeout=240) for _ in range(wanted))
         for process in self.processes:
             if wanted < len(self.processes) and process.is_alive():
                 process.kill()
@@ -117,7 +119,8 @@ def trains(rank, topology, pulse, way, folder, steps, dies=None):
     Resumes from the last step that all ranks saved. Gives this rank's weights, or the error's data.
     """
     gate, experts, tokens = layer_of(topology, rank)
-    parallel = ParallelExperts(Exchange(topology, way=way, timeout=TIMEOUT, pulse=pulse), 8)
+    timeout = TIMEOUT if dies is None else SHORT_TIMEOUT
+    parallel = ParallelExperts(Exchange(topology, way=way, timeout=timeout, pulse=pulse), 8)
     mine = slice(rank * parallel.local, (rank + 1) * parallel.local)
     up, down = (w.detach()[mine].clone().requires_grad_() for w in (experts.up, experts.down))
     done = min(max([0, *(int(p.stem) for p in Path(folder, str(r)).glob("*"))]) for r in range(topology.ranks))

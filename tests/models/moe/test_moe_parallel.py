@@ -42,7 +42,7 @@ def test_a_rank_that_dies_in_an_exchange_is_named_with_the_step_and_training_res
     began = time.monotonic()
     broken = Ranks(trains, topology, way, str(tmp_path / "broken"), 4, (victim, 3, signal)).results(expected=3)
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert victim not in broken
     for rank, found in broken.items():
         assert found["step"] == 3
