@@ -135,7 +135,7 @@ def older(url: str) -> ServiceSettings:
 
 def test_a_store_of_an_older_release_is_refused_until_it_is_migrated(empty_url: str, tmp_path: Path) -> None:
     settings = older(empty_url).model_copy(update={"data_dir": tmp_path / "home"})
-    with pytest.raises(SchemaError, match="older release.*run: tunewright migrate"):
+    with pytest.raises(SchemaError, match=r"older release.*run: tunewright migrate"):
         open_services(settings)
 
     moved = schema_admin.bring_up_to_date(settings)
@@ -150,7 +150,7 @@ def test_a_store_is_not_migrated_under_a_running_service(empty_url: str, tmp_pat
     engine = open_engine(empty_url)
     leases.acquire(engine, conductor.LEASE, "elsewhere:7")
 
-    with pytest.raises(SchemaError, match="elsewhere:7.*stop all"):
+    with pytest.raises(SchemaError, match=r"elsewhere:7.*stop all"):
         schema_admin.bring_up_to_date(settings)
 
     with (
