@@ -2,7 +2,8 @@
 
 A page is a small template with a module of JavaScript that fetches the state, follows `/v1/events` and redraws at
 most once a second. There is no build step: the modules are served as they stand here, under a URL that names their
-content, and Plotly comes from the installed `plotly` package.
+content. Plotly comes from the installed `plotly` package, and the part of it that most pages load from the npm registry
+(see scripts/assets).
 """
 
 from fastapi import FastAPI

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from service.api.dependencies import ServicesDep, own_study, read
 from service.caller import Caller
 from service.dashboard.static_files import (
+    BASIC_PLOTLY,
+    BUNDLES,
     DIRECTORY,
     FOREVER,
     NO_SNIFFING,
-    PLOTLY_URL,
+    PLOTLY,
     STATIC_URL,
-    plotly_js,
-    plotly_js_gzip,
-    plotly_style_ids,
+    Bundle,
 )
 from service.store import sessions
 from service.store.errors import NotFound
@@ -29,7 +29,7 @@ from tunewright.access import Scope
 # No inline script, no inline style, no eval. Plotly would break the second rule in two places, as it loads: it adds a
 # style element with its own rules, which a link with the id `plotly.js-style-global` and the class `no-inline-styles`
 # replaces (plotly.js#7109; the rules are in static/plot.css), and its map library adds another one, unless an element
-# with that one's id exists (see `plotly_style_ids`). Its WebGL traces (scattergl and the like) compile shaders with
+# with that one's id exists (see `static_files.Bundle`). Its WebGL traces (scattergl and the like) compile shaders with
 # `new Function`; pages draw with SVG traces only. `blob:` and `data:` images are for pictures that Plotly makes.
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -63,7 +63,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals.update(static=STATIC_URL, plotly_url=PLOTLY_URL, version=__version__)
+_templates.globals.update(static=STATIC_URL, version=__version__)
 
 
 @router.get("/")
@@ -99,7 +99,7 @@ async def clone_page(request: Request, study_id: str, services: ServicesDep) -> 
 @router.get("/studies/{study_id}/plots")
 async def plots_page(request: Request, study_id: str, services: ServicesDep) -> HTMLResponse:
     """All plots of one study."""
-    return await _page_of_study(request, study_id, services, "plots.html")
+    return await _page_of_study(request, study_id, services, "plots.html", PLOTLY)
 
 
 @router.get("/trials/{trial_id}")
@@ -111,7 +111,7 @@ async def trial_page(request: Request, trial_id: str, services: ServicesDep) -> 
         study = await read(services, services.repository.study, trial.study)
     except NotFound:
         return page(request, "not_found.html", status=404, section="studies", what="trial", wanted=trial_id)
-    return page(request, "trial.html", section="studies", trial=trial, study=study, style_ids=plotly_style_ids())
+    return page(request, "trial.html", section="studies", trial=trial, study=study, plotly=BASIC_PLOTLY)
 
 
 @router.get("/compare")
@@ -130,7 +130,7 @@ async def compare_page(request: Request, services: ServicesDep) -> HTMLResponse:
         if study is None or caller.only not in (None, study.project):
             return page(request, "not_found.html", status=404, section="studies", what="study", wanted=study_id)
         studies.append(study)
-    return page(request, "compare.html", section="studies", studies=studies, style_ids=plotly_style_ids())
+    return page(request, "compare.html", section="studies", studies=studies, plotly=BASIC_PLOTLY)
 
 
 @router.get("/sessions")
@@ -147,7 +147,7 @@ async def session_page(request: Request, session_id: str, services: ServicesDep)
         tuning = await read(services, sessions.view, services.repository.engine, session_id)
     except NotFound:
         return page(request, "not_found.html", status=404, section="databases", what="session", wanted=session_id)
-    return page(request, "session.html", section="databases", tuning=tuning, style_ids=plotly_style_ids())
+    return page(request, "session.html", section="databases", tuning=tuning, plotly=BASIC_PLOTLY)
 
 
 @router.get("/labelling")
@@ -156,13 +156,16 @@ def labelling_page(request: Request) -> HTMLResponse:
     return page(request, "labelling.html", section="labelling")
 
 
-@router.get("/static/vendor/plotly.min.js")
-def plotly(request: Request) -> Response:
-    """Plotly from the installed package."""
+@router.get("/static/vendor/{name}")
+def library(name: str, request: Request) -> Response:
+    """A library's bundle."""
+    bundle = BUNDLES.get(name)
+    if bundle is None:
+        raise HTTPException(404)
     headers = {**FOREVER, "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(plotly_js_gzip(), media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
-    return Response(plotly_js(), media_type="text/javascript", headers=headers)
+        return Response(bundle.gzip, media_type="text/javascript", headers={**headers, "Content-Encoding": "gzip"})
+    return Response(bundle.content, media_type="text/javascript", headers=headers)
 
 
 @router.get("/favicon.svg")
@@ -173,13 +176,15 @@ def favicon() -> FileResponse:
     return FileResponse(DIRECTORY / "favicon.svg", media_type="image/svg+xml", headers=headers)
 
 
-async def _page_of_study(request: Request, study_id: str, services: ServicesDep, template: str) -> HTMLResponse:
+async def _page_of_study(
+    request: Request, study_id: str, services: ServicesDep, template: str, plotly: Bundle = BASIC_PLOTLY
+) -> HTMLResponse:
     try:
         await own_study(request)
         study = await read(services, services.repository.study, study_id)
     except NotFound:
         return page(request, "not_found.html", status=404, section="studies", what="study", wanted=study_id)
-    return page(request, template, section="studies", study=study, style_ids=plotly_style_ids())
+    return page(request, template, section="studies", study=study, plotly=plotly)
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:

@@ -1,4 +1,4 @@
-"""What pages load: our own files, and Plotly from its package. URLs name the content, so browsers may keep both."""
+"""What pages load: our own files, and Plotly, whole or in part. URLs name the content, so browsers may keep all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import gzip
 import hashlib
 import os
 import re
-from functools import cache
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,6 @@ def _digest() -> str:
 
 
 STATIC_URL = f"/static/{_digest()}"
-PLOTLY_URL = f"/static/vendor/plotly.min.js?v={metadata.version('plotly')}"
 
 
 class StaticDirectory(StaticFiles):
@@ -49,26 +49,57 @@ class StaticDirectory(StaticFiles):
         return response
 
 
-@cache
-def plotly_js() -> bytes:
-    """Plotly's browser bundle, as installed; the package itself is not imported, which would take a second."""
+@dataclass(frozen=True)
+class Bundle:
+    """A library that pages load, in one file.
+
+    Attributes:
+        style_ids: of the style elements that Plotly's map library adds as the bundle loads, unless they exist already.
+            A page that has an element with each of these ids keeps it from adding inline styles, which the pages'
+            Content-Security-Policy forbids; see `pages.CONTENT_SECURITY_POLICY`.
+    """
+
+    name: str
+    file: Path
+    version: str
+
+    @property
+    def url(self) -> str:
+        return f"/static/vendor/{self.name}?v={self.version}"
+
+    @cached_property
+    def content(self) -> bytes:
+        return self.file.read_bytes()
+
+    @cached_property
+    def gzip(self) -> bytes:
+        """The same for browsers that take gzip: a third."""
+        return gzip.compress(self.content, compresslevel=6, mtime=0)
+
+    @cached_property
+    def style_ids(self) -> list[str]:
+        return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', self.content.decode())))
+
+
+def _installed_plotly() -> Bundle:
+    """All of Plotly, from its package, which is not imported: that would take a second."""
     spec = find_spec("plotly")
     assert spec is not None
     assert spec.origin is not None
-    return (Path(spec.origin).parent / "package_data" / "plotly.min.js").read_bytes()
+    file = Path(spec.origin).parent / "package_data" / "plotly.min.js"
+    return Bundle("plotly.min.js", file, metadata.version("plotly"))
 
 
-@cache
-def plotly_js_gzip() -> bytes:
-    """The same for browsers that take gzip: 1.4 MB instead of 4.8."""
-    return gzip.compress(plotly_js(), compresslevel=6, mtime=0)
+def _basic_plotly() -> Bundle | None:
+    """The part that draws lines and bars, if it was fetched (see scripts/assets)."""
+    file = DIRECTORY.parent / "vendor" / "plotly-basic.min.js"
+    if not file.exists():
+        return None
+    return Bundle(file.name, file, hashlib.sha256(file.read_bytes()).hexdigest()[:12])
 
 
-@cache
-def plotly_style_ids() -> list[str]:
-    """Ids of the style elements that Plotly's map library adds as the bundle loads, unless they exist already.
-
-    A page that has an element with each of these ids keeps it from adding inline styles, which the pages'
-    Content-Security-Policy forbids; see `pages.CONTENT_SECURITY_POLICY`.
-    """
-    return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly_js().decode())))
+# The plots page draws whatever there is; the others draw lines and bars, and a browser takes a quarter of the time to
+# get ready for the part that does.
+PLOTLY = _installed_plotly()
+BASIC_PLOTLY = _basic_plotly() or PLOTLY
+BUNDLES = {bundle.name: bundle for bundle in (PLOTLY, BASIC_PLOTLY)}

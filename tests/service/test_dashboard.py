@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from service import dashboard
 from service.caller import LOCAL
-from service.dashboard.static_files import DIRECTORY
+from service.dashboard.static_files import BASIC_PLOTLY, DIRECTORY
 from service.store.engine import migrate, open_engine
 from service.store.repository import Repository
 from tunewright.study import StudySpec
@@ -162,8 +162,8 @@ def test_modules_import_only_modules_that_exist() -> None:
             assert (DIRECTORY / imported).is_file(), f"{module.name} imports {imported}"
 
 
-def test_plotly_comes_from_its_package_under_its_version(client: TestClient, repository: Repository) -> None:
-    page = client.get(f"/studies/{submit(repository, 'digits')}").text
+def test_plotly_comes_under_its_version(client: TestClient, repository: Repository) -> None:
+    page = client.get(f"/studies/{submit(repository, 'digits')}/plots").text
     link = next(link for link in links(page) if "plotly.min.js" in link)
 
     with client.stream("GET", link, headers={"Accept-Encoding": "gzip"}) as packed:
@@ -175,17 +175,35 @@ def test_plotly_comes_from_its_package_under_its_version(client: TestClient, rep
     assert "immutable" in packed.headers["cache-control"]
     assert plain.content == body
     assert b"plotly.js v" in body[:200]
+    assert client.get("/static/vendor/other.js").status_code == 404
 
 
-def test_page_stands_in_for_every_style_element_that_plotly_would_add(
+def test_the_page_of_a_study_loads_the_part_of_plotly_that_it_draws_with(
     client: TestClient, repository: Repository
 ) -> None:
-    study = submit(repository, "digits")
-    page = client.get(f"/studies/{study}").text
-    plotly = client.get("/static/vendor/plotly.min.js").text
+    page = client.get(f"/studies/{submit(repository, 'digits')}").text
+    (link,) = [link for link in links(page) if "/vendor/" in link]
+
+    assert BASIC_PLOTLY.url == link
+    # The same release as the whole, whose version the package on this machine decides.
+    assert release(client.get(link).text) == release(client.get("/static/vendor/plotly.min.js").text)
+
+
+def release(plotly: str) -> str:
+    found = re.search(r"v(\d+\.\d+\.\d+)", plotly[:200])
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("tail", ["", "/plots"])
+def test_a_page_stands_in_for_every_style_element_that_plotly_would_add(
+    client: TestClient, repository: Repository, tail: str
+) -> None:
+    page = client.get(f"/studies/{submit(repository, 'digits')}{tail}").text
+    plotly = client.get(next(link for link in links(page) if "/vendor/" in link)).text
 
     guards = re.findall(r'getElementById\("([0-9a-f]{64})"\)', plotly)
-    assert guards
+    assert guards or tail == ""
     assert all(f'id="{guard}"' in page for guard in guards)
     assert 'id="plotly.js-style-global" class="no-inline-styles"' in page
     assert ".no-inline-styles" in plotly
