@@ -20,6 +20,7 @@ from service.dashboard.static_files import (
     PLOTLY,
     STATIC_URL,
     Bundle,
+    imported_modules,
 )
 from service.store import sessions
 from service.store.errors import NotFound
@@ -63,7 +64,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals.update(static=STATIC_URL, version=__version__)
+_templates.globals.update(static=STATIC_URL, imported_modules=imported_modules, version=__version__)
 
 
 @router.get("/")

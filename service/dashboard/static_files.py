@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +47,19 @@ class StaticDirectory(StaticFiles):
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(FOREVER)
         return response
+
+
+@cache
+def imported_modules(entry: str) -> list[str]:
+    """Names of the modules that one of ours imports, directly or not."""
+    found: list[str] = []
+    waiting = [entry]
+    while waiting:
+        text = (DIRECTORY / waiting.pop()).read_text()
+        new = [name for name in re.findall(r'from "\./([^"]+)"', text) if name not in (entry, *found)]
+        found += dict.fromkeys(new)
+        waiting += new
+    return sorted(found)
 
 
 @dataclass(frozen=True)

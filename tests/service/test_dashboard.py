@@ -182,7 +182,7 @@ def test_the_page_of_a_study_loads_the_part_of_plotly_that_it_draws_with(
     client: TestClient, repository: Repository
 ) -> None:
     page = client.get(f"/studies/{submit(repository, 'digits')}").text
-    (link,) = [link for link in links(page) if "/vendor/" in link]
+    (link,) = {link for link in links(page) if "/vendor/" in link}
 
     assert BASIC_PLOTLY.url == link
     # The same release as the whole, whose version the package on this machine decides.

@@ -64,7 +64,8 @@ async function startCharts() {
   } catch (problem) {
     chartsProblem = problem.message;
   }
-  redrawCharts();
+  stale.best = stale.curves = true;
+  redraw.now();
 }
 
 function apply(event) {

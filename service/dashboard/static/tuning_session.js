@@ -65,7 +65,7 @@ async function startCharts() {
   } catch (problem) {
     chartsProblem = problem.message;
   }
-  redraw.request();
+  redraw.now();
 }
 
 /** Events of a session come in bunches, one for each thing that an interval's end writes. */
