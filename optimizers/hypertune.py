@@ -58,7 +58,7 @@ class HyperTuneSettings(HalvingSettings):
     )
     trees: int = Field(default=10, ge=2, le=100, description="Trees of each rung's forest.")
     candidates: int = Field(default=500, ge=10, le=100_000, description="Candidates scored for each trial.")
-    random_share: float = Field(default=0.3, ge=0, le=1, description="Share of trials drawn at random, as insurance.")
+    random_share: float = Field(default=0.1, ge=0, le=1, description="Share of trials drawn at random, as insurance.")
     reports: Literal["all", "rungs"] = Field(
         default="all", description="Whether a report that passes a rung on the way to a higher one teaches its model."
     )
