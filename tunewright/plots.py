@@ -26,6 +26,11 @@ def history_time(study: StudySummary | str, *, client: Client | None = None) -> 
     return figure(study, "history_time", client=client)
 
 
+def history_resource(study: StudySummary | str, *, client: Client | None = None) -> Figure:
+    """The best value so far by the resource that all trials together were trained for."""
+    return figure(study, "history_resource", client=client)
+
+
 def pareto(study: StudySummary | str, *, client: Client | None = None) -> Figure:
     """Whole trials by two objectives, and the front."""
     return figure(study, "pareto", client=client)

@@ -166,7 +166,8 @@ async def get_progression(
     points: Annotated[int, Query(ge=2, le=1000, description="Steps to send at most")] = 300,
 ) -> Progression:
     """How the incumbent got better by what had been spent: trials, time and resource."""
-    return await to_thread(progression.read, services.repository, study_id, points)
+    study = await read(services, services.repository.study, study_id)
+    return await to_thread(progression.read, services.repository.engine, study, points)
 
 
 def _curves(repository: Repository, study_id: str, metric: str | None, trials: int, points: int) -> Curves:

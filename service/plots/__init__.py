@@ -42,7 +42,10 @@ def _has_fidelity(study: Study) -> bool:
 
 PLOTS = {
     "history": _Kind("Values by trial", history.history),
-    "history_time": _Kind("Best value over time", lambda columns: history.history(columns, "time")),
+    "history_time": _Kind("Best value over time", lambda columns: history.best_by(columns, "seconds")),
+    "history_resource": _Kind(
+        "Best value by resource spent", lambda columns: history.best_by(columns, "resource"), fits=_has_fidelity
+    ),
     "pareto": _Kind("Pareto front", history.pareto, fits=_several),
     "hypervolume": _Kind("Hypervolume", history.volume, fits=_several),
     "importance": _Kind("Importance of parameters", parameters.importance),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -10,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 
-from service.store.tables import ImprovementRow, JobRow, TrialRow
+from service.store import progression
+from service.store.tables import JobRow, TrialRow
+from tunewright.story_views import Progression
 from tunewright.study import Objective, TrialState
 from tunewright.views import Study
+
+MAX_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,6 @@ class Span:
     """A job while it ran; `ended_at` None: it still does."""
 
     trial: int
-    rung: int | None
-    bracket: int | None
     start: float
     end: float
     state: str
@@ -29,7 +32,6 @@ class Span:
     worker: str | None
     started_at: float
     ended_at: float | None
-    weights: tuple[float, ...] = ()
 
 
 class Columns:
@@ -89,39 +91,40 @@ class Columns:
                 rows = rows[self.losses[rows, i] <= objective.bound * objective.sign]
         return rows
 
-    def improvements(self) -> list[tuple[int, float, dict[str, Any]]]:
-        """How the incumbent got better: trials started, active seconds, and what it was."""
+    @cached_property
+    def progression(self) -> Progression:
+        """How the incumbent got better by what had been spent."""
+        return progression.read(self._engine, self.study, MAX_STEPS)
+
+    def jobs(self, newest: int) -> list[Span]:
+        """The newest jobs, by number."""
+        wanted = [JobRow.__table__.c[field.name] for field in fields(Span)]
+        query = select(*wanted).where(JobRow.study_id == self.study.id).order_by(JobRow.number.desc()).limit(newest)
+        with self._engine.connect() as connection:
+            return [Span(**row._mapping) for row in reversed(connection.execute(query).all())]
+
+    def leg_ends(self) -> NDArray[np.float64]:
+        """(l,) resources at which legs were to end, rising."""
+        query = select(JobRow.end).distinct().where(JobRow.study_id == self.study.id).order_by(JobRow.end)
+        with self._engine.connect() as connection:
+            return np.array(connection.scalars(query).all(), dtype=np.float64)
+
+    def first_legs(self) -> NDArray[np.int64]:
+        """(n, 3) job, trial and bracket of every trial's first leg, by job, where there are brackets."""
         query = (
-            select(ImprovementRow.trials, ImprovementRow.seconds, ImprovementRow.best)
-            .where(ImprovementRow.study_id == self.study.id)
-            .order_by(ImprovementRow.batch)
+            select(JobRow.number, JobRow.trial, JobRow.bracket)
+            .where(JobRow.study_id == self.study.id, JobRow.start == 0, JobRow.bracket.is_not(None))
+            .order_by(JobRow.number)
         )
         with self._engine.connect() as connection:
-            return [(row.trials, row.seconds, row.best) for row in connection.execute(query)]
+            return np.array([tuple(row) for row in connection.execute(query)], dtype=np.int64).reshape(-1, 3)
 
-    def jobs(self, newest: int | None = None) -> list[Span]:
-        """Jobs by number; `newest` limits how many."""
-        query = select(JobRow.__table__).where(JobRow.study_id == self.study.id).order_by(JobRow.number.desc())
+    def weights(self, jobs: Sequence[int]) -> dict[int, list[float]]:
+        """The weights of the brackets that each of these jobs was chosen by; left out where there were none."""
+        query = select(JobRow.number, JobRow.why).where(JobRow.study_id == self.study.id, JobRow.number.in_(jobs))
         with self._engine.connect() as connection:
-            rows = connection.execute(query if newest is None else query.limit(newest)).all()
-        return [_span(row) for row in reversed(rows)]
-
-
-def _span(row: Any) -> Span:
-    weights = row.why.get("bracket_weights") if isinstance(row.why, dict) else None
-    return Span(
-        trial=row.trial,
-        rung=row.rung,
-        bracket=row.bracket,
-        start=row.start,
-        end=row.end,
-        state=row.state,
-        attempts=row.attempts,
-        worker=row.worker,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        weights=tuple(map(float, weights)) if isinstance(weights, list) else (),
-    )
+            found = [(number, why.get("bracket_weights")) for number, why in connection.execute(query) if why]
+        return {number: [float(weight) for weight in weights] for number, weights in found if weights}
 
 
 def _number(value: Any) -> float:

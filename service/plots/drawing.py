@@ -54,17 +54,17 @@ def axis(title: str, values: Sequence[float] | NDArray[np.float64] | None = None
     if values is not None and len(values):
         low, high = float(np.min(values)), float(np.max(values))
         if low > 0 and high / low >= LOG_RATIO:
-            made |= {"type": "log", "tickmode": "array", **_log_ticks(low, high)}
+            made |= {"type": "log", **log_ticks(low, high)}
     return made
 
 
-def _log_ticks(low: float, high: float) -> dict[str, Any]:
+def log_ticks(low: float, high: float) -> dict[str, Any]:
     """Ticks at 1, 2, 5, 10 with their full numbers; over many decades at powers of ten alone."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = [1, 2, 5] if last - first <= 2 else [1]
     stride = max(1, math.ceil((last - first) / 8))
     values = [float(f"{step}e{power}") for power in range(first, last + 1, stride) for step in steps]
-    return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
+    return {"tickmode": "array", "tickvals": values, "ticktext": [f"{value:g}" for value in values]}
 
 
 def objective_title(objective: Objective) -> str:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from optimizers.pareto import Front, hypervolume
 from service.plots.columns import Columns
-from service.plots.drawing import BLUE, GREY, ORANGE, Drawing, axis, described, line, marks, objective_title, thinned
+from service.plots.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    Drawing,
+    Trace,
+    axis,
+    described,
+    line,
+    marks,
+    objective_title,
+    thinned,
+)
+from tunewright.story_views import Step
 from tunewright.study import Objective
 
 # Exact hypervolume is for up to three objectives; over time it is measured at no more points than this.
@@ -16,8 +31,8 @@ VOLUME_POINTS = 200
 MARGIN = 0.1
 
 
-def history(columns: Columns, against: str = "trials") -> Drawing:
-    """The first objective of every trial, and the best so far; `against` trials or active time.
+def history(columns: Columns) -> Drawing:
+    """The first objective of every trial, and the best so far.
 
     Trials that were stopped early are drawn pale: their values are of less resource.
     """
@@ -25,28 +40,55 @@ def history(columns: Columns, against: str = "trials") -> Drawing:
     rows = np.flatnonzero(np.isfinite(columns.values[:, 0]))
     if not len(rows):
         return Drawing(note="Nothing has been measured yet.")
-    steps = [
-        (trials, seconds, best["metrics"].get(objective.metric)) for trials, seconds, best in columns.improvements()
-    ]
-    found = [step for step in steps if step[2] is not None]
-    values = columns.values[rows, 0]
-    by_time = against == "time"
-    traces = []
-    if not by_time:
-        traces += _points(columns, rows, objective)
-    if found:
-        end = columns.study.active_seconds if by_time else float(columns.numbers[-1] + 1)
-        x = [step[1] if by_time else step[0] for step in found]
-        y = [step[2] for step in found]
-        traces.append(line("best so far", [*x, max(end, x[-1])], [*y, y[-1]], ORANGE, shape="hv", mode="lines+markers"))
-    best = found[-1][2] if found else float(values[np.argmin(columns.losses[rows, 0])])
+    steps, best = _best(columns, "trials")
     return Drawing(
-        traces,
-        axis("active time (s)" if by_time else "trial"),
-        axis(objective_title(objective), values),
-        summary=f"{objective.metric} of {len(rows)} trials; the best is {best:.4g}.",
-        note="" if found or not by_time else "No trial has become the incumbent yet.",
+        [*_points(columns, rows, objective), *best],
+        axis("trial"),
+        axis(objective_title(objective), columns.values[rows, 0]),
+        summary=f"{objective.metric} of {len(rows)} trials{_said(steps)}.",
+        note=_setback(steps, objective),
     )
+
+
+def best_by(columns: Columns, spent: Literal["seconds", "resource"]) -> Drawing:
+    """The best value so far by active time, or by the resource that all trials together were trained for."""
+    objective = columns.objectives[0]
+    steps, best = _best(columns, spent)
+    if not steps:
+        return Drawing(note="No trial has become the incumbent yet.")
+    fidelity = columns.study.spec.fidelity
+    resource = (fidelity.unit or fidelity.name) if fidelity else "resource"
+    title = "active time (s)" if spent == "seconds" else f"resource spent ({resource})"
+    return Drawing(
+        best,
+        axis(title),
+        axis(objective_title(objective), [step.value for step in steps if step.value is not None]),
+        summary=f"{objective.metric} by {title}{_said(steps)}.",
+        note=_setback(steps, objective),
+    )
+
+
+def _best(columns: Columns, spent: str) -> tuple[list[Step], list[Trace]]:
+    """The incumbent's steps, and their line up to now."""
+    progression = columns.progression
+    steps = [step for step in progression.steps if step.value is not None]
+    if not steps:
+        return [], []
+    x = [getattr(step, spent) for step in steps]
+    y = [step.value for step in steps]
+    end = max(getattr(progression.now, spent), x[-1])
+    return steps, [line("best so far", [*x, end], [*y, y[-1]], ORANGE, shape="hv", mode="lines+markers")]
+
+
+def _said(steps: list[Step]) -> str:
+    return f"; the best is {steps[-1].value:.4g}, of trial {steps[-1].trial}" if steps else ""
+
+
+def _setback(steps: list[Step], objective: Objective) -> str:
+    losses = [objective.sign * step.value for step in steps if step.value is not None]
+    if np.all(np.diff(losses) <= 0):
+        return ""
+    return "A value at more resource replaces the best at less, even where it is worse."
 
 
 def _points(columns: Columns, rows: np.ndarray, objective: Objective) -> list[dict[str, object]]:

@@ -18,6 +18,7 @@ from service.plots.drawing import (
     axis,
     described,
     line,
+    log_ticks,
     marks,
     objective_title,
     plain,
@@ -145,21 +146,22 @@ def parallel(columns: Columns) -> Drawing:
     names = space.names[:MAX_AXES]
     order = np.argsort(columns.losses[rows, 0], kind="stable")
     rows = rows[thinned(len(rows), order, MAX_LINES)]
-    ranked = rows[np.argsort(-columns.losses[rows, 0], kind="stable")]
+    ranked = rows[np.argsort(columns.losses[rows, 0], kind="stable")]
     traces = []
-    for color, band in zip(SCALE, np.array_split(ranked, len(SCALE)), strict=True):
+    for color, band in zip(reversed(SCALE), np.array_split(ranked, len(SCALE)), strict=True):
         x: list[Any] = []
         y: list[Any] = []
-        for row in band:
+        for row in band[::-1]:
             config = columns.configs[row]
             heights = [space[name].encode(config[name]) if name in config else None for name in names]
             x += [*range(len(names)), None]
             y += [*heights, None]
         if len(band):
-            best, worst = columns.values[band[-1], 0], columns.values[band[0], 0]
-            traces.append(line(f"{best:.4g} to {worst:.4g}", x, y, color, width=1, opacity=0.7, hoverinfo="name"))
+            best, worst = (f"{columns.values[row, 0]:.4g}" for row in (band[0], band[-1]))
+            name = best if best == worst else f"{best} to {worst}"
+            traces.append(line(name, x, y, color, width=1, opacity=0.7, hoverinfo="name"))
     return Drawing(
-        traces,
+        traces[::-1],
         axis(
             "",
             tickmode="array",
@@ -211,7 +213,7 @@ def _parameter_axis(columns: Columns, name: str) -> dict[str, Any]:
     if isinstance(parameter, Categorical | Ordinal):
         texts = [plain(short(choice)) for choice in parameter.choices]
         return axis(name, type="category", categoryorder="array", categoryarray=texts)
-    return axis(name, type="log") if parameter.log else axis(name)
+    return axis(name, type="log", **log_ticks(parameter.low, parameter.high)) if parameter.log else axis(name)
 
 
 def _text(columns: Columns, row: int) -> str:

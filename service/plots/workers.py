@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.plots.columns import Columns, Span
 from service.plots.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, Drawing, Trace, axis, line, plain
@@ -59,7 +60,7 @@ def rungs(columns: Columns) -> Drawing:
     """How many trials reached each resource, and what became of them there."""
     if not len(columns.numbers):
         return Drawing(note="Nothing has been measured yet.")
-    levels = np.unique([span.end for span in columns.jobs()])
+    levels = columns.leg_ends()
     levels = levels[levels <= columns.resources.max()] if len(levels) else np.unique(columns.resources)
     if not len(levels):
         return Drawing(note="No trial has come to the end of its first leg yet.")
@@ -92,45 +93,43 @@ def rungs(columns: Columns) -> Drawing:
 
 def brackets(columns: Columns) -> Drawing:
     """Weights of the brackets over time where the optimizer learns them, else the brackets that new trials went to."""
-    spans = [span for span in columns.jobs() if span.start == 0 and span.bracket is not None]
-    if not spans:
+    legs = columns.first_legs()
+    if not len(legs):
         return Drawing(note="The optimizer has no brackets.")
+    shown = legs[np.unique(np.linspace(0, len(legs) - 1, MAX_POINTS).astype(int))]
+    weights = columns.weights(shown[:, 0].tolist())
+    if not weights:
+        return _begun(legs[:, 2])
+    learned = [(trial, weights[job]) for job, trial, _ in shown.tolist() if job in weights]
     palette = [BLUE, ORANGE, GREEN, PURPLE, RED, GREY]
-    learned = [span for span in spans if span.weights]
-    if learned:
-        shown = [learned[i] for i in np.unique(np.linspace(0, len(learned) - 1, MAX_POINTS).astype(int))]
-        traces = [
-            line(
-                f"bracket {bracket}",
-                [span.trial for span in shown],
-                [span.weights[bracket] if bracket < len(span.weights) else None for span in shown],
-                palette[bracket % len(palette)],
-                shape="hv",
-            )
-            for bracket in range(max(len(span.weights) for span in shown))
-        ]
-        last = ", ".join(f"{weight:.2f}" for weight in shown[-1].weights)
-        return Drawing(
-            traces,
-            axis("trial"),
-            axis("weight of the bracket", range=[0, 1.02]),
-            summary=f"The newest weights of the brackets are {last}.",
+    traces = [
+        line(
+            f"bracket {bracket}",
+            [trial for trial, _ in learned],
+            [each[bracket] if bracket < len(each) else None for _, each in learned],
+            palette[bracket % len(palette)],
+            shape="hv",
         )
-    counted = Counter(span.bracket for span in spans if span.bracket is not None)
-    ranked = sorted(counted)
+        for bracket in range(max(len(each) for _, each in learned))
+    ]
+    last = ", ".join(f"{weight:.2f}" for weight in learned[-1][1])
     return Drawing(
-        [
-            {
-                "type": "bar",
-                "name": "trials",
-                "x": [f"bracket {b}" for b in ranked],
-                "y": [counted[b] for b in ranked],
-                "marker": {"color": BLUE},
-            }
-        ],
+        traces,
+        axis("trial"),
+        axis("weight of the bracket", range=[0, 1.02]),
+        summary=f"The newest weights of the brackets are {last}.",
+    )
+
+
+def _begun(brackets: NDArray[np.int64]) -> Drawing:
+    ranked, counts = (each.tolist() for each in np.unique(brackets, return_counts=True))
+    names = [f"bracket {bracket}" for bracket in ranked]
+    counted = zip(counts, ranked, strict=True)
+    return Drawing(
+        [{"type": "bar", "name": "trials", "x": names, "y": counts, "marker": {"color": BLUE}}],
         axis("", type="category"),
         axis("trials begun"),
-        summary="Trials begun: " + ", ".join(f"{counted[b]} in bracket {b}" for b in ranked) + ".",
+        summary="Trials begun: " + ", ".join(f"{count} in bracket {bracket}" for count, bracket in counted) + ".",
     )
 
 

@@ -9,26 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, select
 
-from service.store.repository import Repository
 from service.store.tables import ImprovementRow, JobRow, TrialRow
 from tunewright.story_views import Progression, Spent, Step
 from tunewright.views import Study
 
 
-def read(repository: Repository, study_id: str, points: int) -> Progression:
-    """The incumbent's steps, thinned to `points` with the first and the last among them.
-
-    Raises:
-        NotFound: no such study.
-    """
-    study = repository.study(study_id)
+def read(engine: Engine, study: Study, points: int) -> Progression:
+    """The incumbent's steps, thinned to `points` with the first and the last among them."""
     assert study.spec.objectives
     metric = study.spec.objectives[0].metric
-    rows = _improvements(repository.engine, study_id)
+    rows = _improvements(engine, study.id)
     if len(rows) > points:
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, points).round().astype(int)]
     now = _end(study)
-    spent = _resource(repository.engine, study_id, np.array([*(row.at for row in rows), now]))
+    spent = _resource(engine, study.id, np.array([*(row.at for row in rows), now]))
     steps = [
         Step(
             trials=row.trials,

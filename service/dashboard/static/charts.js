@@ -1,6 +1,6 @@
 // The charts: Plotly, loaded after the page has drawn itself, in the colours of the page's style sheet.
 
-import { byId } from "./dom.js";
+import { byId, setText } from "./dom.js";
 import { amount, duration, measured, setting } from "./format.js";
 
 const MAX_IMPROVEMENTS = 400;
@@ -8,9 +8,17 @@ const MAX_IMPROVEMENTS = 400;
 const LOG_RATIO = 30;
 const LADDER_RATIO = 9;
 const NARROW = 640;
+// Values of the first moments of a study that are left out of the picture where they would flatten all that follows.
+const FIRST_MOMENTS = 0.02;
+const FLATTENED = 4;
+// Width of a character of an axis' title, in pixels.
+const CHARACTER = 6.2;
 const COLORS = { rest: "--curve", running: "--curve-running", best: "--accent" };
 
 let loading = null;
+// Asking the style sheet makes the browser compute styles anew, so its answers are kept until the colours change.
+const colors = new Map();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => colors.clear());
 
 /** Plotly, once it is there. */
 export function loadPlotly(url) {
@@ -45,7 +53,7 @@ export class Chart {
     this.empty.hidden = true;
     this.canvas.hidden = false;
     this.canvas.setAttribute("aria-label", summary);
-    this.plotly.react(this.canvas, traces, layout(axes, this.canvas.clientWidth), { displayModeBar: false, responsive: true });
+    this.plotly.react(this.canvas, traces, layout(axes, this.canvas), { displayModeBar: false, responsive: true });
   }
 }
 
@@ -81,10 +89,13 @@ export class BestChart extends Chart {
       text: hover,
       hoverinfo: "text",
     };
+    const late = settled(values, seconds, end);
     const axes = {
       x: { title: `active time (${unit.name})`, range: [0, (end * 1.02) / unit.seconds] },
-      y: { title: label(objective), ...scale(values) },
+      y: { title: label(objective), ...(late ? { type: "linear", range: padded(late) } : scale(values)) },
     };
+    const left = values.length - (late ?? values).length;
+    setText(byId("best-hint"), left ? `the first ${left} values, from ${measured(values[0])}, lie outside` : "");
     return this.plot([step, points], axes, `Best ${objective.metric} so far: ${measured(values.at(-1))}, found after ${duration(seconds.at(-1))}.`);
   }
 }
@@ -114,8 +125,8 @@ export class CurvesChart extends Chart {
       line(groups.best, { color: color(COLORS.best), width: 2.5 }, objective, fidelity),
     ];
     if (dots.length > 0) {
-      const colors = dots.map(([, , group]) => color(COLORS[group]));
-      traces.push({ ...line(dots, { color: "", width: 0 }, objective, fidelity), mode: "markers", marker: { color: colors.flatMap((c) => [c, c]), size: 5 } });
+      const marked = dots.flatMap(([, , group]) => Array(2).fill(color(COLORS[group])));
+      traces.push({ ...line(dots, { color: "", width: 0 }, objective, fidelity), mode: "markers", marker: { color: marked, size: 5 } });
     }
     const resources = drawn.flatMap(([, curve]) => curve.points.map((point) => point[0]));
     const values = drawn.flatMap(([, curve]) => curve.points.map((point) => point[1]));
@@ -151,6 +162,21 @@ function line(curves, style, objective, fidelity) {
     connectgaps: false,
     hovertemplate: `${plain(objective.metric)} %{y:.4g}<br>trial %{customdata} at %{x} ${plain(fidelity?.name ?? "")}<extra></extra>`,
   };
+}
+
+/** The best values without those of the first moments, if these would flatten the others; null if not. */
+function settled(values, seconds, end) {
+  const moment = seconds[0] + FIRST_MOMENTS * (end - seconds[0]);
+  const late = values.slice(seconds.findLastIndex((second) => second <= moment));
+  const [low, high] = extent(late);
+  const [lowest, highest] = extent(values);
+  return high > low && highest - lowest > FLATTENED * (high - low) ? late : null;
+}
+
+function padded(values) {
+  const [low, high] = extent(values);
+  const margin = 0.08 * (high - low);
+  return [low - margin, high + margin];
 }
 
 function bounded(improvements) {
@@ -232,19 +258,25 @@ export function plain(text) {
 }
 
 export function color(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  if (!colors.has(name)) colors.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return colors.get(name);
 }
 
 /** Traces and layout of a plot that the server made; its texts are safe already. */
-export function drawn({ data, x, y }, width) {
+export function drawn({ data, x, y }, box) {
   const named = data.filter((trace) => trace.name);
-  const made = layout({ x, y }, width);
+  const made = layout({ x, y }, box);
   const legend = named.length > 1 && { showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } } };
   const margin = { ...made.margin, t: legend ? 34 : 8 };
   return { traces: data.map((trace) => ({ showlegend: Boolean(trace.name), ...trace })), layout: { ...made, ...legend, margin, barmode: "stack", bargap: 0.25 } };
 }
 
-function layout({ x, y }, width) {
+/** A title on two lines where one has no room. */
+function fitting(title, room) {
+  return CHARACTER * title.length > 0.8 * room ? title.replace(" · ", "<br>") : title;
+}
+
+function layout({ x, y }, { clientWidth: width, clientHeight: height }) {
   const text = color("--muted");
   const axis = {
     gridcolor: color("--grid"),
@@ -256,10 +288,10 @@ function layout({ x, y }, width) {
     exponentformat: "e",
     fixedrange: width < NARROW,
   };
-  const titled = (title) => title && ({ text: title, font: { size: 12, color: text }, standoff: 8 });
+  const titled = (title, room) => title && ({ text: fitting(title, room), font: { size: 12, color: text }, standoff: 8 });
   return {
-    xaxis: { ...axis, ...x, title: titled(x.title), showline: true },
-    yaxis: { ...axis, ...y, title: titled(y.title) },
+    xaxis: { ...axis, ...x, title: titled(x.title, width), showline: true },
+    yaxis: { ...axis, ...y, title: titled(y.title, height) },
     font: { family: getComputedStyle(document.body).fontFamily, color: color("--text") },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",

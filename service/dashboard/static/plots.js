@@ -8,6 +8,8 @@ import { isFinal } from "./study_state.js";
 
 // Studies that run change all the time; plots of them are looked at for their shape.
 const REFRESH_MILLISECONDS = 15_000;
+// A picture to be saved has the same size on every screen.
+const PICTURE = { clientWidth: 1000, clientHeight: 600 };
 
 const root = byId("plots-of");
 const api = `/v1/studies/${encodeURIComponent(root.dataset.study)}`;
@@ -126,7 +128,7 @@ class Card {
     this.saves.forEach((node) => (node.hidden = false));
     setText(this.hint, note);
     this.canvas.setAttribute("aria-label", summary);
-    const { traces, layout } = drawn(this.plot, this.canvas.clientWidth);
+    const { traces, layout } = drawn(this.plot, this.canvas);
     this.plotly.react(this.canvas, traces, layout, { displayModeBar: false, responsive: true });
   }
 
@@ -139,11 +141,11 @@ class Card {
   }
 
   async save(format) {
-    const { traces, layout } = drawn(this.plot, 1000);
+    const { traces, layout } = drawn(this.plot, PICTURE);
     const background = getComputedStyle(this.figure).backgroundColor;
     const figure = { data: traces, layout: { ...layout, title: { text: "" }, paper_bgcolor: background } };
     try {
-      await this.plotly.downloadImage(figure, { format, width: 1000, height: 600, scale: format === "png" ? 2 : 1, filename: `${root.dataset.study}-${this.info.name}` });
+      await this.plotly.downloadImage(figure, { format, width: PICTURE.clientWidth, height: PICTURE.clientHeight, scale: format === "png" ? 2 : 1, filename: `${root.dataset.study}-${this.info.name}` });
     } catch {
       notice(byId("problem"), `The browser could not make a picture of ${this.info.title}.`);
     }

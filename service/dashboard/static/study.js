@@ -193,7 +193,6 @@ function drawBest() {
 
 function drawCharts() {
   const shown = state.curves.size;
-  setText(byId("best-hint"), state.objective.metric);
   setText(byId("curves-hint"), shown < state.curveTotal ? `${count(shown)} of ${count(state.curveTotal)} trials` : "");
   if (chartsProblem) {
     for (const id of ["best-empty", "curves-empty"]) setText(byId(id), sentence(chartsProblem));
