@@ -308,7 +308,7 @@ class NoticeView(View):
     Attributes:
         number: counts up within the session, with gaps; intervals and notices share their numbers.
         kind: `foreign_change`, `refused`, `clamped`, `right_lost`, `restarted`, `connection_lost`, `connected`,
-            `taken_over`, `restored`, or `mixed`.
+            `taken_over`, `noise` (intervals too short for the server), `restored`, or `mixed`.
         text: in words.
         knob: that it is about.
         settings: where settings were put back, what the server says they are now.

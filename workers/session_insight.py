@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
-from db_knobs import memory, rules
+from db_knobs import memory, noise, rules
 from db_knobs.context import ContextReader
 from db_knobs.database import Database, Estimate, Probe
 from db_knobs.errors import ConnectionLost, DatabaseError, UnknownKnob
@@ -39,6 +39,13 @@ class Insight(Protocol):
 
     def guard(self, config: Config) -> str | None:
         """Why settings would endanger the server; None where they would not."""
+
+    def noise(self, interval: float) -> str | None:
+        """Why intervals of so many seconds are unlike each other, whatever the settings; None where they are not.
+
+        Raises:
+            ConnectionLost: the server could not be asked.
+        """
 
     def state(self) -> dict[str, Any]:
         """What makes the same context of the same interval in another process (JSON values)."""
@@ -104,6 +111,9 @@ class ServerInsight:
 
     def guard(self, config: Config) -> str | None:
         return self._guard(config)
+
+    def noise(self, interval: float) -> str | None:
+        return noise.of_checkpoints(_standing(self._database, noise.needed(self._probe.kind)), interval)
 
     def state(self) -> dict[str, Any]:
         return self._reader.state()

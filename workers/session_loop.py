@@ -191,6 +191,8 @@ class SessionLoop:
         self._hold.know(began)
         self._make_tuning(began)
         self._ledger.add(began)
+        if noise := self._insight.noise(self._spec.interval):
+            self._ledger.notice("noise", noise)
         self._commit(SessionState.RUNNING)
 
     def _take_over(self, began: Began) -> None:

@@ -240,6 +240,7 @@ class PlainInsight:
     """An `Insight` that knows the traffic."""
 
     features = ("rate", "phase")
+    rhythm = 0.0
 
     def __init__(self, database: Any, probe: Probe, knobs: Sequence[Knob], *earlier: Any) -> None:
         self._tuned = {knob.name for knob in knobs}
@@ -252,6 +253,9 @@ class PlainInsight:
 
     def guard(self, config: Config) -> str | None:
         return None
+
+    def noise(self, interval: float) -> str | None:
+        return "too short for the server's rhythm" if interval < self.rhythm else None
 
     def state(self) -> dict[str, Any]:
         return {"learnt": True}

@@ -320,6 +320,15 @@ def test_a_runner_that_dies_while_restoring_is_followed_by_one_that_only_restore
     assert "not back yet" not in (scene.journal.status.reason or "")
 
 
+def test_an_interval_too_short_for_the_server_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlainInsight, "rhythm", 3600.0)
+    scene = stage()
+
+    scene.run()
+
+    assert scene.journal.notices.count("noise") == 1
+
+
 def test_a_value_that_the_server_rounds_is_learnt_as_it_stands() -> None:
     scene = stage(knobs=["cache"])
     scene.server.clamps["cache"] = lambda value: int(value) // 4 * 4

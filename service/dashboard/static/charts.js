@@ -43,6 +43,10 @@ export class Chart {
     this.empty = byId(`${name}-empty`);
   }
 
+  get narrow() {
+    return this.canvas.parentElement.clientWidth < NARROW;
+  }
+
   say(sentence) {
     this.empty.textContent = sentence;
     this.empty.hidden = false;
@@ -290,7 +294,8 @@ function layout({ x, y }, { clientWidth: width, clientHeight: height }) {
   };
   const titled = (title, room) => title && ({ text: fitting(title, room), font: { size: 12, color: text }, standoff: 8 });
   return {
-    xaxis: { ...axis, ...x, title: titled(x.title, width), showline: true },
+    // More labels would touch in a narrow chart.
+    xaxis: { ...axis, ...x, ...(width < NARROW && { nticks: Math.min(3, x.nticks ?? 3) }), title: titled(x.title, width), showline: true },
     yaxis: { ...axis, ...y, title: titled(y.title, height) },
     font: { family: getComputedStyle(document.body).fontFamily, color: color("--text") },
     paper_bgcolor: "rgba(0,0,0,0)",

@@ -80,7 +80,8 @@ export class TimelineChart extends Chart {
     const lanes = knobs.slice(0, MAX_LANES).reverse();
     fitLanes(byId("timeline-plot"), lanes);
     const traces = [...stretches(story, former, lanes), ...Object.keys(REASONS).map((reason) => this.#marks(state, story, lanes, reason))];
-    const axes = { x: span(state.story()), y: laneAxis(lanes) };
+    // On a phone the names of knobs take half of the width.
+    const axes = { x: { ...span(state.story()), ...(this.narrow && { nticks: 2 }) }, y: laneAxis(lanes) };
     this.plot(traces, axes, `${knobs.length} knobs were turned: ${knobs.join(", ")}.`);
     return { shown: lanes.length, turned: knobs.length };
   }
