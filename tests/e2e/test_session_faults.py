@@ -108,7 +108,7 @@ def test_a_session_tunes_with_the_documented_rights_and_restores(
     assert journal.of(Restored)[-1].by == "session"
     assert all(fact.interval.performance for fact in journal.of(Measured))
     # Checkpoints every 300 s are quiet for 30, and intervals are shorter.
-    assert journal.notices == ["noise"]
+    assert journal.notices == {"noise"}
     assert_no_secret(journal)
 
 
