@@ -7,7 +7,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-db test lint audit bench chaos docs package lock clean
+.PHONY: demo demo-db test lint audit bench chaos docs package chart lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/tunewright demo $(ARGS)
@@ -52,6 +52,10 @@ docs: $(INSTALLED)
 # An sdist and a wheel, in dist.
 package: $(INSTALLED)
 	scripts/package $(BIN)/python dist
+
+# The Helm chart, made of deploy/kubernetes/base.
+chart: $(INSTALLED)
+	$(BIN)/python scripts/helm-chart dist
 
 # Resolve pyproject.toml anew and pin what comes out.
 lock:
