@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,9 @@ IMAGE = DEPLOY / "image"
 COMPOSE = DEPLOY / "compose"
 SYSTEMD = DEPLOY / "systemd"
 DOCS = ROOT / "docs" / "deploy.md"
+RELEASES = ["1.27", "1.37"]
+# Of operators, whose schemas are theirs.
+OTHERS = {"ray.io", "monitoring.coreos.com"}
 
 
 def files() -> list[Path]:
@@ -60,6 +64,26 @@ def containers(tree: Any) -> Iterator[dict[str, Any]]:
                 yield from part
             else:
                 yield from containers(part)
+
+
+def pods(objects: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The pods that KubeRay makes of clusters, for which Kubernetes itself has no schema."""
+    for cluster in objects:
+        if cluster["kind"] == "RayCluster":
+            groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+            for number, group in enumerate(groups):
+                pod = group["template"]
+                metadata = {"name": f"pod-{number}", **pod["metadata"]}
+                yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod["spec"]}
+
+
+def assert_valid(objects: Iterable[dict[str, Any]]) -> None:
+    """Every object is as Kubernetes would take it: the oldest release that is supported, and a new one."""
+    objects = list(objects)
+    known = [each for each in objects if each["apiVersion"].partition("/")[0] not in OTHERS]
+    for each in [*known, *pods(objects)]:
+        for release in RELEASES:
+            kubernetes_validate.validate(each, release, strict=True)
 
 
 def of_kind(kind: str) -> list[dict[str, Any]]:

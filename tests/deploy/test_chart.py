@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from service.settings import ServiceSettings
-from tests.deploy.layout import KUBERNETES, ROOT, containers, documents
+from tests.deploy.layout import KUBERNETES, ROOT, assert_valid, containers, documents
 
 ACTION = re.compile(r"\{\{-? (.*?) \}\}")
 IMAGE = "registry.example.com/tunewright:cpu"
@@ -97,8 +97,10 @@ def test_what_a_cluster_wants_otherwise_is_a_value(chart: Path) -> None:
     values["checkpoints"]["storageClassName"] = "files"
     values["egress"] = [{"protocol": "TCP", "port": 5433}]
 
-    objects = by_name(rendered(chart, values))
+    made = rendered(chart, values)
+    objects = by_name(made)
 
+    assert_valid(made)
     (workers,) = objects[("RayCluster", "tunewright")]["spec"]["workerGroupSpecs"]
     assert workers["replicas"] == 5
     assert next(containers(workers))["resources"]["limits"]["nvidia.com/gpu"] == 1

@@ -6,12 +6,13 @@ import shutil
 import subprocess
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from service.exposure import require_encryption
 from service.settings import ServiceSettings
-from tests.deploy.layout import DOCS, KUBERNETES, containers, documents, manifests, of_kind
+from tests.deploy.layout import DOCS, KUBERNETES, assert_valid, containers, documents, manifests, of_kind
 
 FOLDERS = ["base", "cuda", "admin", "monitoring"]
 # Made by whoever deploys; docs/deploy.md says how.
@@ -49,6 +50,24 @@ def test_kustomize_renders_it_into_one_namespace_with_one_image(folder: str) -> 
     tag = "cuda" if folder == "cuda" else "cpu"
     images = {container["image"] for each in objects for container in containers(each)}
     assert images <= {f"registry.example.com/tunewright:{tag}"}
+
+
+def test_every_object_is_as_kubernetes_schemas_have_it() -> None:
+    assert_valid(manifests())
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_kustomize_renders_is_so_too(folder: str) -> None:
+    assert_valid(rendered(folder))
+
+
+@pytest.mark.parametrize("wrong", [{"replicas": "two"}, {"replica": 2}])
+def test_a_wrong_type_or_an_unknown_field_would_be_seen(wrong: dict[str, Any]) -> None:
+    (deployment,) = of_kind("Deployment")
+    deployment["spec"] |= wrong
+
+    with pytest.raises(kubernetes_validate.ValidationError):
+        assert_valid([deployment])
 
 
 def test_the_folders_are_all_that_there_are() -> None:
