@@ -215,7 +215,7 @@ def load(reference: str) -> Workload:
             for part in attribute.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError, ValueError) as error:
-            raise WorkloadError(f'workload "{reference}": cannot import it: {error}') from error
+            raise _not_imported(reference, error) from error
     else:
         matches = [entry for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.name == reference]
         if not matches:
@@ -226,8 +226,15 @@ def load(reference: str) -> Workload:
         try:
             found = matches[0].load()
         except (ImportError, AttributeError) as error:
-            raise WorkloadError(f'workload "{reference}": cannot import it: {error}') from error
+            raise _not_imported(reference, error) from error
     return _checked(reference, found() if isinstance(found, type) else found)
+
+
+def _not_imported(reference: str, error: Exception) -> WorkloadError:
+    # Trials run wherever the cluster has room, so it must be had everywhere.
+    remedy = "; install it on every node, or name its directory in TUNEWRIGHT_IMPORT_PATHS"
+    missing = isinstance(error, ModuleNotFoundError)
+    return WorkloadError(f'workload "{reference}": cannot import it: {error}{remedy if missing else ""}')
 
 
 def registered() -> list[str]:

@@ -27,7 +27,7 @@ def test_describes_registered_workloads(child):
 def test_describes_what_can_be_loaded_and_says_why_the_rest_cannot(child):
     bad = {
         "nowhere": "unknown; known: ",
-        "no_such_module:X": "cannot import it",
+        "no_such_module:X": "cannot import it: No module named 'no_such_module'; install it on every node",
         "workloads_for_tests:Missing": "cannot import it",
         "workloads_for_tests:NotAWorkload": "is not a tunewright.Workload",
         "workloads_for_tests:Undeclared": "declare space",
