@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.plots import PLOTS
 from service.store.repository import Repository
 from tests.e2e.test_pages import IN_A_BROWSER, SCRIPT_NAME, TOO_WIDE, Service, browser, expect, open_page, running
 from tests.service.conftest import Runner
@@ -57,10 +58,10 @@ def test_every_plot_is_drawn_with_titles_on_its_axes(
     page = open_page(f"{running.url}/studies/{study[0]}")
     page.get_by_role("link", name="Plots").click()
 
-    expect(page.locator("figure.chart")).to_have_count(11)
+    expect(page.locator("figure.chart")).to_have_count(len(PLOTS))
     scroll_through(page)
 
-    page.wait_for_function(ALL_DRAWN, arg=11)
+    page.wait_for_function(ALL_DRAWN, arg=len(PLOTS))
     expect(page.locator("[data-plot=pareto]")).to_contain_text("size (MB) · higher is better")
     assert "matters most" in page.locator("[data-plot=importance] .plot-canvas").get_attribute("aria-label")
     expect(page.locator("[data-plot=brackets]")).to_contain_text("bracket 1")
@@ -95,7 +96,7 @@ def test_a_plot_is_taken_away(
 
 def test_a_study_without_trials_says_so_in_every_plot(running: Service, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{running.url}/studies/{study_of(running.repository)}/plots")
-    expect(page.locator("figure.chart")).to_have_count(11)
+    expect(page.locator("figure.chart")).to_have_count(len(PLOTS))
     scroll_through(page)
 
     expect(page.locator("[data-plot=history] .plot-empty")).to_have_text("Nothing has been measured yet.")
@@ -109,7 +110,7 @@ def test_the_end_of_the_study_is_drawn_without_reload(
 ) -> None:
     page = open_page(f"{running.url}/studies/{study[0]}/plots")
     expect(page.locator("#state")).to_have_text("running")
-    expect(page.locator("figure.chart")).to_have_count(11)
+    expect(page.locator("figure.chart")).to_have_count(len(PLOTS))
     page.wait_for_function("() => document.querySelector('[data-plot=history] .plot-canvas').data?.length")
 
     run(study[1], losses(5), first=40)
@@ -144,8 +145,8 @@ def test_plots_fit_the_window(
     running: Service, open_page: Callable[..., Any], study: tuple[str, Runner], width: int
 ) -> None:
     page = open_page(f"{running.url}/studies/{study[0]}/plots", width=width)
-    expect(page.locator("figure.chart")).to_have_count(11)
+    expect(page.locator("figure.chart")).to_have_count(len(PLOTS))
     scroll_through(page)
-    page.wait_for_function(ALL_DRAWN, arg=11)
+    page.wait_for_function(ALL_DRAWN, arg=len(PLOTS))
 
     assert not page.evaluate(TOO_WIDE)
