@@ -46,7 +46,7 @@ def history(columns: Columns) -> Drawing:
         axis("trial"),
         axis(objective_title(objective), columns.values[rows, 0]),
         summary=f"{objective.metric} of {len(rows)} trials{_said(steps)}.",
-        note=_setback(steps, objective),
+        note=_setback(columns, steps),
     )
 
 
@@ -64,7 +64,7 @@ def best_by(columns: Columns, spent: Literal["seconds", "resource"]) -> Drawing:
         axis(title),
         axis(objective_title(objective), [step.value for step in steps if step.value is not None]),
         summary=f"{objective.metric} by {title}{_said(steps)}.",
-        note=_setback(steps, objective),
+        note=_setback(columns, steps),
     )
 
 
@@ -84,9 +84,10 @@ def _said(steps: list[Step]) -> str:
     return f"; the best is {steps[-1].value:.4g}, of trial {steps[-1].trial}" if steps else ""
 
 
-def _setback(steps: list[Step], objective: Objective) -> str:
-    losses = [objective.sign * step.value for step in steps if step.value is not None]
-    if np.all(np.diff(losses) <= 0):
+def _setback(columns: Columns, steps: list[Step]) -> str:
+    """Why the best so far was better before; of several objectives another one may have become better."""
+    losses = [columns.objectives[0].sign * step.value for step in steps if step.value is not None]
+    if len(columns.aims) > 1 or np.all(np.diff(losses) <= 0):
         return ""
     return "A value at more resource replaces the best at less, even where it is worse."
 

@@ -109,6 +109,29 @@ def test_every_plot_bears_one_trial_failures_and_a_constant_objective(service: S
         json.dumps(drawn, allow_nan=False)
 
 
+@pytest.mark.parametrize("name", ["history", "history_time", "history_resource"])
+def test_a_whole_value_replaces_a_better_one_at_less_and_says_so(service: Service, name: str) -> None:
+    study = service.create()["id"]
+    runner = service.runner(study)
+    run(runner, [{"loss": 0.1}], state=TrialState.STOPPED, resource=1.0)
+    assert plot(service, study, name)["note"] == ""
+
+    run(runner, [{"loss": 0.5}], first=1)
+
+    drawn = plot(service, study, name)
+    assert drawn["data"][-1]["y"][:2] == [0.1, 0.5]
+    assert "replaces the best at less" in drawn["note"]
+
+
+def test_the_best_by_resource_spent_knows_what_all_trials_were_trained_for(service: Service, study: str) -> None:
+    drawn = plot(service, study, "history_resource")
+
+    (best,) = drawn["data"]
+    assert drawn["x"]["title"] == "resource spent (steps)"
+    # Forty whole trials of 3, and four that were stopped at 1.
+    assert best["x"][-1] == pytest.approx(124, rel=0.05)
+
+
 def test_only_plots_that_say_something_are_listed(service: Service, study: str) -> None:
     single = service.create()["id"]
 
