@@ -135,6 +135,10 @@ class Writer:
         self._best: Incumbent | None = None
         self._began = time.time()
 
+    def age(self, seconds: float) -> None:
+        """Let its clock go on by so much."""
+        self._began -= seconds
+
     def commit(
         self,
         facts: Sequence[Fact] = (),
@@ -271,6 +275,38 @@ def test_study_page_draws_both_charts_the_table_and_the_progress(
     expect(page.locator("#best-config")).to_contain_text("eta")
     page.locator("#best-chart .points path").last.hover(force=True)
     expect(page.locator("#best-chart .hoverlayer")).to_contain_text("trial 0 at 3 rounds")
+
+
+def test_first_moments_that_would_flatten_the_best_so_far_are_left_out_and_said(
+    running: Service, open_page: Callable[..., Any]
+) -> None:
+    study = running.study()
+    losses = [0.99, 0.5, 0.2, 0.19, 0.18]
+    study.commit([started(0)])
+    for i, passing in enumerate([0, 0, 0, 1000, 1000]):
+        study.age(passing)
+        study.commit(reports(0, losses)[i : i + 1], progress=0.5)
+
+    page = open_page(running.page_of(study))
+
+    expect(page.locator("#best-hint")).to_have_text("the first 2 values, from 0.9900, lie outside")
+    low, high = page.evaluate("() => document.querySelector('#best-chart').layout.yaxis.range")
+    assert 0.17 < low < 0.18 < 0.2 < high < 0.21
+    # The points themselves stay there for whoever zooms out.
+    assert page.evaluate("() => document.querySelector('#best-chart').data[1].y") == losses
+
+
+def test_best_values_that_do_not_flatten_are_all_shown(running: Service, open_page: Callable[..., Any]) -> None:
+    study = running.study()
+    study.commit([started(0)])
+    for i in range(3):
+        study.age(500)
+        study.commit(reports(0, [0.9, 0.6, 0.3])[i : i + 1], progress=0.5)
+
+    page = open_page(running.page_of(study))
+
+    expect(page.locator("#best-chart .points path")).to_have_count(3)
+    expect(page.locator("#best-hint")).to_have_text("")
 
 
 def test_study_page_follows_the_study_without_reload(running: Service, open_page: Callable[..., Any]) -> None:

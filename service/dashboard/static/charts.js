@@ -13,6 +13,8 @@ const FIRST_MOMENTS = 0.02;
 const FLATTENED = 4;
 // Width of a character of an axis' title, in pixels.
 const CHARACTER = 6.2;
+// Width of a label of the horizontal axis with the room around it, in pixels.
+const TICK = 110;
 const COLORS = { rest: "--curve", running: "--curve-running", best: "--accent" };
 
 let loading = null;
@@ -295,7 +297,7 @@ function layout({ x, y }, { clientWidth: width, clientHeight: height }) {
   const titled = (title, room) => title && ({ text: fitting(title, room), font: { size: 12, color: text }, standoff: 8 });
   return {
     // More labels would touch in a narrow chart.
-    xaxis: { ...axis, ...x, ...(width < NARROW && { nticks: Math.min(3, x.nticks ?? 3) }), title: titled(x.title, width), showline: true },
+    xaxis: { ...axis, ...x, ...(width < NARROW && { nticks: Math.min(Math.floor(width / TICK), x.nticks ?? Infinity) }), title: titled(x.title, width), showline: true },
     yaxis: { ...axis, ...y, title: titled(y.title, height) },
     font: { family: getComputedStyle(document.body).fontFamily, color: color("--text") },
     paper_bgcolor: "rgba(0,0,0,0)",
