@@ -14,9 +14,10 @@ ceiling  the best settings that an offline search finds for each phase, measured
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -140,18 +141,24 @@ class Fixed:
         self._count += 1
 
 
-def run(server: str, quick: bool, seed: int = 0) -> tuple[dict[str, float], list[dict[str, Cell]]]:
-    """All methods on one server.
+def run(
+    server: str, quick: bool, seed: int = 0, methods: Sequence[str] = ()
+) -> tuple[dict[str, float], list[dict[str, Cell]]]:
+    """Methods on one server.
 
     Args:
         server: `postgresql` or `mariadb`.
         quick: a small comparison, within two minutes; it shows that everything works, not who is better.
+        methods: of the full form's, which to run; none: all of the form's. OnlineTune and `default` always run: one is
+            what is judged, the other says how noisy the run was.
     Returns:
         Headlines, and rows: a method each, then a method and phase each.
     Raises:
         LabError: the server is not installed here.
     """
     plan = QUICK if quick else FULL
+    if methods:
+        plan = replace(plan, methods=[*dict.fromkeys(["default", OURS, *methods])])
     scene = SCENES[server]
     with LiveDatabase(scene, seconds=plan.seconds, settle=plan.settle, seed=seed, scale=plan.scale) as database:
         last = len(database.phases) - 1
@@ -210,9 +217,18 @@ def _session(
         if suggestion.kind == "reference":
             noise = [*noise, [rate for rate in stretch.per_second if rate > 0]][-_STRETCHES:]
         judged.append(_judge(stretch, (before + after) / 2, place, plan.seconds, thinking))
+        _tell(name, len(judged), suggestion.kind, judged[-1], database.target.reference)
         if stretch.metrics is not None:
             seen = stretch
     return judged
+
+
+def _tell(method: str, number: int, kind: str, judged: Judged, reference: Config) -> None:
+    """One line of progress for each interval: why these settings, how they did, and what differs from the default."""
+    changed = {name: value for name, value in judged.config.items() if value != reference[name]}
+    ended = " ended early" if judged.aborted else ""
+    line = f"{method} {number}: {kind}{ended}, {judged.default:.1f}/s by default, {math.expm1(judged.ratio):+.3f}"
+    print(f"{time.strftime('%H:%M:%S')} {line} {changed}", file=sys.stderr, flush=True)
 
 
 def _told(suggestion: Suggestion, stretch: Stretch) -> Interval:

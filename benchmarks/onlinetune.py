@@ -1,12 +1,12 @@
 """Is OnlineTune faster than what stands, and never slower? All methods under the same changing load.
 
     python -m benchmarks.onlinetune --simulated [--quick] [--json FILE] [--sessions N] [--ablated N] [--processes N]
-    python -m benchmarks.onlinetune --server postgresql|mariadb [--quick] [--json FILE] [--seed N]
+    python -m benchmarks.onlinetune --server postgresql|mariadb [--quick] [--json FILE] [--seed N] [--methods NAME,NAME]
 
 `--simulated` runs seeded sessions on databases whose truth is known (`optimizers.onlinetune.simulated`), of families
 on which no default was chosen. All methods get the same servers, seeds, memory guard and rules; only OnlineTune and
 `rules` heed the rules, and only OnlineTune ends intervals early. `--server` runs a real server under a real load: see
-`benchmarks._onlinetune_live`.
+`benchmarks._onlinetune_live`. `--methods` runs some of the methods only, beside OnlineTune and the default.
 
 gain            work done in the whole session against the work that the reference settings would have done, the
                 intervals of learning and the seconds before a roll-back counted; mean over sessions
@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from benchmarks import _onlinetune_simulated as simulated
 from benchmarks._harness import Result, arguments, publish
+from optimizers.onlinetune.baselines import BASELINES
 
 NAME = "onlinetune"
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None, scale: simulated.Scale | None = None
     parser.add_argument("--ablated", type=_count)
     parser.add_argument("--processes", type=_count, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--methods", type=_methods, default=[])
     own, rest = parser.parse_known_args(argv)
     found = arguments(NAME, "Is OnlineTune faster than what stands, and never slower?", rest)
     if own.server is not None:
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None, scale: simulated.Scale | None = None
         from benchmarks import _onlinetune_live as live
 
         options = f" --server {own.server}" + (f" --seed {own.seed}" if own.seed else "")
-        headline, rows = live.run(own.server, found.quick, own.seed)
+        options += f" --methods {','.join(own.methods)}" if own.methods else ""
+        headline, rows = live.run(own.server, found.quick, own.seed, own.methods)
     else:
         scale = replace(scale or (simulated.QUICK if found.quick else simulated.FULL), processes=own.processes)
         sessions = own.sessions or scale.sessions
@@ -58,6 +61,14 @@ def main(argv: Sequence[str] | None = None, scale: simulated.Scale | None = None
         options = " --simulated" + "".join(f" {name} {n}" for name, n in asked.items() if n is not None)
         headline, rows = simulated.run(scale)
     publish(Result(NAME, found.command + options, headline, rows), found.json)
+
+
+def _methods(text: str) -> list[str]:
+    names = text.split(",")
+    known = [*BASELINES, "rules", "default", "onlinetune"]
+    if unknown := [name for name in names if name not in known]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not among {', '.join(sorted(set(known)))}")
+    return names
 
 
 def _count(text: str) -> int:
