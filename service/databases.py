@@ -31,7 +31,7 @@ from db_knobs.errors import (
 )
 from db_knobs.knob import Knob
 from service.database_hosts import DatabaseHosts, server_of
-from service.passwords import Passwords
+from service.passwords import Kept, Passwords
 from service.secrets import SecretError
 from service.session_checks import check
 from service.settings import ServiceSettings
@@ -40,7 +40,7 @@ from service.store.databases import NewDatabase
 from service.store.errors import DatabaseUnusable, WrongField
 from service.store.repository import new_id
 from tunewright.session import SessionSpec
-from tunewright.session_views import Attachment, CapabilityView, DatabaseView, KnobView, ProbeView
+from tunewright.session_views import Attachment, CapabilityView, DatabaseView, KnobView, NewPassword, ProbeView
 
 # Several statements, each with a limit of its own; who asked does not wait for all of these to be reached.
 REACH_SECONDS = 30.0
@@ -105,10 +105,7 @@ class Databases:
             WrongField: there is no key to encrypt its password with.
         """
         database_id = new_id()
-        try:
-            kept = self.passwords.keep(found.attachment, found.address.password, database_id)
-        except SecretError as error:
-            raise WrongField("password", f"password: it cannot be kept: {error}") from None
+        kept = self.passwords.keep(found.attachment, found.address.password, database_id)
         return NewDatabase(
             id=database_id,
             name=found.attachment.name,
@@ -120,6 +117,32 @@ class Databases:
             server=server_of(found.address.host, found.address.port),
             probe=found.probe,
         )
+
+    async def try_password(self, database_id: str, given: NewPassword) -> Kept:
+        """Connect to an attached database with another password.
+
+        Returns:
+            How that is to be kept.
+        Raises:
+            NotFound: there is no such database.
+            WrongField: the password is not accepted, cannot be read or cannot be kept; names the field.
+            DatabaseUnusable: the database does not answer.
+        """
+        row = await asyncio.to_thread(databases.row, self.engine, database_id)
+        self._hosts.check(row.host)
+        password = self.passwords.of(given, Password(""))
+
+        def log_in() -> None:
+            with self._connected(databases.address_of(row, password), databases.host_of(row)):
+                pass
+
+        try:
+            await self._reach(log_in)
+        except LoginRefused as error:
+            raise WrongField("password", f"password: {error}") from None
+        except DatabaseError as error:
+            raise DatabaseUnusable(f'database "{row.name}": {error}') from None
+        return self.passwords.keep(given, password, row.id)
 
     async def probe(self, database_id: str) -> ProbeView:
         """Look again at an attached database.

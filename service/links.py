@@ -36,7 +36,7 @@ _OF_A_TRIAL = (
     "recommend_items",
 )
 _OF_A_JOB = ("tell_reports", "keep_job", "finish_job")
-_OF_A_DATABASE = ("get_database", "probe_database", "list_knobs", "detach_database")
+_OF_A_DATABASE = ("get_database", "probe_database", "list_knobs", "replace_password", "detach_database")
 _OF_A_SESSION = (
     "get_session",
     "pause_session",

@@ -13,10 +13,10 @@ from typing import Any, Literal
 from sqlalchemy import Row
 
 from db_knobs.address import Password
-from service.secrets import Secrets
+from service.secrets import SecretError, Secrets
 from service.settings import ServiceSettings
 from service.store.errors import DatabaseUnusable, WrongField
-from tunewright.session_views import PASSWORD_VARIABLES, Attachment
+from tunewright.session_views import PASSWORD_VARIABLES, GivenPassword
 
 MAX_BYTES = 1000
 
@@ -40,33 +40,36 @@ class Passwords:
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
 
-    def of(self, attachment: Attachment, in_dsn: Password) -> Password:
-        """The password of a database that is being attached.
+    def of(self, given: GivenPassword, in_dsn: Password) -> Password:
+        """A password that is given.
 
         Raises:
             WrongField: it is referred to, and cannot be read.
         """
-        if attachment.password is not None:
-            return Password(attachment.password.get_secret_value())
-        if attachment.password_env is not None:
-            return self._variable(attachment.password_env)
-        if attachment.password_file is not None:
-            return self._file(attachment.password_file)
+        if given.password is not None:
+            return Password(given.password.get_secret_value())
+        if given.password_env is not None:
+            return self._variable(given.password_env)
+        if given.password_file is not None:
+            return self._file(given.password_file)
         return in_dsn
 
-    def keep(self, attachment: Attachment, password: Password, database: str) -> Kept:
+    def keep(self, given: GivenPassword, password: Password, database: str) -> Kept:
         """How it is kept for a database.
 
         Raises:
-            SecretError: there is no key to encrypt it with.
+            WrongField: there is no key to encrypt it with.
         """
-        if attachment.password_env is not None:
-            return Kept("env", attachment.password_env)
-        if attachment.password_file is not None:
-            return Kept("file", attachment.password_file)
+        if given.password_env is not None:
+            return Kept("env", given.password_env)
+        if given.password_file is not None:
+            return Kept("file", given.password_file)
         if not password.secret:
             return Kept("none")
-        return Kept("stored", Secrets.of(self._settings).encrypt(password.secret, _purpose(database)))
+        try:
+            return Kept("stored", Secrets.of(self._settings).encrypt(password.secret, _purpose(database)))
+        except SecretError as error:
+            raise WrongField("password", f"password: it cannot be kept: {error}") from None
 
     def open(self, row: Row[Any]) -> Password:
         """The password of an attached database.

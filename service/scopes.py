@@ -14,10 +14,10 @@ EVENTS = "/v1/events"
 AUDIT = "/v1/audit"
 DIAGNOSIS = "/v1/diagnosis"
 METRICS = "/metrics"
-DATABASES = "/v1/databases"
 # What the login page is made of, and what says nothing of studies.
 _OPEN = PROBES | {LOGIN, LOGOUT, "/favicon.svg", "/favicon.ico"}
 _STATIC = "/static/"
+_ATTACHING = re.compile(r"/v1/databases(/[^/]+:password)?")
 _JOB = re.compile(r"^(/v1/jobs/[0-9a-v]{16})-[a-z0-9]+")
 _PAGES = frozenset({"/", "/studies", "/compare", "/sessions", "/labelling", "/docs"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -27,13 +27,13 @@ _OF_EVERY_PROJECT = (AUDIT, DIAGNOSIS, METRICS)
 
 def needed(method: str, path: str) -> Scope | None:
     """The scope that a request needs: `read` to look, `write` to change, `admin` to delete, and to attach databases, by
-    which the service connects to where it is told; None if everybody may.
+    which the service connects to where it is told, or to change their passwords; None if everybody may.
 
     What is not known here is not open: a new route needs a token by its method alone.
     """
     if path in _OPEN or path.startswith(_STATIC):
         return None
-    if method == "DELETE" or path == AUDIT or (method == "POST" and path == DATABASES):
+    if method == "DELETE" or path == AUDIT or (method == "POST" and _ATTACHING.fullmatch(path)):
         return Scope.ADMIN
     return Scope.READ if method in SAFE else Scope.WRITE
 

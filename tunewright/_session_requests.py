@@ -16,8 +16,10 @@ from tunewright.session import SessionSpec, SessionState
 from tunewright.session_views import (
     Attachment,
     DatabaseView,
+    GivenPassword,
     IntervalView,
     KnobView,
+    NewPassword,
     NoticeView,
     ProbeView,
     SessionSummary,
@@ -25,7 +27,7 @@ from tunewright.session_views import (
 )
 from tunewright.views import Page
 
-_SECRETS = ("dsn", "password")
+_SECRETS = {"dsn", "password"}
 
 _DATABASE = TypeAdapter(DatabaseView)
 _DATABASES = TypeAdapter(Page[DatabaseView])
@@ -38,14 +40,9 @@ _NOTICES = TypeAdapter(Page[NoticeView])
 
 
 def attach(attachment: Attachment, *, dry_run: bool, idempotency_key: str) -> Call[DatabaseView]:
-    body = attachment.model_dump(mode="json", exclude_none=True)
-    for name in _SECRETS:
-        secret = getattr(attachment, name)
-        if secret is not None:
-            body[name] = secret.get_secret_value()
     params = {"dry_run": "true"} if dry_run else {}
     headers = {"Idempotency-Key": idempotency_key}
-    return Call("POST", "/v1/databases", _DATABASE, params=params, headers=headers, body=json.dumps(body))
+    return Call("POST", "/v1/databases", _DATABASE, params=params, headers=headers, body=_revealed(attachment))
 
 
 def databases(cursor: str | None) -> Call[Page[DatabaseView]]:
@@ -54,6 +51,10 @@ def databases(cursor: str | None) -> Call[Page[DatabaseView]]:
 
 def database(database: str) -> Call[DatabaseView]:
     return Call("GET", _path("databases", database), _DATABASE)
+
+
+def replace_password(database: str, given: NewPassword) -> Call[DatabaseView]:
+    return Call("POST", f"{_path('databases', database)}:password", _DATABASE, body=_revealed(given))
 
 
 def detach(database: str) -> Call[None]:
@@ -118,6 +119,14 @@ def read_session(spec: SessionSpec | Path | str | Mapping[str, Any]) -> SessionS
 def _path(*parts: str) -> str:
     collection, identifier, *rest = parts
     return "/".join(["/v1", collection, quote(identifier, safe=""), *rest])
+
+
+def _revealed(given: GivenPassword) -> str:
+    """A body with the secrets that are meant for the service."""
+    body = given.model_dump(mode="json", exclude_none=True)
+    for name in _SECRETS & body.keys():
+        body[name] = getattr(given, name).get_secret_value()
+    return json.dumps(body)
 
 
 def _page(cursor: str | None, **filters: str | None) -> dict[str, str | int]:

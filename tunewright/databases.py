@@ -26,6 +26,7 @@ from tunewright.session_views import (
     DatabaseView,
     IntervalView,
     KnobView,
+    NewPassword,
     NoticeView,
     ProbeView,
     SessionSummary,
@@ -68,6 +69,17 @@ class DatabaseCalls:
     def database(self, database: str) -> DatabaseView:
         """One attached database, by its id."""
         return self._send(requests.database(database))
+
+    def replace_password(self, database: str, password: str | None = None, **fields: Any) -> DatabaseView:
+        """Give a database another password, once the server has changed it; sessions on it go on.
+
+        Args:
+            password: stored encrypted. Or give `password_env` or `password_file`, which the service reads by itself.
+        Raises:
+            pydantic.ValidationError: a field is wrong, seen from here.
+            ApiError: the database does not let us in with it; the former one stays.
+        """
+        return self._send(requests.replace_password(database, _new_password(password, fields)))
 
     def detach(self, database: str) -> None:
         """Forget a database, its password included; nothing on the server changes.
@@ -181,6 +193,10 @@ class AsyncDatabaseCalls:
         """As `Client.database`."""
         return await self._send(requests.database(database))
 
+    async def replace_password(self, database: str, password: str | None = None, **fields: Any) -> DatabaseView:
+        """As `Client.replace_password`."""
+        return await self._send(requests.replace_password(database, _new_password(password, fields)))
+
     async def detach(self, database: str) -> None:
         """As `Client.detach`."""
         await self._send(requests.detach(database))
@@ -264,6 +280,11 @@ def _line(url: str) -> EventLine:
 def concerns(event: Event | None, session_id: str) -> bool:
     """Whether a session may have changed: by an event about it, or by what was missed while no connection stood."""
     return event is None or event.study in ("", session_id)
+
+
+def _new_password(password: str | None, fields: Mapping[str, Any]) -> NewPassword:
+    given = {"password": password, **fields}
+    return NewPassword.model_validate({field: value for field, value in given.items() if value is not None})
 
 
 def _attach(

@@ -1,14 +1,14 @@
 """What the service shows of attached databases and tuning sessions: the JSON of its REST API, as Python types.
 
-`Attachment` is the one thing that is sent; all else the service fills and the client returns. Nothing here ever holds a
-password but an `Attachment` on its way in.
+`Attachment` and `NewPassword` are what is sent; all else the service fills and the client returns. Nothing here ever holds
+a password but these on their way in.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -45,7 +45,44 @@ _Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_prin
 DatabaseName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 
 
-class Attachment(BaseModel):
+class GivenPassword(BaseModel):
+    """A database's password, or where the service finds it.
+
+    Attributes:
+        password: encrypted before it is stored, and never shown again.
+        password_env: or, name of a variable of the service's environment, `TUNEWRIGHT_DATABASE_...`, read whenever the
+            database is connected to.
+        password_file: or, name of a file in the service's directory of secrets, read likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    password: SecretStr | None = Field(default=None, max_length=1000)
+    password_env: Annotated[str, Field(max_length=200), AfterValidator(_variable)] | None = None
+    password_file: Annotated[str, Field(max_length=200), AfterValidator(_file_name)] | None = None
+
+    @model_validator(mode="after")
+    def _check_password(self) -> Self:
+        if self._ways > 1:
+            raise SpecError("password: give one of password, password_env and password_file")
+        return self
+
+    @property
+    def _ways(self) -> int:
+        return sum(given is not None for given in (self.password, self.password_env, self.password_file))
+
+
+class NewPassword(GivenPassword):
+    """The password of an attached database, in place of the one that it has."""
+
+    @model_validator(mode="after")
+    def _check_given(self) -> Self:
+        if not self._ways:
+            raise SpecError("password: give it, or password_env or password_file")
+        return self
+
+
+class Attachment(GivenPassword):
     """A database as it is attached: by URL, or by its parts.
 
     Attributes:
@@ -53,14 +90,8 @@ class Attachment(BaseModel):
         dsn: `postgresql://user@host:5432/database?sslmode=verify-full`, or `mysql://`, `mariadb://`. A password in it
             counts as one given in `password`.
         kind, host, port, user, database, tls, ca: the same in parts. `ca` is a file on the service's machine.
-        password: encrypted before it is stored, and never shown again.
-        password_env: or, name of a variable of the service's environment, `TUNEWRIGHT_DATABASE_...`, read whenever the
-            database is connected to.
-        password_file: or, name of a file in the service's directory of secrets, read likewise.
         ram_bytes, cores: of the server's machine; needed where that is not the service's own.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: DatabaseName
     project: ProjectName | None = None
@@ -72,9 +103,6 @@ class Attachment(BaseModel):
     database: _Text | None = None
     tls: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] | None = None
     ca: _Text | None = None
-    password: SecretStr | None = Field(default=None, max_length=1000)
-    password_env: Annotated[str, Field(max_length=200), AfterValidator(_variable)] | None = None
-    password_file: Annotated[str, Field(max_length=200), AfterValidator(_file_name)] | None = None
     ram_bytes: int | None = Field(default=None, ge=2**20, le=2**53)
     cores: int | None = Field(default=None, ge=1, le=100_000)
 
@@ -85,8 +113,6 @@ class Attachment(BaseModel):
                 raise SpecError("dsn: it says all of kind, host, port, user, database, tls and ca; give it or them")
         elif not (self.kind and self.host and self.user):
             raise SpecError("dsn: give it, or else kind, host and user")
-        if sum(given is not None for given in (self.password, self.password_env, self.password_file)) > 1:
-            raise SpecError("password: give one of password, password_env and password_file")
         return self
 
 
@@ -308,7 +334,7 @@ class NoticeView(View):
     Attributes:
         number: counts up within the session, with gaps; intervals and notices share their numbers.
         kind: `foreign_change`, `refused`, `clamped`, `right_lost`, `restarted`, `connection_lost`, `connected`,
-            `taken_over`, `noise` (intervals too short for the server), `restored`, or `mixed`.
+            `login_refused`, `taken_over`, `noise` (intervals too short for the server), `restored`, or `mixed`.
         text: in words.
         knob: that it is about.
         settings: where settings were put back, what the server says they are now.

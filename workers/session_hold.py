@@ -29,6 +29,13 @@ class LockHeld(TunewrightError):
     """Another session, of this service or of another one, tunes the same server."""
 
 
+class LockedOut(Exception):
+    """The server does not take the session's password any more, and settings of ours may stand there.
+
+    Who starts runners reads the password anew for each: it is for the next one to get in.
+    """
+
+
 class Watchdog(Protocol):
     """Whoever puts settings back when this process dies."""
 
@@ -71,6 +78,7 @@ class Hold:
 
         Raises:
             LoginRefused, UnknownServer, LockHeld: and nothing of ours stands on the server.
+            LockedOut: see there.
         """
         began, pause = self._clock.monotonic(), FIRST_PAUSE
         while True:
@@ -80,7 +88,11 @@ class Hold:
                     return True
                 if not self._ledger.touched and self._clock.monotonic() - began >= LOCK_SECONDS:
                     raise LockHeld("another tuning session holds this server; stop it first, or wait for its end")
-            except (LoginRefused, UnknownServer) as error:
+            except LoginRefused as error:
+                if not self._ledger.touched:
+                    raise
+                raise LockedOut(str(error)) from None
+            except UnknownServer as error:
                 if not self._ledger.touched:
                     raise
                 log.warning("%s", error)
@@ -158,6 +170,8 @@ class Hold:
 
         Returns:
             What is in the way; None where it is done.
+        Raises:
+            LockedOut: see there.
         """
         self._left |= left
         try:
@@ -170,6 +184,8 @@ class Hold:
             if keep and not self._left and self._keep():
                 return None
             returned = self.custody.back(self._left)
+        except LoginRefused as error:
+            raise LockedOut(str(error)) from None
         except DatabaseError as error:
             return str(error)
         if returned.stuck:

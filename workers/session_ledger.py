@@ -82,6 +82,11 @@ class Ledger:
     def active_seconds(self) -> float:
         return self.record.status.active_seconds + self._clock.monotonic() - self._began_at
 
+    @property
+    def written(self) -> bool:
+        """Whether this runner has written anything."""
+        return self._number > self.record.batch
+
     def wanted(self) -> Wanted:
         """What people want, as far as it can be heard.
 

@@ -33,9 +33,9 @@ from tunewright.errors import TunewrightError
 from tunewright.session import SessionState
 from workers import logs
 from workers.session_custody import ForeignChange
-from workers.session_hold import FIRST_PAUSE, LAST_PAUSE, Hold, Watchdog
+from workers.session_hold import FIRST_PAUSE, LAST_PAUSE, Hold, LockedOut, Watchdog
 from workers.session_insight import Insight, broken
-from workers.session_journal import Began, Fenced, Intended, Measured, SessionJournal, SessionRecord, Wanted
+from workers.session_journal import Began, Fenced, Intended, Measured, Noticed, SessionJournal, SessionRecord, Wanted
 from workers.session_knobs import allowed_by, check_objective, choose, from_plain, plain
 from workers.session_ledger import Ledger
 from workers.session_tuning import Tuning
@@ -111,6 +111,9 @@ class SessionLoop:
             self._hold = Hold(self._database, ledger, self._clock, self._tools.watchdog)
             try:
                 return self._conclude(self._life())
+            except LockedOut as error:
+                self._say_locked_out(error)
+                return ledger.state
             finally:
                 self._database.close()
 
@@ -128,7 +131,7 @@ class SessionLoop:
                 except DatabaseError as error:
                     self._disturbed(error)
             return end
-        except Fenced:
+        except (Fenced, LockedOut):
             raise
         except ForeignChange as error:
             for knob, reason in error.theirs.items():
@@ -387,6 +390,13 @@ class SessionLoop:
                 log.warning("%s", again)
                 self._clock.sleep(FIRST_PAUSE)
 
+    def _say_locked_out(self, error: LockedOut) -> None:
+        """Once, however many runners come to the same end."""
+        last = self._ledger.record.facts[-1:]
+        told = any(isinstance(fact, Noticed) and fact.kind == "login_refused" for fact in last)
+        if not told or self._ledger.written:
+            self._say("login_refused", f"{error}; give the service the password that the server has now")
+
     def _undo(self) -> None:
         if self._spec.mode == "apply":
             self._hold.undo()
@@ -425,18 +435,26 @@ class SessionLoop:
         return _End(state, reason and reason.split(_NOT_BACK)[0], left)
 
     def _conclude(self, end: _End) -> SessionState:
-        """Leave the server as promised, however long that takes, and write the last state."""
+        """Leave the server as promised, however long that takes, and write the last state.
+
+        Raises:
+            LockedOut: it is for the next runner to do.
+        """
         self._ledger.next_at = None
         pause, told = FIRST_PAUSE, None
-        while self._ledger.touched and (problem := self._hold.leave(end.left, keep=end.keep)) is not None:
-            if problem != told:
-                told = problem
-                reason = f"{end.reason or end.state}{_NOT_BACK}{problem}"
-                self._commit(SessionState.RESTORING, reason)
-            self._clock.sleep(pause)
-            pause = min(2 * pause, LAST_PAUSE)
-            # Whether the session is still this runner's to end.
-            self._ledger.wanted()
+        try:
+            while self._ledger.touched and (problem := self._hold.leave(end.left, keep=end.keep)) is not None:
+                if problem != told:
+                    told = problem
+                    self._commit(SessionState.RESTORING, _not_back(end, problem))
+                self._clock.sleep(pause)
+                pause = min(2 * pause, LAST_PAUSE)
+                # Whether the session is still this runner's to end.
+                self._ledger.wanted()
+        except LockedOut as error:
+            if self._ledger.state is not SessionState.RESTORING:
+                self._commit(SessionState.RESTORING, _not_back(end, str(error)))
+            raise
         self._commit(end.state, end.reason)
         self._hold.release()
         return end.state
@@ -453,3 +471,7 @@ class SessionLoop:
         if self._tuning is not None:
             self._ledger.tuner = {**self._tuning.state(), "context": self._insight.state()}
         self._ledger.commit(state)
+
+
+def _not_back(end: _End, problem: str) -> str:
+    return f"{end.reason or end.state}{_NOT_BACK}{problem}"

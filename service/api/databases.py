@@ -1,7 +1,7 @@
-"""Live databases: attach, look at, list what can be tuned, detach.
+"""Live databases: attach, look at, list what can be tuned, give another password, detach.
 
-To attach needs an admin's token: the service then connects to where it is told, with a password that it keeps. What is
-sent here may hold one, so refusals of a body quote nothing of it.
+To attach needs an admin's token: the service then connects to where it is told, with a password that it keeps; to give it
+another password does as well. What is sent here may hold one, so refusals of a body quote nothing of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from service.json_body import BadBody, JsonRoute
 from service.problems import answers
 from service.store import databases
 from tunewright.access import ProjectName
-from tunewright.session_views import Attachment, DatabaseView, KnobView, ProbeView
+from tunewright.session_views import Attachment, DatabaseView, KnobView, NewPassword, ProbeView
 from tunewright.views import Page
 
 _SECRETS = {"dsn", "password"}
@@ -98,6 +98,17 @@ async def get_database(database_id: str, services: ServicesDep) -> DatabaseView:
 def detach_database(database_id: str, services: ServicesDep) -> None:
     """Forget a database and its password; refused while a session on it is not over."""
     databases.remove(services.repository.engine, database_id)
+
+
+@router.post("/{database_id}:password", responses=answers(404, 409, 413, 415, 507))
+async def replace_password(database_id: str, given: NewPassword, services: ServicesDep) -> DatabaseView:
+    """Give a database another password. It is connected to with it first; where that fails, the former one stays.
+
+    A session on it goes on over its connections, and takes the new password once the server asks for one.
+    """
+    kept = await services.databases.try_password(database_id, given)
+    engine = services.repository.engine
+    return await to_thread(databases.replace_password, engine, database_id, kept.source, kept.text)
 
 
 @router.post("/{database_id}:probe", responses=answers(404, 409, 507))

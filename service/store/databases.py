@@ -136,6 +136,24 @@ def note_probe(engine: Engine, database_id: str, probe: ProbeView) -> None:
         )
 
 
+def replace_password(engine: Engine, database_id: str, password_from: str, password: str | None) -> DatabaseView:
+    """Keep another password; runners that start from now on are given it.
+
+    Args:
+        password_from, password: see the table.
+    Raises:
+        NotFound: there is no such database.
+    """
+    with writing(engine) as connection:
+        hold(connection, database_id)
+        connection.execute(
+            update(DatabaseRow)
+            .where(DatabaseRow.id == database_id)
+            .values(password_from=password_from, password=password)
+        )
+        return _view(connection, _row(connection, database_id))
+
+
 def remove(engine: Engine, database_id: str) -> None:
     """Forget a database, its password included; what its sessions have done is kept.
 

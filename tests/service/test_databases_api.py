@@ -273,6 +273,9 @@ def test_attaching_takes_an_admin_and_nobody_meets_anothers_database(service: Se
     assert service.client.post("/v1/databases", json=attachment(project="a"), headers=admin["b"]).status_code == 403
     assert service.client.post("/v1/databases", json=attachment(), headers=admin["b"]).json()["project"] == "b"
     assert service.client.delete(f"/v1/databases/{made['id']}", headers=admin["b"]).status_code == 404
+    change = {"url": f"/v1/databases/{made['id']}:password", "json": {"password": "x"}}
+    by = [service.client.post(**change, headers=headers).status_code for headers in (admin["b"], writer, admin["a"])]
+    assert by == [404, 403, 200]
 
 
 @sqlite_only
@@ -286,6 +289,86 @@ def test_a_host_that_is_allowed_no_more_is_not_connected_to(service: Service, se
 
     assert problems_of(answer)[0][0] == "host"
     assert server.met == []
+
+
+def test_a_new_password_is_tried_and_then_takes_the_place_of_the_former(service: Service, server: FakeServer) -> None:
+    made = attach(service, password="former")
+    begin(service)
+    path = f"/v1/databases/{made['id']}"
+
+    answer = service.client.post(f"{path}:password", json={"password": CANARY})
+    service.client.post(f"{path}:probe")
+
+    assert (answer.status_code, answer.json()) == (200, service.client.get(path).json() | {"probe": made["probe"]})
+    assert [address.password.secret for address in server.met[-2:]] == [CANARY, CANARY]
+    assert not any(CANARY in row for row in everything_stored(service))
+
+
+@sqlite_only
+def test_a_stored_password_makes_room_for_a_reference_and_for_none(
+    service: Service, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEWRIGHT_DATABASE_PASSWORD_PROD", CANARY)
+    path = f"/v1/databases/{attach(service, password='former')['id']}"
+
+    def become(**given: str) -> str:
+        service.client.post(f"{path}:password", json=given)
+        service.client.post(f"{path}:probe")
+        shown: str = service.client.get(path).json()["password"]
+        return f"{shown}, {server.met[-1].password.secret}"
+
+    assert become(password_env="TUNEWRIGHT_DATABASE_PASSWORD_PROD") == f"env TUNEWRIGHT_DATABASE_PASSWORD_PROD, {CANARY}"
+    assert become(password="") == "none, "
+    assert become(password="again") == "stored, again"
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (LoginRefused('password authentication failed for user "tuner"'), 422, "authentication failed"),
+        (ConnectionLost("nobody answers"), 409, 'database "prod": nobody answers'),
+    ],
+)
+def test_a_password_that_does_not_let_us_in_is_not_kept(
+    service: Service, server: FakeServer, error: Any, status: int, words: str
+) -> None:
+    path = f"/v1/databases/{attach(service, password='former')['id']}"
+    server.refuses = error
+
+    answer = service.client.post(f"{path}:password", json={"password": CANARY})
+    server.refuses = None
+    service.client.post(f"{path}:probe")
+
+    assert (answer.status_code, words in answer.text) == (status, True)
+    if status == 422:
+        assert problems_of(answer) == [("password", f"password: {error}")]
+    assert server.met[-1].password.secret == "former"
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({}, "body", "password: give it, or password_env or password_file"),
+        ({"password": CANARY, "password_file": "x"}, "body", "give one of"),
+        ({"password": CANARY, "name": "x"}, "name", "not permitted"),
+        ({"password": [CANARY]}, "password", "string"),
+        ({"password_env": "TUNEWRIGHT_DATABASE_URL"}, "password_env", "a setting of the service"),
+        ({"password_file": "x"}, "password_file", "TUNEWRIGHT_SECRETS_DIR"),
+    ],
+)
+def test_what_is_no_new_password_is_refused_and_not_quoted(
+    service: Service, server: FakeServer, body: dict[str, Any], field: str, words: str
+) -> None:
+    path = f"/v1/databases/{attach(service)['id']}"
+    server.met.clear()
+
+    answer = service.client.post(f"{path}:password", json=body)
+
+    ((found, message), *_) = problems_of(answer)
+    assert (found, words in message, CANARY in answer.text, server.met) == (field, True, False, [])
+    assert service.client.post("/v1/databases/0000000000000000:password", json={"password": "x"}).status_code == 404
 
 
 @pytest.fixture
@@ -320,6 +403,8 @@ def test_no_password_is_anywhere_after_success_and_failures(
         assert send("POST", "/v1/databases", json=body).status_code == 422
     for text in (f'{{"password": "{CANARY}\\u0000"}}', f'{{"password": "{CANARY}', f'{{"{CANARY}": 1, "{CANARY}": 2}}'):
         assert send("POST", "/v1/databases", content=text).status_code == 422
+    for body in ({"password": CANARY}, {"password": [CANARY]}, {"password": CANARY, CANARY: 1}, {"password": CANARY * 99}):
+        send("POST", f"/v1/databases/{made['id']}:password", json=body)
     session = send("POST", "/v1/sessions", json={"database": "prod"}).json()["id"]
     Writer.of(service.repository.engine, store_url, session).finish()
     for error in (ConnectionLost("gone"), RuntimeError("a mistake of ours")):

@@ -202,6 +202,23 @@ def test_a_session_that_has_touched_its_database_gets_runners_without_end(scene:
     assert not scene.view(session).state.final
 
 
+def test_the_runner_after_one_that_was_not_let_in_has_the_new_password(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = scene.session()
+    scene.tick()
+    Writer(scene.cluster.started[0]).commit(began(), touched=True)
+    leases.release(scene.engine, session_lease(session), scene.cluster.started[0].epoch)
+    monkeypatch.setenv(VARIABLE, "another")
+    scene.die(None)
+
+    scene.tick()
+    scene.clock.now += 1.0
+    scene.tick()
+
+    assert [journal.load().address.password.secret for journal in scene.cluster.started] == ["canary", "another"]
+
+
 def test_a_runner_that_gets_somewhere_is_forgiven(scene: Scene) -> None:
     session = scene.session()
     batch = 0

@@ -106,6 +106,24 @@ def test_attach_says_which_grants_are_missing_and_running_them_helps(postgres: P
     assert run("detach", "grants").stdout == "database grants is detached\n"
 
 
+def test_a_password_that_the_server_changed_is_replaced(postgres: PrivatePostgres, tuner: str) -> None:
+    role = tuner.split("@")[0].removeprefix("postgresql://")
+    assert run("attach", tuner, "--name", "rotated", "--password-stdin", stdin="canary\n").exit_code == 0
+    postgres.execute(f"ALTER ROLE {role} PASSWORD 'canary-2'")
+
+    away = run("probe", "rotated")
+    wrong = run("password", "rotated", "--password-stdin", stdin="canary\n")
+    missing = run("password", "rotated")
+    done = run("password", "rotated", "--password-stdin", stdin="canary-2\n")
+
+    assert (away.exit_code, wrong.exit_code, missing.exit_code) == (1, 1, 1)
+    assert "password: " in wrong.stderr
+    assert "--password-stdin" in missing.stderr
+    assert done.stdout == "database rotated lets us in with the new password: stored\n"
+    assert run("probe", "rotated").exit_code == 0
+    assert run("detach", "rotated").exit_code == 0
+
+
 def test_a_password_in_the_dsn_is_warned_of_and_not_shown(postgres: PrivatePostgres) -> None:
     result = run("attach", postgres.dsn(), "--name", "warned", "--json")
 

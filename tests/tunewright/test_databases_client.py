@@ -66,6 +66,9 @@ def test_a_database_is_attached_looked_at_and_detached(client: Client, postgres:
     knobs = {knob.name: knob for knob in client.knobs(found.id)}
     assert (knobs["work_mem"].unit, knobs["work_mem"].offered) == ("kB", True)
     assert "crash" in knobs["synchronous_commit"].loses
+    with pytest.raises(ApiError, match="password"):
+        client.replace_password(found.id, "a wrong one")
+    assert client.replace_password(found.id, postgres.password) == client.database(found.id)
     client.detach(found.id)
     assert list(client.databases()) == []
 
@@ -169,6 +172,8 @@ def test_the_async_client_does_the_same(service: LiveService, begin: Callable[..
             assert [each.state async for each in client.watch_session(writer.id)] == [SessionState.STOPPED]
             database = (await client.session(writer.id)).database
             assert (await client.database(database)).id == database
+            with pytest.raises(ApiError, match="TUNEWRIGHT_SECRETS_DIR"):
+                await client.replace_password(database, password_file="x")
             await client.delete_session(writer.id)
             await client.detach(database)
 

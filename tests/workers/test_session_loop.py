@@ -525,6 +525,70 @@ def test_a_wrong_password_ends_a_session_that_has_touched_nothing() -> None:
     assert "canary" not in repr(scene.journal.batches)
 
 
+def test_a_password_that_changed_in_mid_interval_is_for_the_next_runner_to_have() -> None:
+    scene = stage()
+
+    def change() -> None:
+        scene.server.login = False
+        scene.server.cut()
+
+    away_at(scene, change)
+
+    assert scene.run() is scene.journal.status.state is SessionState.RUNNING
+    assert scene.journal.status.touched
+    assert scene.journal.notices.count("login_refused") == 1
+    batches = len(scene.journal.batches)
+    assert scene.follow() is SessionState.RUNNING
+    assert len(scene.journal.batches) == batches, "each of its runners says the same"
+    assert scene.follow(wanted=Wanted.RUN) is SessionState.RUNNING
+    scene.server.login = True
+    assert scene.follow() is SessionState.FINISHED
+    assert scene.journal.status.intervals == INTERVALS
+    assert scene.at_home
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_session_that_is_stopped_while_it_is_locked_out_is_stopped_once_it_is_let_in(again: bool) -> None:
+    scene = stage()
+
+    def change() -> None:
+        scene.server.login = False
+        scene.server.cut()
+        scene.journal.wanted = Wanted.CANCEL
+
+    away_at(scene, change)
+
+    scene.run()
+    if again:
+        scene.follow(wanted=Wanted.CANCEL)
+    assert not scene.at_home
+    scene.server.login = True
+    ended = scene.follow(wanted=Wanted.CANCEL)
+
+    assert ended is scene.journal.status.state is SessionState.STOPPED
+    assert scene.at_home
+
+
+def test_an_end_that_a_new_password_delayed_is_the_same_end() -> None:
+    scene = stage()
+    scene.server.later(2.5 * SECONDS, lambda: setattr(scene.server, "login", False))
+    leave = scene.server.cut
+
+    def crossing(point: str) -> None:
+        # The connection goes when everything is put back at the end of the budget.
+        if scene.journal.status.intervals >= INTERVALS:
+            leave()
+
+    scene.server.crossing = crossing
+
+    assert scene.run() is SessionState.RESTORING
+    assert "not back yet" in (scene.journal.status.reason or "")
+    scene.server.login = True
+    assert scene.follow() is SessionState.FINISHED
+    assert scene.journal.status.reason == f"the budget of {INTERVALS} intervals is used up"
+    assert scene.at_home
+
+
 def test_a_store_that_is_away_costs_the_settings_and_not_the_session() -> None:
     scene = stage()
     seen: list[bool] = []

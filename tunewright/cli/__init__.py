@@ -86,6 +86,7 @@ for _command in (
     databases.databases,
     databases.probe,
     databases.knobs,
+    databases.password,
     sessions.tune_db,
     restore,
     databases.detach,
