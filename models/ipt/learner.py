@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from models.data.text import TextSet
 from models.ipt.backbone import Backbone, Tokens
+from models.ipt.heads import LabelWords, word_tokens
 from models.ipt.methods import Method, build
 from models.metrics import classification_metrics
 
@@ -40,6 +41,7 @@ class Card:
     classes: tuple[str, ...]
     max_tokens: int
     tuned_share: float
+    label_words: Mapping[str, Sequence[str]] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Card:
@@ -88,6 +90,9 @@ class Learner:
         config: as `IptWorkload.space` declares it.
         backbone: changed by the strategies lora, bitfit and full, so load one for each learner.
         threads: processor threads, for the whole process; reports are equal for equal numbers of threads.
+        label_words: words of each label, for a backbone that speaks.
+    Raises:
+        WorkloadError: words are not what the labels and the model need.
     """
 
     def __init__(
@@ -100,12 +105,16 @@ class Learner:
         max_tokens: int,
         chunk_steps: int,
         threads: int,
+        label_words: LabelWords | None = None,
     ) -> None:
         torch.set_num_threads(threads)
         self._config, self._chunk_steps = dict(config), chunk_steps
         self._random = torch.Generator().manual_seed(seed)
-        self.method = build(self._config, backbone, len(texts.classes), self._random)
-        self.card = Card(self._config, backbone.reference, texts.classes, max_tokens, self.method.tuned_share)
+        words = label_words and word_tokens(backbone.tokenizer, label_words, texts.classes)
+        self.method = build(self._config, backbone, len(texts.classes), self._random, words)
+        self.card = Card(
+            self._config, backbone.reference, texts.classes, max_tokens, self.method.tuned_share, label_words
+        )
         train, valid = (backbone.tokenize(part, max_tokens) for part in (texts.train, texts.valid))
         self.truncated = train.truncated + valid.truncated
         if self.truncated:
@@ -183,8 +192,8 @@ class Learner:
 
 def _optimizer(config: dict[str, Any], method: Method) -> torch.optim.Optimizer:
     rate = float(config["learning_rate"])
-    head = [method.head, method.bias]
-    rest = [parameter for name, parameter in method.named_parameters() if name not in ("head", "bias")]
+    head = list(method.head.parameters())
+    rest = [parameter for name, parameter in method.named_parameters() if not name.startswith("head.")]
     groups = [{"params": head, "full_rate": max(rate, HEAD_RATE)}, {"params": rest, "full_rate": rate}]
     return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=float(config["weight_decay"]))
 
@@ -192,11 +201,10 @@ def _optimizer(config: dict[str, Any], method: Method) -> torch.optim.Optimizer:
 def scored(method: Method, texts: Texts) -> NDArray[np.float32]:
     """Scores (n, classes) of texts, in their order."""
     method.eval()
-    scores = torch.empty(len(texts.tokens.ids), method.head.shape[1])
+    batches = texts.by_length()
     with torch.no_grad():
-        for rows in texts.by_length():
-            scores[rows] = method(*texts.rows(rows))
-    found: NDArray[np.float32] = scores.numpy()
+        scores = torch.cat([method(*texts.rows(rows)) for rows in batches])
+    found: NDArray[np.float32] = scores[torch.argsort(torch.cat(list(batches)))].numpy()
     return found
 
 

@@ -6,6 +6,7 @@
 | task | the task prompt alone: prompt tuning at the input, P-tuning v2 in every layer |
 | probe | nothing: a linear probe |
 | lora | low-rank changes of the query and value projections (peft) |
+| adapters | a bottleneck behind every layer |
 | bitfit | the model's biases |
 | full | the whole model |
 """
@@ -14,16 +15,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.ipt.backbone import Backbone, Tokens
-from models.ipt.encoders import STRATEGIES
-from models.ipt.prompts import Prompts, as_prefixes, dropped, prefix_start, word_start
+from models.ipt.encoders import STRATEGIES, drawn
+from models.ipt.heads import LinearHead, Verbaliser
+from models.ipt.prompts import Prompts, as_prefixes, prefix_start, word_start
 
-BASELINES = ("task", "probe", "lora", "bitfit", "full")
+BASELINES = ("task", "probe", "lora", "adapters", "bitfit", "full")
 
 
 class Method(nn.Module, ABC):
@@ -31,16 +34,15 @@ class Method(nn.Module, ABC):
 
     Attributes:
         fixed_layers: the lowest layers whose outcome no tuned parameter changes: it may be kept for every text.
+        head: from final hidden states to scores; tuned as well.
     """
 
     fixed_layers = 0
+    head: nn.Module
 
-    def __init__(self, config: dict[str, Any], backbone: Backbone, classes: int, random: torch.Generator) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self._backbone = [backbone]
-        self._random, self._dropout = random, float(config["dropout"])
-        self.head = nn.Parameter(torch.zeros(backbone.parts.width, classes))
-        self.bias = nn.Parameter(torch.zeros(classes))
 
     @property
     def backbone(self) -> Backbone:
@@ -60,10 +62,8 @@ class Method(nn.Module, ABC):
         if below is None and self.fixed_layers:
             with torch.no_grad():
                 below = self.backbone.lower(tokens, self.fixed_layers)
-        pooled = self.backbone.pooled(self.hidden(tokens, below), tokens.seen)
-        # The scale of hidden states differs between models, and the head's learning rate should not.
-        features = nn.functional.layer_norm(pooled, pooled.shape[-1:])
-        return dropped(features, self._dropout, self._random if self.training else None) @ self.head + self.bias
+        scores: Tensor = self.head(self.backbone, self.hidden(tokens, below), tokens)
+        return scores
 
     @abstractmethod
     def hidden(self, tokens: Tokens, below: Tensor | None) -> Tensor:
@@ -71,10 +71,10 @@ class Method(nn.Module, ABC):
 
 
 class Probe(Method):
-    """A linear head on the frozen model."""
+    """A head on the frozen model, and nothing else."""
 
-    def __init__(self, config: dict[str, Any], backbone: Backbone, classes: int, random: torch.Generator) -> None:
-        super().__init__(config, backbone, classes, random)
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
         self.fixed_layers = backbone.depth
 
     def hidden(self, tokens: Tokens, below: Tensor | None) -> Tensor:
@@ -85,8 +85,8 @@ class Probe(Method):
 class InputPrompts(Method):
     """Prompts before the text's embeddings."""
 
-    def __init__(self, config: dict[str, Any], backbone: Backbone, classes: int, random: torch.Generator) -> None:
-        super().__init__(config, backbone, classes, random)
+    def __init__(self, config: dict[str, Any], backbone: Backbone, random: torch.Generator) -> None:
+        super().__init__(backbone)
         words = backbone.parts.words
         start = word_start(words, int(config["task_length"]), random)
         instance = config["strategy"] in STRATEGIES
@@ -102,8 +102,8 @@ class InputPrompts(Method):
 class LayerPrompts(Method):
     """Prompts as keys and values of every layer; `late` ones come from a layer's hidden states, for those above it."""
 
-    def __init__(self, config: dict[str, Any], backbone: Backbone, classes: int, random: torch.Generator) -> None:
-        super().__init__(config, backbone, classes, random)
+    def __init__(self, config: dict[str, Any], backbone: Backbone, random: torch.Generator) -> None:
+        super().__init__(backbone)
         parts = backbone.parts
         if config["strategy"] == "late":
             self.fixed_layers = late_layer(backbone, float(config["late_share"]))
@@ -120,11 +120,30 @@ class LayerPrompts(Method):
         return self.backbone.upper(entered, tokens.seen, self.fixed_layers, prefixes)
 
 
+class Adapters(Method):
+    """A bottleneck behind every layer, whose outcome is added to the layer's (Houlsby et al.); it begins as nothing."""
+
+    def __init__(self, config: dict[str, Any], backbone: Backbone, random: torch.Generator) -> None:
+        super().__init__(backbone)
+        depth, width, rank = backbone.depth, backbone.parts.width, int(config["bottleneck"])
+        self.down = drawn((depth, width, rank), 1 / math.sqrt(width), random)
+        self.down_bias = nn.Parameter(torch.zeros(depth, rank))
+        self.up = nn.Parameter(torch.zeros(depth, rank, width))
+
+    def hidden(self, tokens: Tokens, below: Tensor | None) -> Tensor:
+        return self.backbone.upper(self.backbone.lower(tokens, 0), tokens.seen, 0, behind=self._adapted)
+
+    def _adapted(self, index: int, hidden: Tensor) -> Tensor:
+        normed = nn.functional.layer_norm(hidden, hidden.shape[-1:])
+        codes = nn.functional.gelu(normed @ self.down[index] + self.down_bias[index])
+        return hidden + codes @ self.up[index]
+
+
 class Inside(Method):
     """Parameters of the model itself: all of them, its biases, or low-rank changes."""
 
-    def __init__(self, config: dict[str, Any], backbone: Backbone, classes: int, random: torch.Generator) -> None:
-        super().__init__(config, backbone, classes, random)
+    def __init__(self, config: dict[str, Any], backbone: Backbone, random: torch.Generator) -> None:
+        super().__init__(backbone)
         if config["strategy"] == "lora":
             _add_lora(backbone, int(config["lora_rank"]), random)
             chosen = [(name, p) for name, p in backbone.model.named_parameters() if "lora_" in name]
@@ -141,22 +160,40 @@ class Inside(Method):
         return self.backbone.upper(self.backbone.lower(tokens, 0), tokens.seen, 0)
 
 
-def build(config: dict[str, Any], backbone: Backbone, classes: int, random: torch.Generator) -> Method:
+def build(
+    config: dict[str, Any],
+    backbone: Backbone,
+    classes: int,
+    random: torch.Generator,
+    words: Sequence[Sequence[int]] | None = None,
+) -> Method:
     """The method that a configuration asks for, its first values drawn from the generator.
 
     The strategies lora, bitfit and full change the backbone: it belongs to the method from then on.
 
     Args:
         config: as `IptWorkload.space` declares it.
+        words: token numbers of each class's words, for a backbone that speaks; None: a linear head.
     """
+    method = _method(config, backbone, random)
+    if words is None:
+        method.head = LinearHead(backbone.parts.width, classes, float(config["dropout"]), random)
+    else:
+        method.head = Verbaliser(words)
+    return method
+
+
+def _method(config: dict[str, Any], backbone: Backbone, random: torch.Generator) -> Method:
     strategy = config["strategy"]
     if strategy == "probe":
-        return Probe(config, backbone, classes, random)
+        return Probe(backbone)
+    if strategy == "adapters":
+        return Adapters(config, backbone, random)
     if strategy in ("lora", "bitfit", "full"):
-        return Inside(config, backbone, classes, random)
+        return Inside(config, backbone, random)
     if strategy == "late" or config["insertion"] == "layers":
-        return LayerPrompts(config, backbone, classes, random)
-    return InputPrompts(config, backbone, classes, random)
+        return LayerPrompts(config, backbone, random)
+    return InputPrompts(config, backbone, random)
 
 
 def late_layer(backbone: Backbone, share: float) -> int:

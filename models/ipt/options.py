@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ DATA_OPTIONS = {
     "text_column": "column of the texts, for a file (default text)",
     "label_column": "column of the labels, for a file (default label)",
     "model": "minilm, tiny-bert, tiny-roberta, tiny-gpt2, tiny-t5, or a local model's folder (default minilm)",
+    "label_words": "label -> a word, or words, that the model's own language-model head is asked for in place of a "
+    "linear head; each must be one token (default none)",
     "shots": "texts of each class to learn from; 0 takes all (default 0)",
     "sample_seed": "which of them, a whole number (default 0)",
     "valid_rows": "texts to validate on; 0 takes all (default 300)",
@@ -39,6 +41,7 @@ class IptOptions:
 
     texts: TextSet
     model: str
+    label_words: Mapping[str, Sequence[str]] | None
     max_tokens: int
     chunk_steps: int
     threads: int
@@ -54,7 +57,8 @@ def read_options(data: Mapping[str, Any]) -> IptOptions:
     words = {name: _word(name, data, default) for name, default in _WORDS.items()}
     texts = load_texts(data.get("dataset", "keywords"), words["text_column"], words["label_column"])
     few = texts.few(numbers["shots"], numbers["valid_rows"], numbers["sample_seed"])
-    return IptOptions(few, words["model"], numbers["max_tokens"], numbers["chunk_steps"], numbers["threads"])
+    asked = read_label_words(data.get("label_words"))
+    return IptOptions(few, words["model"], asked, numbers["max_tokens"], numbers["chunk_steps"], numbers["threads"])
 
 
 _WORDS = {"text_column": "text", "label_column": "label", "model": "minilm"}
@@ -65,3 +69,20 @@ def _word(name: str, data: Mapping[str, Any], default: str) -> str:
     if not isinstance(value, str) or not value:
         raise WorkloadError(f"data.{name}: {value!r} must be a text")
     return value
+
+
+def read_label_words(given: Any) -> dict[str, list[str]] | None:
+    """Words of each label, from a mapping of labels to a word or to a list of words.
+
+    Raises:
+        WorkloadError: it is something else.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not given:
+        raise WorkloadError(f"data.label_words: {given!r} must map each label to a word, or to a list of words")
+    found = {str(label): [said] if isinstance(said, str) else said for label, said in given.items()}
+    for label, said in found.items():
+        if not isinstance(said, list) or not said or not all(isinstance(word, str) and word.strip() for word in said):
+            raise WorkloadError(f"data.label_words.{label}: {said!r} must be a word, or a list of words")
+    return found

@@ -14,7 +14,7 @@ from tunewright.workload import Checkpoint, Leg, Report, Workload
 # The same names as in `models.ipt.encoders` and `methods`, which load PyTorch.
 INSTANCE = ("lookup", "conv", "bilstm", "attention", "late")
 PROMPTED = (*INSTANCE, "task")
-STRATEGIES = (*PROMPTED, "probe", "lora", "bitfit", "full")
+STRATEGIES = (*PROMPTED, "probe", "lora", "adapters", "bitfit", "full")
 
 SPACE = SearchSpace(
     Categorical("strategy", list(STRATEGIES), default="attention"),
@@ -22,7 +22,7 @@ SPACE = SearchSpace(
     Int("task_length", 1, 16, log=True, default=4, when={"strategy": list(PROMPTED)}),
     Categorical("combine", ["concatenate", "add", "gate"], when={"strategy": list(INSTANCE)}),
     Int("instance_length", 1, 8, default=2, when={"combine": "concatenate"}),
-    Ordinal("bottleneck", [4, 8, 16, 32], default=32, when={"strategy": list(INSTANCE)}),
+    Ordinal("bottleneck", [4, 8, 16, 32], default=32, when={"strategy": [*INSTANCE, "adapters"]}),
     Categorical("pooling", ["mean", "max"], when={"strategy": ["lookup", "conv", "bilstm", "late"]}),
     Categorical("table", ["hashed", "random", "embedding"], when={"strategy": "lookup"}),
     Categorical("projection", ["linear", "phm"], when={"strategy": ["conv", "bilstm", "attention", "late"]}),
@@ -42,7 +42,7 @@ class IptWorkload(Workload):
     name = "ipt.classify"
     description = (
         "Instance-wise prompt tuning: classifies texts with a frozen language model steered by prompts made for each "
-        "text; prompt tuning, P-tuning v2, LoRA, BitFit, a linear probe and full fine-tuning by the same trainer."
+        "text; prompt tuning, P-tuning v2, LoRA, adapters, BitFit, a linear probe and full fine-tuning by the same trainer."
     )
     space = SPACE
     objectives = (Objective(metric="error"),)
@@ -63,11 +63,12 @@ class IptWorkload(Workload):
 
         learner = Learner(
             config,
-            load_backbone(options.model),
+            load_backbone(options.model, speaking=bool(options.label_words)),
             options.texts,
             seed=leg.seed,
             max_tokens=options.max_tokens,
             chunk_steps=options.chunk_steps,
             threads=options.threads,
+            label_words=options.label_words,
         )
         train(learner, leg, checkpoint=checkpoint, report=report)

@@ -28,6 +28,10 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 3e-3,
     max_tokens: Annotated[int, typer.Option(min=4, help="Where a longer text is cut off.")] = 48,
+    label_word: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=WORD", help="Ask the model's own language-model head for a word; for each label."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     text_column: Column = "text",
     label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
@@ -41,8 +45,15 @@ def train(
     except ImportError as error:
         raise _not_installed(error) from error
     found = load_texts(texts, text_column, label_column)
-    settings = {"strategy": strategy, "learning_rate": learning_rate}
-    classifier = TextClassifier(model, steps=steps, max_tokens=max_tokens, seed=seed, **settings).fit_split(found)
+    classifier = TextClassifier(
+        model,
+        steps=steps,
+        max_tokens=max_tokens,
+        seed=seed,
+        label_words=_words(label_word or []),
+        strategy=strategy,
+        learning_rate=learning_rate,
+    ).fit_split(found)
     classifier.save(out)
     scores = classifier.scores_
     output.fields(
@@ -74,6 +85,16 @@ def predict(
     writer.writerow(("label", "probability"))
     for chance in chances:
         writer.writerow((loaded.classes_[chance.argmax()], f"{chance.max():.4f}"))
+
+
+def _words(given: list[str]) -> dict[str, list[str]] | None:
+    found: dict[str, list[str]] = {}
+    for each in given:
+        label, equals, word = each.rpartition("=")
+        if not equals:
+            raise Refused(f"--label-word {each}: write LABEL=WORD")
+        found.setdefault(label, []).append(word)
+    return found or None
 
 
 def _not_installed(error: ImportError) -> WorkloadError:

@@ -188,3 +188,18 @@ def test_every_configuration_of_the_space_learns():
         config = SPACE.decode(np.random.default_rng(seed).random(SPACE.dimension))
         made = Learner(config, load_backbone("tiny-bert"), texts, seed=0, max_tokens=16, chunk_steps=1, threads=1)
         assert math.isfinite(made.step(1)["loss"]), config
+
+
+def test_adapters_begin_as_nothing_and_come_after_every_layer():
+    backbone = load_backbone("tiny-bert")
+    method = learner(backbone=backbone, strategy="adapters", bottleneck=4).method.eval()
+    tokens = backbone.tokenize(["music was great"], 16)
+
+    before = method.hidden(tokens, None)
+    with torch.no_grad():
+        method.up[0].normal_(generator=torch.Generator().manual_seed(0))
+    after = method.hidden(tokens, None)
+
+    assert torch.equal(before, backbone.upper(backbone.lower(tokens, 0), tokens.seen, 0))
+    assert not torch.allclose(before, after)
+    assert method.tuned_parameters == 2 * (2 * 32 * 4 + 4) + 2 * 32 + 2

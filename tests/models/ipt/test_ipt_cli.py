@@ -46,3 +46,12 @@ def test_a_strategy_that_is_none_is_refused(texts, tmp_path):
     assert refused.exit_code == 1
     assert 'parameter "strategy"' in refused.output
     assert not (tmp_path / "out").exists()
+
+
+def test_label_words_that_are_none_are_refused(texts, tmp_path):
+    plain = run("train", texts, tmp_path / "out", "--model", "tiny-bert", "--label-word", "great")
+    silent = run("train", texts, tmp_path / "out", "--model", "tiny-bert", "--label-word", "keep=great")
+
+    assert "write LABEL=WORD" in plain.output
+    assert "has no language-model head" in silent.output
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,134 @@
+"""Does a study of all that `ipt.classify` can vary beat its default configuration, trained for as long?
+
+    python -m benchmarks.ipt_study [--quick] [--json FILE]
+
+A real service with two Ray workers, MiniLM, 16 texts of each class. Hyper-Tune searches the whole space, strategies,
+baselines and all, by the error on held-out texts, until its trials have run for a budget of cluster seconds. Then the
+default configuration is trained whole with one seed after another on the same texts, for as many cluster seconds or
+more, and the training with the least error on the same held-out texts is taken. Either choice is judged on other texts,
+by the classifier that `models.ipt.load` makes of its trial's checkpoint.
+
+study_minus_default_points  accuracy of the study's choice minus the default's, in percentage points: mean over data
+                            sets and draws of texts; `_low` and `_high` are Student's 95% interval
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks._harness import Cell, Result, arguments, publish
+from benchmarks._ipt_runs import MAX_TOKENS, Setting, interval
+from benchmarks._service import Service, running_service
+from models.ipt import load
+from models.ipt.workload import IptWorkload
+from tunewright.space import Categorical, SearchSpace
+from workers.checkpoints import CheckpointStore
+
+NAME = "ipt_study"
+ENDLESS = 10_000
+PATIENCE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is run.
+
+    Attributes:
+        draws: of training texts, for each data set.
+        budget: cluster seconds of a study.
+        select, test: held-out texts to choose by, and others to judge by.
+    """
+
+    datasets: Sequence[str]
+    draws: int
+    budget: float
+    select: int = 200
+    test: int = 400
+
+
+FULL = Scale(("tweets", "candidates", "keywords"), draws=3, budget=600.0)
+QUICK = Scale(("tweets",), draws=1, budget=40.0, select=60, test=200)
+
+
+def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
+    """Run the benchmark."""
+    asked = arguments(NAME, (__doc__ or "").split("\n\n")[0], argv)
+    scale = scale or (QUICK if asked.quick else FULL)
+    result = Result(NAME, asked.command)
+    with tempfile.TemporaryDirectory(prefix="tw-ipt-") as name:
+        states = f"file://{Path(name).resolve()}"
+        with running_service(environment={"TUNEWRIGHT_CHECKPOINT_URL": states}) as service:
+            for dataset in scale.datasets:
+                for draw in range(scale.draws):
+                    result.rows.append(compare(service, CheckpointStore(states), dataset, draw, scale))
+    gains = [float(row["study %"] or 0) - float(row["default %"] or 0) for row in result.rows]
+    mean, low, high = interval(gains)
+    result.headline |= {
+        "study_minus_default_points": mean,
+        "study_minus_default_points_low": low,
+        "study_minus_default_points_high": high,
+        "comparisons": float(len(gains)),
+    }
+    publish(result, asked.json)
+
+
+def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, scale: Scale) -> dict[str, Cell]:
+    """One row: both ways to spend the same compute on one draw of texts."""
+    data = {
+        "dataset": dataset,
+        "shots": 16,
+        "sample_seed": draw,
+        "valid_rows": scale.select,
+        "max_tokens": MAX_TOKENS,
+    }
+    setting = Setting(dataset, 16, 0, 0, scale.select, scale.test)
+    searched = _run(service, {"optimizer": "hypertune", "seed": draw, "parallel": 2}, data, scale.budget)
+    used = float(searched["cluster_seconds"])
+    plain = [_run(service, _default(seed), data) for seed in range(2)]
+    while sum(each["cluster_seconds"] for each in plain) < used:
+        plain.append(_run(service, _default(len(plain)), data))
+    chosen = min(plain, key=lambda each: float(each["best"][0]["metrics"]["error"]))
+    return {
+        "data set": dataset,
+        "draw": draw,
+        "study %": _accuracy(states, searched, setting, draw),
+        "default %": _accuracy(states, chosen, setting, draw),
+        "study's choice": str(searched["best"][0]["config"]["strategy"]),
+        "trials": sum(searched["counts"].values()),
+        "defaults": len(plain),
+        "cluster s": used,
+        "defaults' cluster s": sum(float(each["cluster_seconds"]) for each in plain),
+    }
+
+
+def _default(seed: int) -> dict[str, Any]:
+    """A study of nothing but the default configuration."""
+    fixed = SearchSpace(*(Categorical(name, [value]) for name, value in IptWorkload.space.default().items()))
+    return {"optimizer": "random", "seed": seed, "space": fixed.model_dump(mode="json"), "budget": {"trials": 1}}
+
+
+def _run(service: Service, fields: dict[str, Any], data: dict[str, Any], budget: float | None = None) -> dict[str, Any]:
+    """A study, once it is over."""
+    spec = {"name": "ipt", "workload": "ipt.classify", "data": data, **fields}
+    if budget is not None:
+        spec["budget"] = {"trials": ENDLESS, "cluster_seconds": budget}
+    return service.wait_until_over(service.submit(spec), PATIENCE_SECONDS)
+
+
+def _accuracy(states: CheckpointStore, study: dict[str, Any], setting: Setting, draw: int) -> float:
+    """Accuracy in percent of a study's choice on the texts that nothing was chosen by."""
+    texts = setting.texts(draw, choosing=False)
+    with tempfile.TemporaryDirectory(prefix="tw-ipt-choice-") as name:
+        state = states.get(study["id"], int(study["best"][0]["trial"]), Path(name))
+        if state is None:
+            raise RuntimeError(f"trial {study['best'][0]['trial']} of study {study['id']} has no checkpoint")
+        labels = [texts.classes[label] for label in texts.y_valid]
+        return 100 * load(state.directory).score(texts.valid, labels)
+
+
+if __name__ == "__main__":
+    main()
