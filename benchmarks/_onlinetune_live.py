@@ -1,8 +1,9 @@
 """OnlineTune and its rivals on a real server, one after the other, on the same schedule.
 
 Every interval is judged against the default in its own neighbourhood: clients run half an interval on the default,
-the interval on what the method chose, and half an interval on the default again (A-B-A). Only the interval itself is
-told to the method. Judges count what clients saw; methods see the server's counters.
+the interval on what the method chose, and half an interval on the default again (A-B-A); before it, they have done
+what they do now for half an interval that nobody looks at. Only the interval itself is told to the method. Judges
+count what clients saw; methods see the server's counters.
 
 gain     work done in all intervals, against what the default did around them, less 1
 unsafe   an interval below its default by more than the margin, and by more than all but one in twenty of the intervals
@@ -206,6 +207,8 @@ def _session(
     judged = []
     for phase, place in zip(phases, where, strict=True):
         database.phase(phase)
+        # New connections and statements that are new to the cache would count against the first half alone.
+        database.clients(database.target.reference, plan.seconds / 2)
         before = database.clients(database.target.reference, plan.seconds / 2)
         began = time.perf_counter()
         suggestion = tuner.suggest(seen.context, database.rules(seen.metrics))

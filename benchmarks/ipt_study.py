@@ -127,7 +127,7 @@ def _accuracy(states: CheckpointStore, study: dict[str, Any], setting: Setting, 
         if state is None:
             raise RuntimeError(f"trial {study['best'][0]['trial']} of study {study['id']} has no checkpoint")
         labels = [texts.classes[label] for label in texts.y_valid]
-        return 100 * load(state.directory).score(texts.valid, labels)
+        return 100 * float(load(state.directory).score(texts.valid, labels))
 
 
 if __name__ == "__main__":

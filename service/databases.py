@@ -139,7 +139,7 @@ class Databases:
         try:
             await self._reach(log_in)
         except LoginRefused as error:
-            raise WrongField("password", f"password: {error}") from None
+            raise WrongField("password", str(error)) from None
         except DatabaseError as error:
             raise DatabaseUnusable(f'database "{row.name}": {error}') from None
         return self.passwords.keep(given, password, row.id)

@@ -1,7 +1,7 @@
 """What the service shows of attached databases and tuning sessions: the JSON of its REST API, as Python types.
 
-`Attachment` and `NewPassword` are what is sent; all else the service fills and the client returns. Nothing here ever holds
-a password but these on their way in.
+`Attachment` and `NewPassword` are what is sent; all else the service fills and the client returns. Nothing here ever
+holds a password but these on their way in.
 """
 
 from __future__ import annotations

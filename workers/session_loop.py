@@ -395,7 +395,9 @@ class SessionLoop:
         last = self._ledger.record.facts[-1:]
         told = any(isinstance(fact, Noticed) and fact.kind == "login_refused" for fact in last)
         if not told or self._ledger.written:
-            self._say("login_refused", f"{error}; give the service the password that the server has now")
+            text = f"{error}; give the service the password that the server has now"
+            self._ledger.notice("login_refused", text)
+            self._commit(reason=self._ledger.reason or text)
 
     def _undo(self) -> None:
         if self._spec.mode == "apply":

@@ -42,7 +42,7 @@ class IptWorkload(Workload):
     name = "ipt.classify"
     description = (
         "Instance-wise prompt tuning: classifies texts with a frozen language model steered by prompts made for each "
-        "text; prompt tuning, P-tuning v2, LoRA, adapters, BitFit, a linear probe and full fine-tuning by the same trainer."
+        "text; prompt tuning, P-tuning v2, LoRA, adapters, BitFit, a linear probe and full fine-tuning by one trainer."
     )
     space = SPACE
     objectives = (Objective(metric="error"),)

@@ -1,7 +1,7 @@
 """Live databases: attach, look at, list what can be tuned, give another password, detach.
 
-To attach needs an admin's token: the service then connects to where it is told, with a password that it keeps; to give it
-another password does as well. What is sent here may hold one, so refusals of a body quote nothing of it.
+To attach needs an admin's token: the service then connects to where it is told, with a password that it keeps. To give
+it another password does as well. What is sent here may hold one, so refusals of a body quote nothing of it.
 """
 
 from __future__ import annotations

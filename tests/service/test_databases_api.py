@@ -317,21 +317,23 @@ def test_a_stored_password_makes_room_for_a_reference_and_for_none(
         shown: str = service.client.get(path).json()["password"]
         return f"{shown}, {server.met[-1].password.secret}"
 
-    assert become(password_env="TUNEWRIGHT_DATABASE_PASSWORD_PROD") == f"env TUNEWRIGHT_DATABASE_PASSWORD_PROD, {CANARY}"
+    assert (
+        become(password_env="TUNEWRIGHT_DATABASE_PASSWORD_PROD") == f"env TUNEWRIGHT_DATABASE_PASSWORD_PROD, {CANARY}"
+    )
     assert become(password="") == "none, "
     assert become(password="again") == "stored, again"
 
 
 @sqlite_only
 @pytest.mark.parametrize(
-    ("error", "status", "words"),
+    ("error", "status", "words", "fields"),
     [
-        (LoginRefused('password authentication failed for user "tuner"'), 422, "authentication failed"),
-        (ConnectionLost("nobody answers"), 409, 'database "prod": nobody answers'),
+        (LoginRefused('password authentication failed for user "tuner"'), 422, "authentication failed", ["password"]),
+        (ConnectionLost("nobody answers"), 409, 'database "prod": nobody answers', []),
     ],
 )
 def test_a_password_that_does_not_let_us_in_is_not_kept(
-    service: Service, server: FakeServer, error: Any, status: int, words: str
+    service: Service, server: FakeServer, error: Any, status: int, words: str, fields: list[str]
 ) -> None:
     path = f"/v1/databases/{attach(service, password='former')['id']}"
     server.refuses = error
@@ -340,9 +342,9 @@ def test_a_password_that_does_not_let_us_in_is_not_kept(
     server.refuses = None
     service.client.post(f"{path}:probe")
 
-    assert (answer.status_code, words in answer.text) == (status, True)
-    if status == 422:
-        assert problems_of(answer) == [("password", f"password: {error}")]
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
+    assert [each["field"] for each in answer.json().get("errors") or []] == fields
     assert server.met[-1].password.secret == "former"
 
 
@@ -403,7 +405,7 @@ def test_no_password_is_anywhere_after_success_and_failures(
         assert send("POST", "/v1/databases", json=body).status_code == 422
     for text in (f'{{"password": "{CANARY}\\u0000"}}', f'{{"password": "{CANARY}', f'{{"{CANARY}": 1, "{CANARY}": 2}}'):
         assert send("POST", "/v1/databases", content=text).status_code == 422
-    for body in ({"password": CANARY}, {"password": [CANARY]}, {"password": CANARY, CANARY: 1}, {"password": CANARY * 99}):
+    for body in ({"password": CANARY}, {"password": [CANARY]}, {"password": CANARY * 99}):
         send("POST", f"/v1/databases/{made['id']}:password", json=body)
     session = send("POST", "/v1/sessions", json={"database": "prod"}).json()["id"]
     Writer.of(service.repository.engine, store_url, session).finish()

@@ -172,7 +172,7 @@ def test_the_async_client_does_the_same(service: LiveService, begin: Callable[..
             assert [each.state async for each in client.watch_session(writer.id)] == [SessionState.STOPPED]
             database = (await client.session(writer.id)).database
             assert (await client.database(database)).id == database
-            with pytest.raises(ApiError, match="TUNEWRIGHT_SECRETS_DIR"):
+            with pytest.raises(ApiError, match="TUNEWRIGHT_DATABASE_HOSTS"):
                 await client.replace_password(database, password_file="x")
             await client.delete_session(writer.id)
             await client.detach(database)
