@@ -14,6 +14,7 @@ study_minus_default_points  accuracy of the study's choice minus the default's, 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from workers.checkpoints import CheckpointStore
 
 NAME = "ipt_study"
 ENDLESS = 10_000
+WORKERS = 2
 PATIENCE_SECONDS = 3600.0
 
 
@@ -40,18 +42,20 @@ class Scale:
     Attributes:
         draws: of training texts, for each data set.
         budget: cluster seconds of a study.
+        chunk_steps: optimizer steps of one of the 27 units of a whole training.
         select, test: held-out texts to choose by, and others to judge by.
     """
 
     datasets: Sequence[str]
     draws: int
     budget: float
+    chunk_steps: int
     select: int = 200
     test: int = 400
 
 
-FULL = Scale(("tweets", "candidates", "keywords"), draws=3, budget=600.0)
-QUICK = Scale(("tweets",), draws=1, budget=40.0, select=60, test=200)
+FULL = Scale(("tweets", "candidates", "keywords"), draws=2, budget=240.0, chunk_steps=3)
+QUICK = Scale(("tweets",), draws=1, budget=16.0, chunk_steps=1, select=40, test=200)
 
 
 def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
@@ -61,7 +65,7 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     result = Result(NAME, asked.command)
     with tempfile.TemporaryDirectory(prefix="tw-ipt-") as name:
         states = f"file://{Path(name).resolve()}"
-        with running_service(environment={"TUNEWRIGHT_CHECKPOINT_URL": states}) as service:
+        with running_service(WORKERS, {"TUNEWRIGHT_CHECKPOINT_URL": states}) as service:
             for dataset in scale.datasets:
                 for draw in range(scale.draws):
                     result.rows.append(compare(service, CheckpointStore(states), dataset, draw, scale))
@@ -84,24 +88,27 @@ def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, 
         "sample_seed": draw,
         "valid_rows": scale.select,
         "max_tokens": MAX_TOKENS,
+        "chunk_steps": scale.chunk_steps,
     }
     setting = Setting(dataset, 16, 0, 0, scale.select, scale.test)
-    searched = _run(service, {"optimizer": "hypertune", "seed": draw, "parallel": 2}, data, scale.budget)
+    hypertune = {"optimizer": "hypertune", "seed": draw, "parallel": WORKERS}
+    (searched,) = _run(service, data, hypertune | {"budget": {"trials": ENDLESS, "cluster_seconds": scale.budget}})
     used = float(searched["cluster_seconds"])
-    plain = [_run(service, _default(seed), data) for seed in range(2)]
+    plain: list[dict[str, Any]] = []
     while sum(each["cluster_seconds"] for each in plain) < used:
-        plain.append(_run(service, _default(len(plain)), data))
+        plain += _run(service, data, *(_default(len(plain) + more) for more in range(WORKERS)))
+    print(f"{dataset}, draw {draw}: {used:.0f} s, {len(plain)} defaults", file=sys.stderr, flush=True)
     chosen = min(plain, key=lambda each: float(each["best"][0]["metrics"]["error"]))
     return {
         "data set": dataset,
         "draw": draw,
         "study %": _accuracy(states, searched, setting, draw),
         "default %": _accuracy(states, chosen, setting, draw),
-        "study's choice": str(searched["best"][0]["config"]["strategy"]),
+        "choice": str(searched["best"][0]["config"]["strategy"]),
         "trials": sum(searched["counts"].values()),
         "defaults": len(plain),
-        "cluster s": used,
-        "defaults' cluster s": sum(float(each["cluster_seconds"]) for each in plain),
+        "study s": used,
+        "defaults s": sum(float(each["cluster_seconds"]) for each in plain),
     }
 
 
@@ -111,12 +118,11 @@ def _default(seed: int) -> dict[str, Any]:
     return {"optimizer": "random", "seed": seed, "space": fixed.model_dump(mode="json"), "budget": {"trials": 1}}
 
 
-def _run(service: Service, fields: dict[str, Any], data: dict[str, Any], budget: float | None = None) -> dict[str, Any]:
-    """A study, once it is over."""
-    spec = {"name": "ipt", "workload": "ipt.classify", "data": data, **fields}
-    if budget is not None:
-        spec["budget"] = {"trials": ENDLESS, "cluster_seconds": budget}
-    return service.wait_until_over(service.submit(spec), PATIENCE_SECONDS)
+def _run(service: Service, data: dict[str, Any], *studies: dict[str, Any]) -> list[dict[str, Any]]:
+    """Studies side by side, once they are over."""
+    shared = {"name": "ipt", "workload": "ipt.classify", "data": data}
+    begun = [service.submit(shared | study) for study in studies]
+    return [service.wait_until_over(study, PATIENCE_SECONDS) for study in begun]
 
 
 def _accuracy(states: CheckpointStore, study: dict[str, Any], setting: Setting, draw: int) -> float:
