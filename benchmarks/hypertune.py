@@ -1,14 +1,15 @@
 """Is Hyper-Tune ahead, and by how much? All methods and peers on the same recorded curves, in simulated time.
 
     python -m benchmarks.hypertune [--quick] [--json FILE] [--peers all|fast|none] [--formulas] [--resume]
-                                   [--processes N] [--seeds N]
+                                   [--processes N] [--seeds N] [--start SHARE]
 
 Every (configuration, resource) has a recorded loss and a recorded duration (`benchmarks.data`). A discrete-event clock
 lets 8 and 64 workers train; all methods get the same tables, seeds and ladder of resources (R / 27 to R, eta 3, as in
 Hyper-Tune's paper), promotions continue from checkpoints for everybody, and nobody's thinking costs simulated time.
 Nobody is told the workloads' default configurations.
 
-The horizon is given in whole trainings per worker, of the table's mean duration.
+The horizon is given in whole trainings per worker, of the table's mean duration. With `--start` each leg takes that
+share of such a training before it trains anything, as where programs and data have to be loaded; 0 without it.
 
 value           smallest loss measured at full resource so far
 regret          (value - best of the table) / (median of the table - best), cut to [0, 1]; 1 before the first value
@@ -113,6 +114,7 @@ class Scale:
         slow_seeds: seeds for SLOW methods.
         peers: None: all.
         ablations, formulas: whether they are run.
+        start: of a leg, in whole trainings.
     """
 
     tables: Sequence[str] | None
@@ -123,6 +125,7 @@ class Scale:
     peers: Sequence[str] | None
     ablations: bool
     formulas: bool
+    start: float = 0.0
 
 
 HELD_OUT = [(kind, seed) for seed in (100, 101) for kind in SPACES]
@@ -141,11 +144,12 @@ QUICK = Scale(
 
 @dataclass(frozen=True)
 class Task:
-    """A table, so many workers, so much time."""
+    """A table, so many workers, so many seconds; `start` of these are what each leg takes to begin."""
 
     table: AnyTable
     workers: int
     horizon: float
+    start: float = 0.0
 
     @property
     def name(self) -> str:
@@ -210,7 +214,8 @@ class Race:
 
     def _cache(self, method: str, task: Task, seed: int) -> Path:
         """Where a run's outcome lies; another name after any change to code, table or settings."""
-        made_of = [method, task.name, task.horizon, seed, ABLATIONS.get(method), _fingerprint(method, task.table.name)]
+        made_of = [method, task.name, task.horizon, task.start, seed, ABLATIONS.get(method)]
+        made_of.append(_fingerprint(method, task.table.name))
         return CACHE / f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]}.json"
 
 
@@ -222,12 +227,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--start", type=float, default=0.0)
     own, rest = parser.parse_known_args(argv)
     found = arguments(NAME, (__doc__ or "").split("\n\n")[0], rest)
     extra = [*(["--formulas"] if own.formulas else []), *([f"--peers {own.peers}"] if own.peers != "all" else [])]
     extra += [f"--seeds {own.seeds}"] if own.seeds else []
+    extra += [f"--start {own.start:g}"] if own.start else []
     found = replace(found, command=" ".join([found.command, *extra]))
-    scale = replace(QUICK if found.quick else FULL, formulas=own.formulas)
+    scale = replace(QUICK if found.quick else FULL, formulas=own.formulas, start=own.start)
     if own.seeds:
         scale = replace(scale, seeds=own.seeds, slow_seeds=min(own.seeds, scale.slow_seeds))
     race, result = run(scale, found, peers=own.peers, resume=own.resume, processes=own.processes)
@@ -252,7 +259,12 @@ def run(
     tables += [modelled(*which) for which in scale.modelled]
     tables += formulas() if scale.formulas else []
     tasks = [
-        Task(table, workers, trainings * table.training_seconds)
+        Task(
+            table,
+            workers,
+            trainings * (1.0 + scale.start) * table.training_seconds,
+            scale.start * table.training_seconds,
+        )
         for workers, trainings in scale.trainings.items()
         for table in tables
     ]
@@ -452,7 +464,13 @@ def _peer_process(peer: str) -> PeerProcess:
 
 def _simulate(method: str, task: Task, seed: int) -> Outcome:
     begin = time.perf_counter()
-    trace = simulate(_optimizer(method, task, seed), task.table, workers=task.workers, max_seconds=task.horizon)
+    trace = simulate(
+        _optimizer(method, task, seed),
+        task.table,
+        workers=task.workers,
+        max_seconds=task.horizon,
+        start_seconds=task.start,
+    )
     thinking = time.perf_counter() - begin
     full = task.table.fidelity.max
     entries = ((event.seconds, event.entry) for event in trace.events)

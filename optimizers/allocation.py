@@ -117,8 +117,31 @@ def bracket_weights(theta: NDArray[np.float64], sizes: Sequence[int]) -> NDArray
     return np.asarray(weights / total)
 
 
+def affordable_sizes(sizes: Sequence[int], levels: Sequence[float], eta: float, overhead: float) -> NDArray[np.float64]:
+    """Configurations that brackets of equal cost start where every leg costs something beside what it trains.
+
+    Hyperband counts what is trained alone. A configuration that enters at rung b costs a leg to there and, for one in
+    eta at each rung, another leg to the next; the lower the bracket, the more of its cost are starts.
+
+    Args:
+        sizes: (K,) Hyperband's.
+        levels: (K,) resources of the rungs.
+        overhead: of a leg, in whole trainings.
+    Returns:
+        (K,), `sizes` where the overhead is 0; the highest bracket keeps its own.
+    """
+    whole = levels[-1]
+
+    def cost(bracket: int, start: float) -> float:
+        reached = [0.0, *levels[bracket:]]
+        return sum((start + (reached[k + 1] - reached[k]) / whole) * eta**-k for k in range(len(reached) - 1))
+
+    dearer = np.array([cost(b, overhead) / cost(b, 0.0) for b in range(len(sizes))])
+    return np.asarray(np.array(sizes, dtype=np.float64) * dearer[-1] / dearer)
+
+
 def bracket_payoffs(
-    shares: NDArray[np.float64], results: int, sizes: Sequence[int], power: float = 8.0
+    shares: NDArray[np.float64], results: int, sizes: Sequence[float] | NDArray[np.float64], power: float = 8.0
 ) -> NDArray[np.float64]:
     """Probability of entering each bracket by what Hyperband's turn there would find: not the paper's rule, but ours.
 
@@ -130,7 +153,7 @@ def bracket_payoffs(
     Args:
         shares: (K,) ordered pairs of each rung against the full resource; the last one is not asked.
         results: at the full resource, on which the shares rest.
-        sizes: (K,) configurations that Hyperband starts at each rung.
+        sizes: (K,) configurations that brackets of equal cost start at each rung, see `affordable_sizes`.
         power: how far the brackets that pay are preferred.
     Returns:
         (K,) probabilities.
@@ -140,7 +163,7 @@ def bracket_payoffs(
     prior = np.linspace(0.5, 1.0, len(sizes)) if len(sizes) > 1 else np.ones(1)
     tau = (results * (2.0 * shares - 1.0) + _PRIOR_RESULTS * prior) / (results + _PRIOR_RESULTS)
     tau[-1] = 1.0
-    counts = np.array(sizes, dtype=np.float64)
+    counts = np.maximum(np.array(sizes, dtype=np.float64), 1.0)
     payoff = np.sin(0.5 * np.pi * np.clip(tau, 0.0, 1.0)) * ndtri((counts - 0.375) / (counts + 0.25))
     if not payoff.max() > 0:
         return np.full(len(sizes), 1.0 / len(sizes))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from optimizers.acquisition import log_expected_improvement, log_probability_below
-from optimizers.allocation import bracket_payoffs, bracket_weights
+from optimizers.allocation import affordable_sizes, bracket_payoffs, bracket_weights
 from optimizers.candidates import around, candidates, canonical, fresh
+from optimizers.costs import LegCosts
 from optimizers.evidence import figure
 from optimizers.halving import AsynchronousHalving, HalvingSettings
 from optimizers.hyperband import PromotionRule, bracket_in_turn
@@ -85,6 +86,7 @@ class HyperTune(AsynchronousHalving):
         self.models = RungModels(problem, len(self.rungs), surrogate, own.trees, own.theta, own.fusion)
         self._rung_at = {rung.level: k for k, rung in enumerate(self.rungs)}
         self._points = np.empty((64, problem.space.dimension))
+        self._costs = LegCosts()
         # Trials that a rung's model has heard of, for each rung.
         self._known: list[set[int]] = [set() for _ in self.rungs]
 
@@ -112,9 +114,13 @@ class HyperTune(AsynchronousHalving):
     def _bracket_by_payoff(self) -> tuple[int, dict[str, Any]]:
         theta = self.models.theta()
         full = theta.reference == len(self.rungs) - 1
-        weights = bracket_payoffs(theta.shares, theta.results if full else 0, self.sizes)
+        levels = [rung.level for rung in self.rungs]
+        overhead = self._costs.overhead(levels[-1])
+        sizes = affordable_sizes(self.sizes, levels, self.eta, overhead)
+        weights = bracket_payoffs(theta.shares, theta.results if full else 0, sizes)
         chosen = int(self.rng(_BRACKET, len(self.jobs)).choice(len(weights), p=weights))
-        return chosen, {"theta": _figures(theta.values), "bracket_weights": _figures(weights)}
+        why = {"theta": _figures(theta.values), "bracket_weights": _figures(weights)}
+        return chosen, why | {"leg_overhead": figure(overhead)}
 
     def _bracket_in_turn(self, number: int) -> int:
         """Hyperband's shares, the highest bracket first: whole trainings tell soonest what lower rungs are worth."""
@@ -228,6 +234,9 @@ class HyperTune(AsynchronousHalving):
     def _on_report(self, trial: Trial, report: Report) -> Verdict:
         verdict = super()._on_report(trial, report)
         k = self._rung_at.get(report.resource)
+        job = None if trial.running is None else self.jobs[trial.running]
+        if job is not None and report.resource == job.end and report.seconds is not None:
+            self._costs.add(job.end - job.start, report.seconds)
         if self._own.reports == "all" and k is not None and trial.running is not None:
             # A result on the way is as good as one of a trial that stopped there; only promotion must not count it.
             rung = self.jobs[trial.running].rung

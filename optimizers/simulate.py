@@ -176,6 +176,7 @@ def simulate(
     max_seconds: float = math.inf,
     max_jobs: int | None = None,
     decision_seconds: float = 0.0,
+    start_seconds: float = 0.0,
     clock: Callable[[], float] | None = None,
     failures: Failures | None = None,
 ) -> Trace:
@@ -187,6 +188,7 @@ def simulate(
         max_seconds: simulated time after which no job starts; running ones go on to their ends.
         max_jobs: jobs after which no other starts; needed where neither optimizer nor time sets an end.
         decision_seconds: simulated time that each decision takes.
+        start_seconds: simulated time that each leg takes before it trains anything.
         clock: when given, the real seconds that it shows each decision to take are added.
         failures: which jobs fail.
     Raises:
@@ -196,7 +198,7 @@ def simulate(
         raise OptimizerError(f"workers: {workers} must be at least 1")
     if optimizer.problem.max_trials is None and max_jobs is None and math.isinf(max_seconds):
         raise OptimizerError("simulation: give the problem max_trials, or set max_jobs or max_seconds")
-    run = _Run(optimizer, table, Trace(workers), failures or Failures(0.0))
+    run = _Run(optimizer, table, Trace(workers), failures or Failures(0.0), start_seconds)
     decided = 0.0
     while True:
         while len(optimizer.running) < workers and run.now < max_seconds and len(optimizer.jobs) != max_jobs:
@@ -216,11 +218,14 @@ def simulate(
 class _Run:
     """The event queue of one simulation."""
 
-    def __init__(self, optimizer: Optimizer, table: CurveTable, trace: Trace, failures: Failures) -> None:
+    def __init__(
+        self, optimizer: Optimizer, table: CurveTable, trace: Trace, failures: Failures, start_seconds: float
+    ) -> None:
         self.optimizer = optimizer
         self.table = table
         self.trace = trace
         self.failures = failures
+        self.start_seconds = start_seconds
         self.now = 0.0
         # Ties in time are broken by the order in which events were scheduled.
         self._queue: list[tuple[float, int, Report | Ended]] = []
@@ -232,7 +237,8 @@ class _Run:
         """Schedule a leg's reports and its end."""
         self.trace.events.append(Event(self.now, job))
         self._started[job.id] = at
-        points = self.table.curve(job.config).leg(job.start, job.end)
+        leg = self.table.curve(job.config).leg(job.start, job.end)
+        points = [(resource, self.start_seconds + seconds, metrics) for resource, seconds, metrics in leg]
         duration, end = points[-1][1], JobEnd.COMPLETED
         if strike := self.failures.strike(job):
             part, end = strike

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizers.allocation import (
+    affordable_sizes,
     bracket_payoffs,
     bracket_weights,
     growing_share,
@@ -103,3 +104,41 @@ def test_payoff_of_nothing_known_and_of_one_rung() -> None:
 
     assert (np.diff(first) < 0).all()
     assert bracket_payoffs(np.zeros(1), 0, (1,)).tolist() == [1.0]
+
+
+LEVELS = (1.0, 3.0, 9.0, 27.0)
+
+
+def test_brackets_of_equal_cost_are_hyperbands_where_starting_is_free() -> None:
+    sizes = bracket_sizes(4, 3.0)
+
+    assert affordable_sizes(sizes, LEVELS, 3.0, 0.0).tolist() == list(sizes)
+
+
+@given(overhead=st.floats(0, 100), more=st.floats(0, 100))
+def test_the_dearer_a_start_the_fewer_configurations_low_brackets_afford(overhead: float, more: float) -> None:
+    sizes = bracket_sizes(4, 3.0)
+    some, fewer = (affordable_sizes(sizes, LEVELS, 3.0, each) for each in (overhead, overhead + more))
+
+    assert some[-1] == fewer[-1] == sizes[-1]
+    assert (fewer <= some + 1e-9).all()
+    assert (fewer > 0).all()
+
+
+def test_sizes_where_starts_are_all_that_costs_follow_from_the_legs_alone() -> None:
+    found = affordable_sizes((27, 12, 6, 4), LEVELS, 3.0, 1e9)
+
+    # Whole: one leg for 1; the lowest: 1 + 1/3 + 1/9 + 1/27 legs for 1/27 * (1 + 2/3 + 2/3 + 2/3).
+    assert found[0] == pytest.approx(27 * (3 / 27) / (40 / 27))
+    assert found[3] == 4
+
+
+def test_dear_starts_make_whole_trainings_pay() -> None:
+    told = np.array([0.8, 0.85, 0.9, 1.0])
+    sizes = bracket_sizes(4, 3.0)
+
+    free = bracket_payoffs(told, 50, affordable_sizes(sizes, LEVELS, 3.0, 0.0))
+    dear = bracket_payoffs(told, 50, affordable_sizes(sizes, LEVELS, 3.0, 2.0))
+
+    assert int(np.argmax(free)) == 0
+    assert int(np.argmax(dear)) == 3

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optimizers.costs import Costs
+from optimizers.costs import Costs, LegCosts
 from optimizers.protocol import Problem
 from tunewright.space import Float, SearchSpace
 from tunewright.study import Fidelity, Objective
@@ -32,3 +32,42 @@ def test_few_measurements_are_no_model_and_no_time_is_no_error() -> None:
 
     assert costs.known
     assert np.isfinite(costs.log_seconds(np.array([[0.5]]))).all()
+
+
+def legs(start: float, spread: float, count: int = 60) -> LegCosts:
+    """Legs of 1 to 27 units, a second each give or take factors, after a start."""
+    rng, costs = np.random.default_rng(0), LegCosts()
+    for length in rng.choice([1.0, 2.0, 6.0, 9.0, 18.0, 27.0], count):
+        costs.add(float(length), start + float(length * np.exp(spread * rng.standard_normal())))
+    return costs
+
+
+@pytest.mark.parametrize("start", [2.7, 13.5, 27.0])
+def test_what_a_leg_takes_to_start_is_told_from_what_it_trains(start: float) -> None:
+    assert legs(start, 0.0).overhead(27.0) == pytest.approx(start / 27.0, rel=1e-6)
+    assert legs(start, 0.3).overhead(27.0) == pytest.approx(start / 27.0, rel=0.3)
+
+
+@pytest.mark.parametrize(("spread", "most"), [(0.0, 1e-6), (0.3, 0.02), (1.0, 0.05)])
+def test_trainings_that_differ_in_cost_are_hardly_taken_for_a_start(spread: float, most: float) -> None:
+    assert legs(0.0, spread).overhead(27.0) < most
+
+
+def test_a_start_is_unknown_from_few_legs_and_from_legs_of_one_length_and_never_beyond_all_bounds() -> None:
+    same, flat = LegCosts(), LegCosts()
+    for length in (1.0, 3.0, 9.0, 27.0, 1.0, 3.0, 9.0, 27.0):
+        same.add(9.0, 4.0 + length / 100)
+        flat.add(length, 5.0)
+
+    assert LegCosts().overhead(27.0) == 0.0
+    assert legs(5.0, 0.0, count=5).overhead(27.0) == 0.0
+    assert same.overhead(27.0) == 0.0
+    assert flat.overhead(27.0) == 100.0
+
+
+def test_legs_without_any_time_are_no_error() -> None:
+    costs = LegCosts()
+    for length in (1.0, 3.0) * 5:
+        costs.add(length, 0.0)
+
+    assert 0.0 <= costs.overhead(27.0) <= 100.0

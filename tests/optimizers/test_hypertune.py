@@ -85,6 +85,21 @@ def test_brackets_go_by_turns_until_the_full_resource_can_be_ranked() -> None:
         assert min(job.why["theta"] + job.why["bracket_weights"]) >= 0
 
 
+def test_where_starting_a_leg_costs_as_much_as_training_most_trials_are_trained_whole() -> None:
+    table = branin(max_resource=27)
+    shares = []
+    for start in (0.0, 3.0):
+        optimizer = HyperTune(table.problem(max_trials=150, seed=0))
+        # A whole training takes about 1.5 s a unit.
+        trace = simulate(optimizer, table, workers=4, start_seconds=start * 27 * 1.5)
+
+        late = [job for job in trace.jobs if not job.start][-75:]
+        shares.append(np.mean([job.end == 27 for job in late]))
+        assert float(late[-1].why["leg_overhead"]) == pytest.approx(start, rel=0.5, abs=0.1)
+    assert shares[0] < 0.3
+    assert shares[1] > 0.5
+
+
 def test_brackets_follow_what_their_lowest_rungs_turned_out_to_tell() -> None:
     """The same study where early results rank rightly and where they rank upside down."""
     lowest = []

@@ -114,6 +114,15 @@ def test_decisions_take_their_time_one_after_another() -> None:
     assert slow.utilisation < quick.utilisation
 
 
+def test_legs_take_their_time_to_start_and_say_so() -> None:
+    _, quick = run(RandomSearch, trials=4, workers=4)
+    _, slow = run(RandomSearch, trials=4, workers=4, start_seconds=100.0)
+    reports = [event.entry.seconds or 0.0 for event in slow.events if isinstance(event.entry, Report)]
+
+    assert slow.seconds == pytest.approx(quick.seconds + 100.0)
+    assert min(reports) > 100.0
+
+
 def test_no_job_starts_after_the_time_limit() -> None:
     _, trace = run(trials=1000, workers=4, max_seconds=50.0)
 

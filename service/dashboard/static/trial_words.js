@@ -35,6 +35,7 @@ const NAMES = {
   theta: "precision of each rung",
   ensemble: "weight of each rung’s model",
   bracket_weights: "weights of the brackets",
+  leg_overhead: "start of a leg, in whole trainings",
   log_ratio: "log of the ratio of densities",
   model_rung: "rung of the model",
   weights: "weights of the objectives",
