@@ -80,6 +80,7 @@ def test_what_goes_wrong_in_a_peer_comes_back_as_an_error() -> None:
 
 def test_a_failed_installation_says_how_to_do_without(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(environment, "ENVIRONMENT", tmp_path / "venv")
+    monkeypatch.setattr(environment, "READY", tmp_path / "venv" / "ready")
     monkeypatch.setattr(environment, "PYTHON", "/bin/false")
     monkeypatch.setattr(environment.venv, "create", lambda *_, **__: None)
 
