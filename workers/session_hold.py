@@ -30,7 +30,7 @@ class LockHeld(TunewrightError):
 
 
 class LockedOut(Exception):
-    """The server does not take the session's password any more, and settings of ours may stand there.
+    """The server does not take the session's password any more; settings of ours may stand there.
 
     Who starts runners reads the password anew for each: it is for the next one to get in.
     """
@@ -71,14 +71,16 @@ class Hold:
         self._moves: Mapping[str, tuple[str, ...]] = {}
         # What somebody else was seen to have set; it is never touched again.
         self._left: dict[str, str] = {}
+        self._known = False
         self._holder = f"session {ledger.record.session}"
 
     def reach(self) -> bool:
         """Connect and take the server's lock, however long it takes; False once nobody wants that any more.
 
         Raises:
-            LoginRefused, UnknownServer, LockHeld: and nothing of ours stands on the server.
-            LockedOut: see there.
+            LoginRefused: it never let this session in.
+            LockedOut: it did.
+            UnknownServer, LockHeld: and nothing of ours stands on the server.
         """
         began, pause = self._clock.monotonic(), FIRST_PAUSE
         while True:
@@ -89,7 +91,7 @@ class Hold:
                 if not self._ledger.touched and self._clock.monotonic() - began >= LOCK_SECONDS:
                     raise LockHeld("another tuning session holds this server; stop it first, or wait for its end")
             except LoginRefused as error:
-                if not self._ledger.touched:
+                if not self._known:
                     raise
                 raise LockedOut(str(error)) from None
             except UnknownServer as error:
@@ -105,6 +107,7 @@ class Hold:
 
     def know(self, began: Began) -> None:
         """What it takes to put settings back: from now on, everything of ours can be."""
+        self._known = True
         # A store gives plain data back.
         former = {n: FormerSetting(value=each["value"], text=each["text"]) for n, each in began.former.items()}
         self.custody = Custody(self._database, former)

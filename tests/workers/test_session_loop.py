@@ -548,6 +548,22 @@ def test_a_password_that_changed_in_mid_interval_is_for_the_next_runner_to_have(
     assert scene.at_home
 
 
+def test_a_password_that_changed_while_nothing_stood_there_is_for_the_next_runner_too() -> None:
+    scene = stage(mode="advice")
+
+    def change() -> None:
+        scene.server.login = False
+        scene.server.cut()
+
+    scene.server.later(2.5 * SECONDS, change)
+
+    assert scene.run() is SessionState.RUNNING
+    assert not scene.journal.status.touched
+    scene.server.login = True
+    assert scene.follow() is SessionState.FINISHED
+    assert scene.journal.status.intervals == INTERVALS
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_session_that_is_stopped_while_it_is_locked_out_is_stopped_once_it_is_let_in(again: bool) -> None:
     scene = stage()
