@@ -9,7 +9,8 @@ Hyper-Tune's paper), promotions continue from checkpoints for everybody, and nob
 Nobody is told the workloads' default configurations.
 
 The horizon is given in whole trainings per worker, of the table's mean duration. With `--start` each leg takes that
-share of such a training before it trains anything, as where programs and data have to be loaded; 0 without it.
+share of such a training before it trains anything, as where programs and data have to be loaded, and Hyper-Tune races
+once more with `cost_aware`; 0 without it.
 
 value           smallest loss measured at full resource so far
 regret          (value - best of the table) / (median of the table - best), cut to [0, 1]; 1 before the first value
@@ -77,6 +78,8 @@ from optimizers.simulate import simulate
 
 NAME = "hypertune"
 OURS = ("hypertune", "random", "asha", "hyperband", "bohb", "mobster", "tpe")
+# Raced as well where a leg costs something to start.
+COST_AWARE: Mapping[str, Mapping[str, Any]] = {"hypertune: cost-aware": {"cost_aware": True}}
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "hypertune: eager promotion": {"promotion": "eager"},
     "hypertune: brackets by the paper's rule": {"allocation": "learned"},
@@ -86,6 +89,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "hypertune: full-fidelity model only": {"sampler": "full_fidelity"},
     "hypertune: random configurations": {"sampler": "random"},
 }
+SETTINGS = {**COST_AWARE, **ABLATIONS}
 # Each group's strongest member on a task is the rival there.
 RIVALS: Mapping[str, Sequence[str]] = {
     "bohb": ("bohb", "syne_tune_bohb"),
@@ -214,7 +218,7 @@ class Race:
 
     def _cache(self, method: str, task: Task, seed: int) -> Path:
         """Where a run's outcome lies; another name after any change to code, table or settings."""
-        made_of = [method, task.name, task.horizon, task.start, seed, ABLATIONS.get(method)]
+        made_of = [method, task.name, task.horizon, task.start, seed, SETTINGS.get(method)]
         made_of.append(_fingerprint(method, task.table.name))
         return CACHE / f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]}.json"
 
@@ -269,7 +273,8 @@ def run(
         for table in tables
     ]
     race = Race(scale, tasks, resume)
-    race.run([*OURS, *(ABLATIONS if scale.ablations else ()), *taken], processes)
+    variants = [*(COST_AWARE if scale.start else ()), *(ABLATIONS if scale.ablations else ())]
+    race.run([*OURS, *variants, *taken], processes)
     result = Result(NAME, found.command)
     report(race, result)
     return race, result
@@ -487,7 +492,7 @@ def _optimizer(method: str, task: Task, seed: int) -> Optimizer:
     problem = task.problem(seed)
     if method in PEERS:
         return PeerOptimizer(problem, _peer_process(method), method, workers=task.workers, eta=ETA)
-    return registry.create(method.split(":")[0], ABLATIONS.get(method, {}), problem)
+    return registry.create(method.split(":")[0], SETTINGS.get(method, {}), problem)
 
 
 @lru_cache

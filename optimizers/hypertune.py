@@ -40,6 +40,11 @@ class HyperTuneSettings(HalvingSettings):
         description="Brackets of new configurations: by what is expected to be found there, by how well their lowest "
         "rung ranks (the paper's rule), by turns, or the lowest.",
     )
+    cost_aware: bool = Field(
+        default=False,
+        description="Payoff counts what it costs to start a leg, where the seconds of legs are measured. Brackets then "
+        "follow the clock, and a seed no longer repeats a study.",
+    )
     sampler: Literal["ensemble", "full_fidelity", "random"] = Field(
         default="ensemble", description="Models of all rungs together, of the full resource alone, or none."
     )
@@ -115,12 +120,12 @@ class HyperTune(AsynchronousHalving):
         theta = self.models.theta()
         full = theta.reference == len(self.rungs) - 1
         levels = [rung.level for rung in self.rungs]
-        overhead = self._costs.overhead(levels[-1])
+        overhead = self._costs.overhead(levels[-1]) if self._own.cost_aware else 0.0
         sizes = affordable_sizes(self.sizes, levels, self.eta, overhead)
         weights = bracket_payoffs(theta.shares, theta.results if full else 0, sizes)
         chosen = int(self.rng(_BRACKET, len(self.jobs)).choice(len(weights), p=weights))
         why = {"theta": _figures(theta.values), "bracket_weights": _figures(weights)}
-        return chosen, why | {"leg_overhead": figure(overhead)}
+        return chosen, why | ({"leg_overhead": figure(overhead)} if self._own.cost_aware else {})
 
     def _bracket_in_turn(self, number: int) -> int:
         """Hyperband's shares, the highest bracket first: whole trainings tell soonest what lower rungs are worth."""

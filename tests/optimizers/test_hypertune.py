@@ -89,7 +89,7 @@ def test_where_starting_a_leg_costs_as_much_as_training_most_trials_are_trained_
     table = branin(max_resource=27)
     shares = []
     for start in (0.0, 3.0):
-        optimizer = HyperTune(table.problem(max_trials=150, seed=0))
+        optimizer = HyperTune(table.problem(max_trials=150, seed=0), HyperTuneSettings(cost_aware=True))
         # A whole training takes about 1.5 s a unit.
         trace = simulate(optimizer, table, workers=4, start_seconds=start * 27 * 1.5)
 
