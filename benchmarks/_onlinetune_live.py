@@ -150,8 +150,8 @@ def run(
     Args:
         server: `postgresql` or `mariadb`.
         quick: a small comparison, within two minutes; it shows that everything works, not who is better.
-        methods: of the full form's, which to run; none: all of the form's. OnlineTune and `default` always run: one is
-            what is judged, the other says how noisy the run was.
+        methods: baselines to run; none: all of the form's. OnlineTune and `default` always run: one is what is judged,
+            the other says how noisy the run was.
     Returns:
         Headlines, and rows: a method each, then a method and phase each.
     Raises:
@@ -220,13 +220,13 @@ def _session(
         if suggestion.kind == "reference":
             noise = [*noise, [rate for rate in stretch.per_second if rate > 0]][-_STRETCHES:]
         judged.append(_judge(stretch, (before + after) / 2, place, plan.seconds, thinking))
-        _tell(name, len(judged), suggestion.kind, judged[-1], database.target.reference)
+        _say(name, len(judged), suggestion.kind, judged[-1], database.target.reference)
         if stretch.metrics is not None:
             seen = stretch
     return judged
 
 
-def _tell(method: str, number: int, kind: str, judged: Judged, reference: Config) -> None:
+def _say(method: str, number: int, kind: str, judged: Judged, reference: Config) -> None:
     """One line of progress for each interval: why these settings, how they did, and what differs from the default."""
     changed = {name: value for name, value in judged.config.items() if value != reference[name]}
     ended = " ended early" if judged.aborted else ""

@@ -282,14 +282,17 @@ def concerns(event: Event | None, session_id: str) -> bool:
     return event is None or event.study in ("", session_id)
 
 
+def _without_none(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in given.items() if value is not None}
+
+
 def _new_password(password: str | None, fields: Mapping[str, Any]) -> NewPassword:
-    given = {"password": password, **fields}
-    return NewPassword.model_validate({field: value for field, value in given.items() if value is not None})
+    return NewPassword.model_validate(_without_none({"password": password, **fields}))
 
 
 def _attach(
     name: str, dsn: str | None, password: str | None, dry_run: bool, fields: Mapping[str, Any]
 ) -> Call[DatabaseView]:
     given = {"name": name, "dsn": dsn, "password": password, **fields}
-    attachment = Attachment.model_validate({field: value for field, value in given.items() if value is not None})
+    attachment = Attachment.model_validate(_without_none(given))
     return requests.attach(attachment, dry_run=dry_run, idempotency_key=uuid.uuid4().hex)

@@ -132,7 +132,7 @@ class TextClassifier:
     def _loaded(cls, card: Card, folder: Path) -> TextClassifier:
         found = cls(card.model, max_tokens=card.max_tokens, **card.config)
         backbone = load_backbone(card.model, speaking=bool(card.label_words))
-        words = word_tokens(backbone.tokenizer, card.label_words, card.classes) if card.label_words else None
+        words = word_tokens(backbone.tokenizer, card.label_words, card.classes)
         found._method = build(card.config, backbone, len(card.classes), torch.Generator(), words)
         load_tuned(found._method, folder)
         found.classes_ = np.array(card.classes)

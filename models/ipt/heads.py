@@ -56,12 +56,14 @@ class Verbaliser(nn.Module):
         return torch.stack([logits[:, each].mean(dim=1) for each in self._words], dim=1) + self.bias
 
 
-def word_tokens(tokenizer: Any, label_words: LabelWords, classes: Sequence[str]) -> list[list[int]]:
-    """Token numbers of each class's words.
+def word_tokens(tokenizer: Any, label_words: LabelWords | None, classes: Sequence[str]) -> list[list[int]] | None:
+    """Token numbers of each class's words; None where there are no words.
 
     Raises:
         WorkloadError: a class has no words, words are for no class, or one is no single token of this model.
     """
+    if not label_words:
+        return None
     unknown = sorted(set(label_words) - set(classes))
     lacking = sorted(set(classes) - set(label_words))
     if unknown or lacking:

@@ -110,7 +110,7 @@ class Learner:
         torch.set_num_threads(threads)
         self._config, self._chunk_steps = dict(config), chunk_steps
         self._random = torch.Generator().manual_seed(seed)
-        words = word_tokens(backbone.tokenizer, label_words, texts.classes) if label_words else None
+        words = word_tokens(backbone.tokenizer, label_words, texts.classes)
         self.method = build(self._config, backbone, len(texts.classes), self._random, words)
         self.card = Card(
             self._config, backbone.reference, texts.classes, max_tokens, self.method.tuned_share, label_words

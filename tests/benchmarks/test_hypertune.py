@@ -64,12 +64,25 @@ def test_a_method_that_is_missing_is_an_error_at_the_end(monkeypatch: pytest.Mon
         hypertune.main(["--quick", "--peers", "none"])
 
 
+def test_legs_that_cost_something_to_start_are_raced_by_who_counts_that_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hypertune, "OURS", ("random",))
+
+    free, dear = (hypertune.run(replace(TINY, start=start), ASKED, peers="none")[0] for start in (0.0, 1.0))
+
+    ((freely,), (dearly,)) = (race.outcomes.values() for race in (free, dear))
+    assert set(freely) == {"random"}
+    assert set(dearly) == {"random", "hypertune: cost-aware"}
+    assert [task.horizon for task in dear.tasks] == [2 * task.horizon for task in free.tasks]
+    # The first whole training is there no sooner than after a start.
+    assert dearly["random"][0].steps[0][0] > dear.tasks[0].start
+
+
 def test_all_methods_and_ablations_are_in_the_registry() -> None:
     problem = load("mlp_diabetes").problem()
 
-    for method in ("hypertune", "random", "asha", "hyperband", "bohb", "mobster", "tpe", *hypertune.ABLATIONS):
+    for method in ("hypertune", "random", "asha", "hyperband", "bohb", "mobster", "tpe", *hypertune.SETTINGS):
         try:
-            registry.create(method.split(":")[0], hypertune.ABLATIONS.get(method, {}), problem)
+            registry.create(method.split(":")[0], hypertune.SETTINGS.get(method, {}), problem)
         except OptimizerError as error:
             pytest.fail(f"{method}: {error}")
 

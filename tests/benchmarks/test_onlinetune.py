@@ -81,7 +81,15 @@ def test_headlines_are_what_the_docstring_says() -> None:
     assert figures["gain_share_of_safe_optimum"] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("argv", [[], ["--simulated", "--server", "mariadb"], ["--simulated", "--sessions", "0"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--simulated", "--server", "mariadb"],
+        ["--simulated", "--sessions", "0"],
+        ["--server", "postgresql", "--methods", "gp_ucb,nobody"],
+    ],
+)
 def test_a_command_that_says_not_what_to_run_is_refused(argv: list[str]) -> None:
     with pytest.raises(SystemExit):
         onlinetune.main(argv)
