@@ -108,7 +108,7 @@ def test_words_that_cannot_be_asked_for_are_refused(words, message, tmp_path):
 
 
 class Bytewise:
-    """A tokenizer to which a word inside a text is another token than the word alone, as byte-pair encodings have it."""
+    """A tokenizer to which a word inside a text is another token than alone, as byte-pair encodings have it."""
 
     unk_token_id = 0
 
