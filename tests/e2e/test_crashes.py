@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRIALS = 12
 STEPS = 27
+# By the title that they take once their imports are done, and by the script that they are until then.
+RAY_AGENTS = ("ray::DashboardAgent", "dashboard/agent.py", "ray::RuntimeEnvAgent", "runtime_env/agent/main.py")
 
 
 @pytest.fixture
@@ -190,13 +192,22 @@ def test_everything_killed_at_once(service: ServiceProcess, trace: Path, optimiz
 def test_no_trial_outlives_the_service(service: ServiceProcess, trace: Path) -> None:
     submit(service, trace)
     wait_until(lambda: lines(trace), 60, "the first step")
-    processes = {process: process.name() for process in descendants(service.pid)}
+    processes = descendants(service.pid)
 
     service.kill()
 
-    _, alive = psutil.wait_procs(list(processes), timeout=20)
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    left = {process.pid: words for process in alive if (words := command_line(process))}
     # Ray's two agents notice at once but first try, for a minute, to tell a head node that is gone as well.
-    agents = [process for process in alive if processes[process] in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")]
-    for process in agents:
-        kill(process.pid)
-    assert [processes[process] for process in alive if process not in agents] == []
+    agents = {pid for pid, words in left.items() if any(agent in words for agent in RAY_AGENTS)}
+    for pid in agents:
+        kill(pid)
+    assert [words for pid, words in left.items() if pid not in agents] == []
+
+
+def command_line(process: psutil.Process) -> str:
+    """What a process is called now, or nothing where it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
