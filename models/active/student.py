@@ -16,11 +16,14 @@ from models.data.graph import Graph
 from models.gnn.operators import normalised, propagate
 
 COMPONENTS = 256
+# Labels that the prior is worth; without one a class that nobody has met yet is held to be impossible, and no question
+# is ever worth asking about it.
+PRIOR = 1.0
 
 
 @dataclass(frozen=True)
 class Student:
-    """Fits a distribution over classes to nodes' features.
+    """Fits a distribution over classes to nodes' features, with an even label at their mean for a prior.
 
     Attributes:
         features: (n, d) float32, see `propagated`.
@@ -48,8 +51,10 @@ class Student:
             return np.full((len(self.features), n_classes), 1.0 / n_classes)
         from scipy.optimize import minimize
 
-        x = self.features[nodes]
-        weights = np.where(targets.max(axis=1) == 1.0, 1.0, self.soft_weight)[:, None]
+        x = np.concatenate([self.features[nodes], self.features.mean(axis=0, keepdims=True)])
+        certain = targets.max(axis=1) == 1.0
+        weights = np.append(np.where(certain, 1.0, self.soft_weight), PRIOR)[:, None]
+        targets = np.concatenate([targets, np.full((1, n_classes), 1.0 / n_classes)])
         size = x.shape[1] * n_classes
 
         def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
