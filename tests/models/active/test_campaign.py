@@ -174,3 +174,15 @@ def test_a_student_that_knows_nothing_is_even_and_soft_labels_teach():
 
     assert student.fit(np.array([], dtype=np.int64), np.empty((0, 3))) == pytest.approx(1 / 3)
     assert np.mean(student.fit(nodes, soft)[graph.test].argmax(1) == graph.labels[graph.test]) > 0.8
+
+
+def test_a_class_that_nobody_has_met_yet_stays_possible():
+    graph = load("sbm")
+    student = Student(terrain(graph, 2).features)
+    met = graph.train[graph.labels[graph.train] != 2][:20]
+
+    unmet = student.fit(met, np.eye(3)[graph.labels[met]])[:, 2]
+
+    # On what it has learnt from, a third of the prior's one label is left to this class among twenty-one; and it is
+    # no likelier than the others where nothing is known.
+    assert 1 / 3 / 21 < unmet.mean() < 1 / 3
