@@ -3,7 +3,7 @@
 A pair is one configuration had and one result told, of 20 parameters. A client is a process with one sequential loop.
 Ours goes through the Python client, REST and the runner, and tells and asks in one round trip, without batches;
 Optuna opens the database itself, as its users do. Both stores are on this machine's disk and wait for it. Studies of
-many trials are filled beforehand, with rows such as either would have written.
+many trials are filled beforehand, with rows such as either would have written. Each measurement is told as it ends.
 
 ask_tell_vs_optuna_*    the worst ratio over clients, optimizers and sizes
 pairs_per_second_*      ours: the least over clients and optimizers at each size
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -118,26 +119,29 @@ def measure(site: Site, ours: Clients, peers: Clients | None, scale: Scale, resu
                 rate, _ = ours.pairs_per_second(clients, {"url": site.service.url, "study": study}, scale.seconds)
                 site.service.cancel(study)
                 theirs, errors = (None, None) if peers is None else _peer(site, peers, optimizer, size, clients, scale)
-                result.rows.append(
-                    {
-                        "store": site.store,
-                        "optimizer": optimizer,
-                        "trials": size,
-                        "clients": clients,
-                        "pairs/s": round(rate, 1),
-                        "optuna pairs/s": None if theirs is None else round(theirs, 2),
-                        "ratio": None if not theirs else round(rate / theirs, 1),
-                        "optuna errors": errors,
-                        "load_1m": round(os.getloadavg()[0], 1),
-                    }
-                )
-    study = filled_study(site, "random", scale.listed)
-    result.rows.append(_list_pages(site, study, scale.listed))
-    site.service.cancel(study)
+                row: dict[str, Cell] = {
+                    "store": site.store,
+                    "optimizer": optimizer,
+                    "trials": size,
+                    "clients": clients,
+                    "pairs/s": round(rate, 1),
+                    "optuna pairs/s": None if theirs is None else round(theirs, 2),
+                    "ratio": None if not theirs else round(rate / theirs, 1),
+                    "optuna errors": errors,
+                    "load_1m": round(os.getloadavg()[0], 1),
+                }
+                _keep(result, row)
+    _keep(result, _list_pages(site, filled_study(site, "random", scale.listed, running=False), scale.listed))
 
 
-def filled_study(site: Site, optimizer: str, trials: int) -> str:
-    """A running study that has so many finished trials behind it."""
+def _keep(result: Result, row: dict[str, Cell]) -> None:
+    """Add a row, and tell of it: the whole form takes long."""
+    result.rows.append(row)
+    print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
+
+
+def filled_study(site: Site, optimizer: str, trials: int, *, running: bool = True) -> str:
+    """A study that has so many finished trials behind it: one that runs, or one that is paused and only read."""
     study = site.service.submit(
         {
             "name": f"{optimizer} after {trials}",
@@ -152,8 +156,9 @@ def filled_study(site: Site, optimizer: str, trials: int) -> str:
     site.service.client.post(f"/v1/studies/{study}/pause").raise_for_status()
     wait(lambda: site.service.study(study)["state"] == "paused", 60, "the study to pause")
     _fill(site.url, study, trials)
-    site.service.client.post(f"/v1/studies/{study}/resume").raise_for_status()
-    wait(lambda: site.service.study(study)["state"] == "running", 120, "the study to go on")
+    if running:
+        site.service.client.post(f"/v1/studies/{study}/resume").raise_for_status()
+        wait(lambda: site.service.study(study)["state"] == "running", 120, "the study to go on")
     return study
 
 

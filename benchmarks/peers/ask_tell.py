@@ -9,6 +9,7 @@ Studies are filled by inserting rows: those of one trial that Optuna has written
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 import time
@@ -36,7 +37,7 @@ def main() -> None:
 def fill(optuna: Any, order: dict[str, Any]) -> int:
     """A new study with so many finished trials; returns how many Optuna finds in it."""
     study = optuna.create_study(study_name=order["fill"], storage=_storage(optuna, order["url"]))
-    study.tell(_ask(study, order["space"]), random.random())
+    _pair(study, order["space"], math.inf)
     _copy(study, order["trials"] - 1)
     found = optuna.load_study(study_name=order["fill"], storage=_storage(optuna, order["url"]))
     return len(found.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)))
@@ -48,34 +49,35 @@ def work(optuna: Any, order: dict[str, Any]) -> None:
     study = optuna.load_study(
         study_name=order["study"], storage=_storage(optuna, order["url"]), sampler=samplers[order["sampler"]]()
     )
-    errors = _pair(study, order["space"])
     _print({"ready": True})
     seconds = json.loads(sys.stdin.readline())["seconds"]
-    pairs, errors, began = 0, 0, time.perf_counter()
+    pairs, errors, began = 0.0, 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        failed = _pair(study, order["space"])
-        errors += failed
-        pairs += not failed
+        made = _pair(study, order["space"], began + seconds)
+        errors += made == 0
+        pairs += made
     _print({"pairs": pairs, "seconds": time.perf_counter() - began, "errors": errors})
 
 
-def _pair(study: Any, space: list[dict[str, Any]]) -> int:
-    """Ask and tell once; 1 where the storage refused."""
+def _pair(study: Any, space: list[dict[str, Any]], until: float) -> float:
+    """Ask and tell once; the share of it that was made when the time was up, and 0 where the storage refused.
+
+    Clients that wait for each other take minutes for a pair, and a measurement does not wait for them.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     storages: Any = import_module("optuna.exceptions")
+    steps = len(space) + 2
     try:
-        study.tell(_ask(study, space), random.random())
+        trial = study.ask()
+        for done, parameter in enumerate(space, start=1):
+            if time.perf_counter() > until:
+                return done / steps
+            _suggest(trial, parameter)
+        study.tell(trial, random.random())
     except (SQLAlchemyError, storages.StorageInternalError):
-        return 1
-    return 0
-
-
-def _ask(study: Any, space: list[dict[str, Any]]) -> Any:
-    trial = study.ask()
-    for parameter in space:
-        _suggest(trial, parameter)
-    return trial
+        return 0.0
+    return 1.0
 
 
 def _storage(optuna: Any, url: str) -> Any:
