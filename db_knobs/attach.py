@@ -5,8 +5,6 @@ from __future__ import annotations
 from db_knobs.address import Address
 from db_knobs.catalog import Host
 from db_knobs.database import Database
-from db_knobs.mysql import MySQL
-from db_knobs.postgres import Postgres
 
 
 def open_database(address: Address, host: Host = Host()) -> Database:  # noqa: B008
@@ -15,4 +13,11 @@ def open_database(address: Address, host: Host = Host()) -> Database:  # noqa: B
     Args:
         host: what the server's machine has; needed where it is another one than ours.
     """
-    return Postgres(address, host) if address.kind == "postgresql" else MySQL(address, host)
+    # Only the driver that is used is imported.
+    if address.kind == "postgresql":
+        from db_knobs.postgres import Postgres
+
+        return Postgres(address, host)
+    from db_knobs.mysql import MySQL
+
+    return MySQL(address, host)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 _STEPS = 60
 
@@ -46,6 +45,8 @@ def from_moments(
     Returns:
         Seconds; None where nothing ran.
     """
+    from scipy.special import ndtr
+
     used = (calls > 0) & (means > 0)
     if not used.any():
         return None

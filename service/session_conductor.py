@@ -26,7 +26,7 @@ from service.store.session_journal import SqlSessionJournal
 from service.store.sessions import OpenSession
 from tunewright.session import SessionState
 from workers.session_journal import SessionBatch, SessionJournal, Wanted
-from workers.session_runner import SessionSettings
+from workers.session_settings import SessionSettings
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from service.store.engine import parse_url
 from workers.cluster import ClusterSettings
 from workers.leg import LegSettings
 from workers.logs import Format, Level, LogSettings
-from workers.session_runner import SessionSettings
+from workers.session_settings import SessionSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What listens on this machine alone, and its sockets.

@@ -19,10 +19,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -38,6 +36,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tunewright.errors import SpaceError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Value: TypeAlias = bool | int | float | str
 Config: TypeAlias = dict[str, Value]
@@ -188,7 +190,7 @@ class Float(_Numeric):
         return math.inf if self.step is None else self._cells()
 
     def contains(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        if not _is_number(value):
             return False
         if not self.low <= value <= self.high:
             return False
@@ -245,7 +247,7 @@ class Int(_Numeric):
         return self.high - self.low + 1 if self.step is None else self._cells()
 
     def contains(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        if not _is_integer(value):
             return False
         return bool(self.low <= value <= self.high) and (int(value) - self.low) % (self.step or 1) == 0
 
@@ -418,6 +420,8 @@ class SearchSpace(RootModel[list[Parameter]]):
         Returns:
             (dimension,) float64 in [0, 1]; inactive parameters hold the coordinate of their default.
         """
+        import numpy as np
+
         return np.array(
             [
                 parameter.encode(config[parameter.name] if parameter.name in config else parameter.default_value())
@@ -493,6 +497,25 @@ def config_key(config: Mapping[str, Any]) -> str:
 def _given(**fields: Any) -> dict[str, Any]:
     """Positional arguments as fields; one left out is missing, for pydantic to say so."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, of Python or of NumPy; a bool is none."""
+    if isinstance(value, (bool, int, float)):
+        return not isinstance(value, bool)
+    # Commands and many trials never meet one of NumPy's, and should not wait for it.
+    import numpy as np
+
+    return isinstance(value, (np.floating, np.integer))
+
+
+def _is_integer(value: Any) -> bool:
+    """Whether it is an integer, of Python or of NumPy; a bool is none."""
+    if isinstance(value, (bool, int)):
+        return not isinstance(value, bool)
+    import numpy as np
+
+    return isinstance(value, np.integer)
 
 
 def _bin(u: float, bins: int) -> int:

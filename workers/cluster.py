@@ -31,7 +31,7 @@ from workers.study_runner import StudyRunner
 
 if TYPE_CHECKING:
     from workers.session_journal import SessionJournal
-    from workers.session_runner import SessionSettings
+    from workers.session_settings import SessionSettings
 
 log = logging.getLogger(__name__)
 

@@ -5,37 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from db_knobs.attach import open_database
 from db_knobs.database import Former
 from tunewright.session import SessionState
 from workers import tracing
-from workers.logs import LogSettings
 from workers.observed import set_up
 from workers.session_insight import ServerInsight
 from workers.session_journal import SessionJournal, SessionRecord, Wanted
 from workers.session_loop import SessionLoop, Tools
 from workers.session_pulse import Pulse
+from workers.session_settings import SessionSettings
 from workers.watchdog import Watchdog
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """What the cluster gives to every session.
-
-    Attributes:
-        watchdog_log: file to which watchdogs write what they did, on the runner's machine; its directory is made when
-            it is missing. None: they write nothing.
-        logs: how its worker logs.
-        trace: the trace that it is part of, as `workers.tracing` carries one.
-    """
-
-    watchdog_log: str | None = None
-    logs: LogSettings = field(default_factory=LogSettings)
-    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 class SystemClock:

@@ -4,10 +4,16 @@ A state machine without I/O, clock or global randomness. `OnlineTune.suggest` de
 `SequentialTest` watches an interval second by second; `simulated` is a database with known truth to try it on.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from optimizers.onlinetune.intervals import Interval, Suggestion, Target
 from optimizers.onlinetune.rules import Rule
-from optimizers.onlinetune.sequential import SecondNoise, SequentialTest
-from optimizers.onlinetune.tuner import OnlineTune, OnlineTuneSettings
+
+if TYPE_CHECKING:
+    from optimizers.onlinetune.sequential import SecondNoise, SequentialTest
+    from optimizers.onlinetune.tuner import OnlineTune, OnlineTuneSettings
 
 __all__ = [
     "Interval",
@@ -19,3 +25,16 @@ __all__ = [
     "Suggestion",
     "Target",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The service keeps what sessions decide, and should not wait for the libraries with which they decide it.
+    if name in ("OnlineTune", "OnlineTuneSettings"):
+        from optimizers.onlinetune import tuner
+
+        return getattr(tuner, name)
+    if name in ("SecondNoise", "SequentialTest"):
+        from optimizers.onlinetune import sequential
+
+        return getattr(sequential, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,13 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from pydantic_core import from_json
 from sqlalchemy import URL, Connection, Engine, String, bindparam, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError
@@ -29,6 +24,9 @@ from sqlalchemy.pool import QueuePool
 from service.store.timing import count_errors, timed_write
 from tunewright.errors import TunewrightError
 from workers import tracing
+
+if TYPE_CHECKING:
+    from alembic.config import Config as AlembicConfig
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Writers queue for at most this long behind each other before they give up.
@@ -181,6 +179,10 @@ class Schema:
 
 def schema(engine: Engine) -> Schema:
     """Which schema a store has, and which it should have."""
+    # Runners open the store as well, and find its schema right: only who looks at it imports this.
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     with engine.connect() as connection:
         there = MigrationContext.configure(connection).get_current_revision()
     scripts = ScriptDirectory.from_config(alembic_config())
@@ -212,6 +214,9 @@ def migrate(engine: Engine) -> None:
     Raises:
         SchemaError: the store has a version that this code does not know, or cannot hold every text.
     """
+    from alembic import command
+    from alembic.util import CommandError
+
     with writing(engine) as connection:
         _require_unicode(connection)
         # Two services may start at once.
@@ -238,6 +243,8 @@ def _require_unicode(connection: Connection) -> None:
 
 def alembic_config(connection: Connection | None = None) -> AlembicConfig:
     """Alembic's configuration, bound to an open connection."""
+    from alembic.config import Config as AlembicConfig
+
     config = AlembicConfig()
     # The configuration would take a percent sign for the start of a variable.
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

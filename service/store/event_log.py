@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, String, bindparam, func, insert, select
 
 from service.store import storable
@@ -85,6 +84,9 @@ async def news(engine: Engine) -> AsyncGenerator[None]:
         while True:
             yield
             await asyncio.sleep(POLL_SECONDS)
+
+    import psycopg
+
     while True:
         try:
             async with aclosing(_notifications(engine)) as notifications:
@@ -98,6 +100,8 @@ async def news(engine: Engine) -> AsyncGenerator[None]:
 
 
 async def _notifications(engine: Engine) -> AsyncGenerator[None]:
+    import psycopg
+
     _, options = engine.dialect.create_connect_args(engine.url)
     async with await psycopg.AsyncConnection.connect(**options, autocommit=True) as connection:
         await connection.execute(f"LISTEN {CHANNEL}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.e2e.session_stage import FileSessionJournal
 from workers.cluster import Cluster, ClusterSettings
-from workers.session_runner import SessionSettings
+from workers.session_settings import SessionSettings
 
 
 def main(directory: Path, ray: Path) -> None:

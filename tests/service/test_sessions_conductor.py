@@ -29,7 +29,7 @@ from tests.service.session_runners import PROBE, Writer, began, intended
 from tunewright.session import SessionSpec, SessionState
 from tunewright.session_views import SessionView
 from workers.session_journal import Wanted
-from workers.session_runner import SessionSettings
+from workers.session_settings import SessionSettings
 
 VARIABLE = "TUNEWRIGHT_DATABASE_PASSWORD_TEST"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,10 +84,11 @@ def serve(
         "log_format": log_format,
     }
     try:
-        from service.app import DataDirectoryError, create_app, lock_data_directory
-        from service.exposure import Exposed, require_encryption
-        from service.logs import set_up
-        from service.settings import ServiceSettings
+        with _uncollected():
+            from service.app import DataDirectoryError, create_app, lock_data_directory
+            from service.exposure import Exposed, require_encryption
+            from service.logs import set_up
+            from service.settings import ServiceSettings
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tunewright"):
             raise
@@ -106,6 +109,17 @@ def serve(
             _run(create_app(settings), listener, settings.tls_certificate, settings.tls_key)
     except (DataDirectoryError, Exposed) as error:
         raise Refused(str(error)) from None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import without the garbage collector: what is imported stays, and need not be looked through again and again."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def listen(host: str, port: int) -> socket.socket:
