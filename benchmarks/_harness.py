@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -46,6 +47,11 @@ class Result:
     command: str
     headline: dict[str, float] = field(default_factory=dict)
     rows: list[dict[str, Cell]] = field(default_factory=list)
+
+    def keep(self, row: dict[str, Cell]) -> None:
+        """Add a row, and tell of it on standard error: a long run shows where it is, and leaves what it had."""
+        self.rows.append(row)
+        print(", ".join(f"{name} {_text(value) or '-'}" for name, value in row.items()), file=sys.stderr, flush=True)
 
 
 def arguments(name: str, text: str, argv: Sequence[str] | None = None) -> Arguments:

@@ -1,5 +1,7 @@
 """Ask and tell: pairs per second of clients that train elsewhere, beside Optuna's on its RDB storage.
 
+    python -m benchmarks.ask_tell [--part pairs|list] [--quick] [--json FILE]
+
 A pair is one configuration had and one result told, of 20 parameters. A client is a process with one sequential loop.
 Ours goes through the Python client, REST and the runner, and tells and asks in one round trip, without batches;
 Optuna opens the database itself, as its users do. Both stores are on this machine's disk and wait for it. Studies of
@@ -12,9 +14,9 @@ list_page_p95_ms        a page of the trial list of the largest study
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -69,9 +71,25 @@ WHOLE = Scale({100: (1, 8, 32), 10_000: (1, 8, 32)}, seconds=5.0, listed=200_000
 
 def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     """Run the benchmark."""
-    asked = arguments(NAME, __doc__ or "", argv)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--part", choices=("pairs", "list"))
+    own, rest = parser.parse_known_args(argv)
+    asked = arguments(NAME, __doc__ or "", rest)
     scale = scale or (QUICK if asked.quick else WHOLE)
-    result = Result(NAME, asked.command)
+    result = Result(NAME, asked.command + (f" --part {own.part}" if own.part else ""))
+    if own.part != "list":
+        _pairs(scale, result)
+    if own.part != "pairs":
+        for store in scale.stores:
+            with _site(store) as site:
+                study = filled_study(site, "random", scale.listed, running=False)
+                result.keep(_list_pages(site, study, scale.listed))
+    _headline(result, scale)
+    publish(result, asked.json)
+
+
+def _pairs(scale: Scale, result: Result) -> None:
+    """The whole grid on each store."""
     most = max(max(counts) for counts in scale.clients.values())
     with ExitStack() as stack:
         ours = stack.enter_context(Clients(OURS, most))
@@ -80,13 +98,8 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
             environment.ensure()
             peers = stack.enter_context(Clients((str(environment.PYTHON), "-m", "benchmarks.peers.ask_tell"), most))
         for store in scale.stores:
-            with (
-                databases(store) as (url, peer_url),
-                running_service(environment={"TUNEWRIGHT_DATABASE_URL": url}) as s,
-            ):
-                measure(Site(store, s, url, peer_url), ours, peers, scale, result)
-    _headline(result, scale)
-    publish(result, asked.json)
+            with _site(store) as site:
+                measure(site, ours, peers, scale, result)
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,15 @@ class Site:
     service: Service
     url: str
     peer_url: str
+
+
+@contextmanager
+def _site(store: str) -> Iterator[Site]:
+    with (
+        databases(store) as (url, peer_url),
+        running_service(environment={"TUNEWRIGHT_DATABASE_URL": url}) as service,
+    ):
+        yield Site(store, service, url, peer_url)
 
 
 @contextmanager
@@ -130,14 +152,7 @@ def measure(site: Site, ours: Clients, peers: Clients | None, scale: Scale, resu
                     "optuna errors": errors,
                     "load_1m": round(os.getloadavg()[0], 1),
                 }
-                _keep(result, row)
-    _keep(result, _list_pages(site, filled_study(site, "random", scale.listed, running=False), scale.listed))
-
-
-def _keep(result: Result, row: dict[str, Cell]) -> None:
-    """Add a row, and tell of it: the whole form takes long."""
-    result.rows.append(row)
-    print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
+                result.keep(row)
 
 
 def filled_study(site: Site, optimizer: str, trials: int, *, running: bool = True) -> str:
@@ -218,7 +233,7 @@ def _list_pages(site: Site, study: str, trials: int) -> dict[str, Cell]:
 
 def _headline(result: Result, scale: Scale) -> None:
     rows: list[dict[str, Any]] = [row for row in result.rows if "pairs/s" in row]
-    for store in scale.stores:
+    for store in scale.stores if rows else ():
         ratios = [row["ratio"] for row in rows if row["store"] == store and row["ratio"] is not None]
         if ratios:
             result.headline[f"ask_tell_vs_optuna_{store}"] = min(ratios)
@@ -226,7 +241,8 @@ def _headline(result: Result, scale: Scale) -> None:
             rates = [row["pairs/s"] for row in rows if row["store"] == store and row["trials"] == size]
             result.headline[f"pairs_per_second_{store}_at_{size}"] = min(rates)
     pages: list[Any] = [row["p95_ms"] for row in result.rows if "p95_ms" in row]
-    result.headline["list_page_p95_ms"] = max(pages)
+    if pages:
+        result.headline["list_page_p95_ms"] = max(pages)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Do prompts made for each text beat one prompt for all, and do they come up to full fine-tuning?
 
-    python -m benchmarks.ipt [--quick] [--json FILE]
+    python -m benchmarks.ipt [--data NAME] [--few] [--quick] [--json FILE]
 
 MiniLM (22.7 million parameters, frozen but for LoRA, BitFit and full fine-tuning), texts of at most 32 tokens, and the
 same optimizer steps, batches and draws of texts for every method. Each method chooses among three learning rates on
 a draw and on held-out texts of which nothing is reported; `--quick` takes the middle one. Two sets are real (sentiment
 of tweets; which candidate tweeted), one is made up so that the label depends on the text's own key word. Differences
 are in percentage points of accuracy, paired by seed, with Student's 95% interval.
+16 texts of each class are learned from, and without `--few` 1,000 as well; each row is told as it is measured.
 
 ipt_minus_prompt_tuning_points, ipt_minus_full_finetune_points
     mean over seeds and data sets of IPT (attention pooling, prefixes in every layer) minus the other; few texts each
@@ -22,9 +23,10 @@ ipt_tuned_share_percent
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -72,10 +74,19 @@ QUICK = Scale(("tweets", "keywords"), (16,), ["linear probe", IPT, *RIVALS], 2, 
 
 def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     """Run the benchmark."""
-    found = arguments(NAME, "Do prompts made for each text beat one prompt for all?", argv)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--data", choices=DATASETS)
+    parser.add_argument("--few", action="store_true")
+    own, rest = parser.parse_known_args(argv)
+    found = arguments(NAME, "Do prompts made for each text beat one prompt for all?", rest)
     scale = scale or (QUICK if found.quick else FULL)
+    if own.data:
+        scale = replace(scale, datasets=(own.data,))
+    if own.few:
+        scale = replace(scale, shots=scale.shots[:1])
     torch.set_num_threads(1)
-    result = Result(NAME, found.command)
+    options = (f" --data {own.data}" if own.data else "") + (" --few" if own.few else "")
+    result = Result(NAME, found.command + options)
     chosen = [one for one in CONTENDERS if one.name in scale.names]
     runs = Runs()
     shares = {one.name: _share(one, scale.batch) for one in chosen}
@@ -103,7 +114,7 @@ def _scores(runs: Runs, one: Contender, setting: Setting, scale: Scale, result: 
     rate = runs.best_rate(one, setting) if scale.tuned else one.rates[1]
     scores = [100 * runs.run(one, rate, setting, seed) for seed in range(scale.seeds)]
     mean, low, high = interval(scores)
-    result.rows.append(
+    result.keep(
         {
             "data set": setting.dataset,
             "per class": setting.shots,

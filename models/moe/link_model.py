@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-# Bytes from each rank to each other.
-SIZES = (64, 1_024, 8_192, 65_536)
+# Bytes from each rank to each other. Close enough that a knee in between, where a link's buffer is full, misleads about
+# few sizes.
+SIZES = (64, 256, 1_024, 4_096, 16_384, 65_536)
 
 
 @dataclass(frozen=True)

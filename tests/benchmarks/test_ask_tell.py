@@ -30,3 +30,14 @@ def test_the_benchmark_measures_every_headline(tmp_path: Path) -> None:
         ("tpe", 1),
         ("tpe", 2),
     ]
+
+
+@pytest.mark.slow
+def test_the_list_alone(tmp_path: Path) -> None:
+    smallest = Scale({}, seconds=0.5, listed=200, stores=("sqlite",))
+
+    ask_tell.main(["--part", "list", "--json", str(tmp_path / "result.json")], smallest)
+
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert set(found["headline"]) == {"list_page_p95_ms"}
+    assert found["command"].endswith(" --part list")

@@ -35,6 +35,16 @@ def test_the_whole_benchmark_publishes_its_headlines(small, tmp_path):
     assert "ipt_minus_prompt_tuning_points_keywords_8_per_class_low" in found["headline"]
 
 
+def test_a_part_of_it_says_how_it_is_repeated(small, tmp_path):
+    scale = ipt.Scale(("keywords", "tweets"), (4, 8), ["linear probe", ipt.IPT, *ipt.RIVALS], 1, 1, 8, 0, 8, False)
+
+    ipt.main(["--data", "keywords", "--few", "--json", str(tmp_path / "a.json")], scale)
+
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert {(row["data set"], row["per class"]) for row in found["rows"]} == {("keywords", 4)}
+    assert found["command"].endswith(" --data keywords --few")
+
+
 def test_learning_rates_are_chosen_on_texts_that_are_not_measured_on():
     setting = Setting("keywords", 4, 1, 4, 10, 20)
 
