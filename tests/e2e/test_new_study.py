@@ -179,12 +179,28 @@ def test_parameters_are_added_removed_and_made_conditional(running: Service, new
     expect(page.locator(".parameter").nth(11)).to_contain_text("can never be")
     page.get_by_role("button", name="Remove the condition").click()
     page.locator(".parameter summary").first.click()
-    page.get_by_role("button", name="Remove parameter").first.click()
+    page.locator(".parameter").first.get_by_role("button", name="Remove parameter").click()
     expect(page.locator("#verdict")).to_contain_text("searches 11 parameters")
     expect(page.locator(".parameter-mark:visible")).to_have_text(["not declared by the workload"])
     expect(page.locator("#text")).to_have_value(re.compile("- '3'"))
     page.locator("#reset-space").click()
     expect(page.locator("#text")).to_have_value("name: own space\nworkload: xgboost\nbudget:\n  trials: 3\n")
+
+
+def test_an_answer_that_comes_late_overwrites_nothing(running: Service, new_study: Callable[..., Any]) -> None:
+    page = new_study()
+    expect(page.locator("#verdict")).to_have_text(re.compile("still to be said"))
+    held: list[Any] = []
+    page.route("**/v1/studies:validate", lambda route: route.continue_() if held else held.append(route))
+    page.locator("[data-path='name'] input").fill("asked about")
+    while not held:
+        page.wait_for_timeout(20)
+
+    page.locator("#text").fill(external("typed meanwhile"))
+    held[0].continue_()
+
+    expect(page.locator("#verdict")).to_have_text(READY)
+    expect(page.locator("#text")).to_have_value(re.compile("typed meanwhile"))
 
 
 def test_a_lost_connection_submits_nothing_twice(running: Service, new_study: Callable[..., Any]) -> None:

@@ -135,6 +135,8 @@ function changedWorkload() {
 function later() {
   keep();
   found = null;
+  // An answer that is still on its way is about what stood here before, and must not be put over what stands here now.
+  asked += 1;
   setText(byId("verdict"), "Checking…");
   clearTimeout(timer);
   timer = setTimeout(check, CHECK_MILLISECONDS);

@@ -170,3 +170,13 @@ def test_an_extraction_that_fails_leaves_nothing_half_done(index, cache, monkeyp
     assert not list(cache.rglob("x"))
 
     assert (files(package(index.content), "d") / "x").read_text() == "1"
+
+
+def test_a_folder_is_whole_though_one_within_it_was_asked_for_before(index):
+    index.content = wheel({"thing/data/a.txt": b"one", "thing/data/inner/b.txt": b"two"})
+    thing = package(index.content)
+
+    files(thing, "thing/data/inner")
+
+    assert (files(thing, "thing/data") / "a.txt").read_bytes() == b"one"
+    assert (files(thing, "thing/data") / "inner" / "b.txt").read_bytes() == b"two"
