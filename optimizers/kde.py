@@ -8,6 +8,7 @@ says nothing, because the parameter is inactive there, has the factor 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +85,7 @@ class Mixture:
         self._width = width
         self._prior = prior
         ordered = np.maximum(width, 1e-6)
-        self._low = ndtr(-points / ordered)
-        self._mass = ndtr((1 - points) / ordered) - self._low
+        self._mass = ndtr((1 - points) / ordered) - ndtr(-points / ordered)
 
     def log_joint(self, x: NDArray[np.float64], active: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(m,) log density of a mixture of products: parameters depend on each other.
@@ -94,14 +94,18 @@ class Mixture:
             x: (m, d) points in the unit cube.
             active: (m, d) which of their coordinates count.
         """
-        parts = self._log_kernels(x, active).sum(axis=2)
+        parts = np.zeros((len(x), len(self._points)))
+        for _, logs in self._log_kernels(x, active):
+            parts += logs.sum(axis=2)
         uniform = np.full((len(x), 1), _log(self._prior))
         summed = np.logaddexp.reduce(np.concatenate([parts, uniform], axis=1), axis=1)
         return np.asarray(summed - np.log(len(self._points) + self._prior))
 
     def log_marginals(self, x: NDArray[np.float64], active: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(m, d) log density of each parameter by itself, from the observations that have it; 0 where inactive."""
-        parts = np.where(self._active, self._log_kernels(x, active), -np.inf)
+        parts = np.empty((len(x), *self._points.shape))
+        for columns, logs in self._log_kernels(x, active):
+            parts[:, :, columns] = np.where(self._active[:, columns], logs, -np.inf)
         uniform = np.full((len(x), 1, x.shape[1]), _log(self._prior))
         summed = np.logaddexp.reduce(np.concatenate([parts, uniform], axis=1), axis=1)
         return np.where(active, summed - np.log(self._active.sum(axis=0) + self._prior), 0.0)
@@ -130,26 +134,40 @@ class Mixture:
         weights = np.append(np.ones(len(rows) - 1), self._prior if self._prior or len(rows) > 1 else 1.0)
         return np.asarray(rows[np.searchsorted(np.cumsum(weights), rng.random(count) * weights.sum(), side="right")])
 
-    def _log_kernels(self, x: NDArray[np.float64], active: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(m, n, d) log of each observation's kernel at each point, per column."""
+    def _log_kernels(
+        self, x: NDArray[np.float64], active: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Columns of a kind, and (m, n, such columns) log of each observation's kernel at each point; 0 where either
+        does not have the parameter."""
         kernels = self._kernels
-        logs = np.zeros((len(x), len(self._points), x.shape[1]))
-        if len(c := kernels.smooth):
-            width = np.maximum(self._width[:, c], 1e-6)
-            z = (x[:, None, c] - self._points[:, c]) / width
-            logs[:, :, c] = -0.5 * z**2 - (np.log(width * self._mass[:, c]) + _LOG_SQRT_2PI)
-        if len(c := kernels.binned):
-            low, high = (edge[:, None, :] for edge in kernels.edges(x[:, c]))
-            width = np.maximum(self._width[:, c], 1e-6)
-            mass = (ndtr((high - self._points[:, c]) / width) - ndtr((low - self._points[:, c]) / width)) / (
-                self._mass[:, c] * (high - low)
-            )
-            logs[:, :, c] = np.log(np.maximum(mass, 1e-300))
-        if len(c := kernels.categorical):
-            same = np.abs(x[:, None, c] - self._points[:, c]) * kernels.choices[c] < 0.5
-            share = self._width[:, c]
-            logs[:, :, c] = np.log(np.maximum(share + same * (1 - share) * kernels.choices[c], 1e-300))
-        return np.where(active[:, None, :] & self._active, logs, 0.0)
+        kinds = (
+            (kernels.smooth, self._log_normal),
+            (kernels.binned, self._log_mass),
+            (kernels.categorical, self._log_choice),
+        )
+        for columns, logs_of in kinds:
+            if len(columns):
+                logs = logs_of(x[:, columns], columns)
+                on, has = active[:, columns], self._active[:, columns]
+                yield columns, logs if on.all() and has.all() else np.where(on[:, None] & has, logs, 0.0)
+
+    def _log_normal(self, x: NDArray[np.float64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        width = np.maximum(self._width[:, columns], 1e-6)
+        z = (x[:, None] - self._points[:, columns]) / width
+        return np.asarray(-0.5 * z * z - (np.log(width * self._mass[:, columns]) + _LOG_SQRT_2PI))
+
+    def _log_mass(self, x: NDArray[np.float64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        low, high = (edge[:, None] for edge in self._kernels.edges(x))
+        points, width = self._points[:, columns], np.maximum(self._width[:, columns], 1e-6)
+        mass = (ndtr((high - points) / width) - ndtr((low - points) / width)) / (self._mass[:, columns] * (high - low))
+        return np.asarray(np.log(np.maximum(mass, 1e-300)))
+
+    def _log_choice(self, x: NDArray[np.float64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        choices, share = self._kernels.choices[columns], self._width[:, columns]
+        same = np.abs(x[:, None] - self._points[:, columns]) * choices < 0.5
+        # Logarithms of two values for each observation, not of one for each of its pairs with a point.
+        own, other = (np.log(np.maximum(value, 1e-300)) for value in (share + (1 - share) * choices, share))
+        return np.where(same, own, other)
 
 
 def _log(weight: float) -> float:
