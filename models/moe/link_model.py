@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-# Bytes from each rank to each other. Close enough that a knee in between, where a link's buffer is full, misleads about
-# few sizes.
+# Bytes from each rank to each other. Close enough that a knee in between misleads about few sizes.
 SIZES = (64, 256, 1_024, 4_096, 16_384, 65_536)
 
 
