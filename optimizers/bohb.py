@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from optimizers.evidence import Evidence, encode_active, figure
+from optimizers.evidence import Evidence, figure
 from optimizers.protocol import Earlier, Job, JobEnd, Problem, Trial
 from optimizers.synchronous import Hyperband, HyperbandSettings
-from tunewright.space import Config, config_key
+from tunewright.space import Config
 
 # Log density below which points are equally unlikely; 1e-32, as in the authors' code.
 _FLOOR = math.log(1e-32)
@@ -56,7 +56,7 @@ class Bohb(Hyperband):
 
     def _choose(self, rng: np.random.Generator) -> tuple[Config | None, dict[str, Any]]:
         """Of some draws from the good the one with the largest density ratio (algorithm 2)."""
-        from optimizers.kde import Kernels, Mixture, reference_width, sample_size
+        from optimizers.kde import Kernels, Mixture, best_draw, reference_width, sample_size
 
         index = len(self.trials)
         rung = self._informed_rung()
@@ -79,15 +79,17 @@ class Bohb(Hyperband):
             for points, active in ((evidence.points[r], evidence.active[r]) for r in (good, bad))
         )
         drawn = likely.draw(self._own.candidates, True, rng, self._own.stretch)
-        configs = [self.problem.space.decode(point) for point in drawn]
-        encoded = [encode_active(self.problem.space, config) for config in configs]
-        x, on = np.array([point for point, _ in encoded]), np.array([mask for _, mask in encoded])
-        ratio = np.maximum(likely.log_joint(x, on), _FLOOR) - np.maximum(unlikely.log_joint(x, on), _FLOOR)
-        for place in np.argsort(-ratio, kind="stable"):
-            if config_key(configs[place]) not in self._starts.tried:
-                why = {"rule": "density ratio", "log_ratio": figure(ratio[place]), "model_rung": rung}
-                return configs[place], {**why, "good": count, "of": len(rows), **weights}
-        return self._starts.draw(rng), {"rule": "no new candidate"}
+        best = best_draw(
+            self.problem.space,
+            drawn,
+            lambda x, on: np.maximum(likely.log_joint(x, on), _FLOOR) - np.maximum(unlikely.log_joint(x, on), _FLOOR),
+            self._starts.tried,
+        )
+        if best is None:
+            return self._starts.draw(rng), {"rule": "no new candidate"}
+        config, ratio = best
+        why = {"rule": "density ratio", "log_ratio": figure(ratio), "model_rung": rung}
+        return config, {**why, "good": count, "of": len(rows), **weights}
 
     def _informed_rung(self) -> int | None:
         """The highest rung with enough results for a model of the good and one of the bad."""

@@ -28,20 +28,25 @@ def canonical(space: SearchSpace, u: NDArray[np.float64]) -> NDArray[np.float64]
     Returns:
         (n, dimension) float64 in the unit cube.
     """
+    return canonical_active(space, u)[0]
+
+
+def canonical_active(space: SearchSpace, u: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """`canonical`, and (n, dimension) which parameters are active."""
     points = np.clip(u, 0.0, 1.0)
+    active = np.ones(points.shape, dtype=bool)
     columns = {name: column for column, name in enumerate(space.names)}
-    active: dict[str, NDArray[np.bool_]] = {}
     for column, parameter in enumerate(space.parameters):
-        on = np.ones(len(points), dtype=bool)
-        for parent, values in parameter.when.items():
-            where = points[:, columns[parent]]
-            allowed = [space[parent].encode(value) for value in values]
-            on &= active[parent] & (np.abs(where[:, None] - allowed) < 1e-12).any(axis=1)
-        active[parameter.name] = on
-        points[:, column] = np.where(
-            on, _snap(parameter, points[:, column]), parameter.encode(parameter.default_value())
-        )
-    return points
+        snapped = _snap(parameter, points[:, column])
+        for name, values in parameter.when.items():
+            parent = columns[name]
+            allowed = [space.parameters[parent].encode(value) for value in values]
+            chosen = (np.abs(points[:, parent, None] - allowed) < 1e-12).any(axis=1)
+            active[:, column] &= active[:, parent] & chosen
+        if parameter.when:
+            snapped = np.where(active[:, column], snapped, parameter.encode(parameter.default_value()))
+        points[:, column] = snapped
+    return points, active
 
 
 def _snap(parameter: Parameter, u: NDArray[np.float64]) -> NDArray[np.float64]:

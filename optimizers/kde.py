@@ -8,13 +8,14 @@ says nothing, because the parameter is inactive there, has the factor 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from tunewright.space import Categorical, Int, SearchSpace
+from optimizers.candidates import canonical_active
+from tunewright.space import Categorical, Config, Int, SearchSpace, config_key
 
 # Integers and steps with more values are as good as continuous.
 _MANY = 256
@@ -172,6 +173,28 @@ class Mixture:
 
 def _log(weight: float) -> float:
     return math.log(weight) if weight else -math.inf
+
+
+def best_draw(
+    space: SearchSpace,
+    drawn: NDArray[np.float64],
+    log_ratio: Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[np.float64]],
+    tried: Container[str],
+) -> tuple[Config, float] | None:
+    """The draw with the largest density ratio whose configuration is new, and the ratio's logarithm.
+
+    Args:
+        drawn: (m, d) points in the unit cube.
+        log_ratio: (m,) of canonical points (m, d) and which of their coordinates count.
+        tried: keys of configurations (`config_key`).
+    """
+    # Few are ever looked at, so that they are decoded one by one, and scored all at once.
+    ratio = log_ratio(*canonical_active(space, drawn))
+    for place in np.argsort(-ratio, kind="stable"):
+        config = space.decode(drawn[place])
+        if config_key(config) not in tried:
+            return config, float(ratio[place])
+    return None
 
 
 def sample_size(dimension: int) -> int:

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from optimizers.evidence import encode_active, figure
+from optimizers.evidence import figure
 from optimizers.protocol import Problem
 from optimizers.whole_trials import Choice, WholeTrials, WholeTrialsSettings
-from tunewright.space import config_key
 
 # Good trials are never more, so that the model stays sharp in a long study.
 _MAX_GOOD = 25
@@ -42,7 +41,7 @@ class Tpe(WholeTrials):
 
     def _choose(self, rng: np.random.Generator) -> Choice | None:
         """Of some draws from the good the one with the largest density ratio (section 4, equation 5)."""
-        from optimizers.kde import Kernels, Mixture, even_width, gap_width
+        from optimizers.kde import Kernels, Mixture, best_draw, even_width, gap_width
 
         rows, weights = self._evidence.ranked(rng)
         count = min(math.ceil(self._own.good_share * self._evidence.measured), _MAX_GOOD)
@@ -55,19 +54,19 @@ class Tpe(WholeTrials):
             return Mixture(kernels, points, active, even if joint else gap_width(kernels, points, active, prior), prior)
 
         likely, unlikely = mixture(good, good_active), mixture(points, active)
+
+        def log_ratio(x: NDArray[np.float64], on: NDArray[np.bool_]) -> NDArray[np.float64]:
+            if joint:
+                return likely.log_joint(x, on) - unlikely.log_joint(x, on)
+            return np.asarray((likely.log_marginals(x, on) - unlikely.log_marginals(x, on)).sum(axis=1))
+
         drawn = likely.draw(self._own.candidates, joint, rng)
-        configs = [self.problem.space.decode(point) for point in drawn]
-        encoded = [encode_active(self.problem.space, config) for config in configs]
-        x, on = np.array([point for point, _ in encoded]), np.array([mask for _, mask in encoded])
-        if joint:
-            ratio = likely.log_joint(x, on) - unlikely.log_joint(x, on)
-        else:
-            ratio = (likely.log_marginals(x, on) - unlikely.log_marginals(x, on)).sum(axis=1)
-        for place in np.argsort(-ratio, kind="stable"):
-            if config_key(configs[place]) not in self._starts.tried:
-                why = {"rule": "density ratio", "log_ratio": figure(ratio[place]), "good": count, "of": len(rows)}
-                return Choice(configs[place], {**why, **weights})
-        return self._draw(rng, "no new candidate")
+        best = best_draw(self.problem.space, drawn, log_ratio, self._starts.tried)
+        if best is None:
+            return self._draw(rng, "no new candidate")
+        config, ratio = best
+        why = {"rule": "density ratio", "log_ratio": figure(ratio), "good": count, "of": len(rows)}
+        return Choice(config, {**why, **weights})
 
     def _bad(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Points, and which coordinates count, of a sample of the bad trials and of all that run."""

@@ -8,13 +8,15 @@ a leg was told is in the journal, and a job that runs is in the journal too.
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -200,7 +202,8 @@ class StudyLoop:
         Raises:
             Fenced: another runner has the study; legs of this one are abandoned.
         """
-        record = self._unless_unavailable(self._journal.load)
+        with _uncollected():
+            record = self._unless_unavailable(self._journal.load)
         if record.state.final:
             return record.state
         with logs.about(study=record.study):
@@ -208,7 +211,8 @@ class StudyLoop:
 
     def _run(self, record: StudyRecord) -> StudyState:
         try:
-            self._restore(record)
+            with _uncollected():
+                self._restore(record)
             self._heartbeat()
             while not self._over():
                 self._fill()
@@ -619,3 +623,16 @@ class StudyLoop:
         self._pending.starts.clear()
         self._commit(StudyState.FAILED)
         return StudyState.FAILED
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: what is read of a long study stays, and half of the time went into looking at it
+    again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

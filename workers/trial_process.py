@@ -12,9 +12,7 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,6 +20,7 @@ import psutil
 from tunewright.child import CHANNEL_VARIABLE
 from tunewright.errors import TunewrightError
 from workers.output import Output
+from workers.scratch import Scratch, sweep
 
 # A single message; a report with some thousand metrics fits.
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -53,8 +52,8 @@ class TrialProcess:
     """
 
     def __init__(self, import_paths: Sequence[str] = (), threads: int = 1) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="tunewright-trial-", ignore_cleanup_errors=True)
-        self.scratch = Path(self._directory.name)
+        self._scratch = Scratch()
+        self.scratch = self._scratch.path
         reading, writing = os.pipe()
         printed, printing = os.pipe()
         try:
@@ -77,6 +76,8 @@ class TrialProcess:
         self._selector = selectors.DefaultSelector()
         self._selector.register(reading, selectors.EVENT_READ)
         self._buffer = bytearray()
+        # While the child starts: it takes longer.
+        sweep()
 
     @property
     def pid(self) -> int:
@@ -136,7 +137,7 @@ class TrialProcess:
         self._selector.close()
         os.close(self._channel)
         self._output.close()
-        self._directory.cleanup()
+        self._scratch.remove()
 
     def end(self) -> str:
         """End the child and its children; returns what they have printed since `printed` was last asked."""

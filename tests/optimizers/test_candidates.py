@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizers.candidates import around, candidates, canonical, fresh
+from optimizers.candidates import around, candidates, canonical, canonical_active, fresh
 from tests.tunewright.spaces import spaces
 from tunewright.space import Categorical, Float, Int, Ordinal, Parameter, SearchSpace
 
@@ -24,9 +24,11 @@ SPACE = SearchSpace(
 def test_canonical_is_encode_of_decode_row_by_row(space: SearchSpace, seed: int) -> None:
     u = np.random.default_rng(seed).random((20, space.dimension))
 
-    found = canonical(space, u)
+    found, active = canonical_active(space, u)
 
-    expected = np.array([space.encode(space.decode(row)) for row in u])
+    configs = [space.decode(row) for row in u]
+    expected = np.array([space.encode(config) for config in configs])
+    assert (active == [[name in config for name in space.names] for config in configs]).all()
     assert (np.abs(found - expected).max(axis=0) < [rounding(parameter) for parameter in space.parameters]).all()
 
 
@@ -43,10 +45,12 @@ def test_canonical_follows_chains_of_conditions() -> None:
     u = np.random.default_rng(0).random((3000, SPACE.dimension))
     u[:, 1] *= 0.2
 
-    found = canonical(SPACE, u)
+    found, active = canonical_active(SPACE, u)
 
-    expected = np.array([SPACE.encode(SPACE.decode(row)) for row in u])
+    configs = [SPACE.decode(row) for row in u]
+    expected = np.array([SPACE.encode(config) for config in configs])
     assert np.abs(found - expected).max() < 1e-9
+    assert (active == [[name in config for name in SPACE.names] for config in configs]).all()
     assert any("deep" in SPACE.decode(row) for row in found)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from optimizers.kde import Kernels, Mixture, even_width, gap_width, reference_width
-from tunewright.space import Categorical, Float, Int, Ordinal, SearchSpace
+from optimizers.kde import Kernels, Mixture, best_draw, even_width, gap_width, reference_width
+from tunewright.space import Categorical, Float, Int, Ordinal, SearchSpace, config_key
 
 MIXED = SearchSpace(
     Float("x", 0.0, 1.0),
@@ -133,3 +133,20 @@ def test_reference_rule_is_silvermans_and_leaves_inactive_points_out() -> None:
     widths = reference_width(kernels, points, active)
 
     np.testing.assert_allclose(widths[:, 0], 1.06 * 0.1 * 3 ** (-1 / 5))
+
+
+def test_the_draw_with_the_largest_ratio_that_is_new_is_taken() -> None:
+    space = SearchSpace(Int("x", 1, 4), Categorical("kind", ["a", "b"]))
+    drawn = np.array([[0.1, 0.2], [0.9, 0.9], [0.6, 0.9]])
+    seen = []
+
+    def log_ratio(x: NDArray[np.float64], active: NDArray[np.bool_]) -> NDArray[np.float64]:
+        seen.append((x.tolist(), bool(active.all())))
+        return x[:, 0]
+
+    assert best_draw(space, drawn, log_ratio, set()) == ({"x": 4, "kind": "b"}, 0.875)
+    assert seen == [([[0.125, 0.25], [0.875, 0.75], [0.625, 0.75]], True)]
+    tried = {config_key({"x": 4, "kind": "b"})}
+    assert best_draw(space, drawn, log_ratio, tried) == ({"x": 3, "kind": "b"}, 0.625)
+    tried |= {config_key({"x": 3, "kind": "b"}), config_key({"x": 1, "kind": "a"})}
+    assert best_draw(space, drawn, log_ratio, tried) is None
