@@ -1,6 +1,6 @@
 """Second-order walks: against other disk-based engines, against PecanPy in memory, and how time grows.
 
-    python -m benchmarks.walks [--quick] [--json FILE]
+    python -m benchmarks.walks [--part memory|disk|growth] [--quick] [--json FILE]
 
 disk     an RMAT graph at least ten times the memory budget, one walk per vertex, p 0.5, q 2; every engine reads past
          the page cache. sogw, sgsc and mmap are stopped after some seconds, and their time is scaled by the share of
@@ -21,6 +21,7 @@ peak_rss_over_budget_mb                         peak memory of a walking process
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import statistics
@@ -83,13 +84,17 @@ FULL = Scale(19, 16_000_000, 20, 60.0, 80, 80, peers.MODES, 5, (1_000_000, 10_00
 
 def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     """Run the benchmark."""
-    found = arguments(NAME, "How fast are second-order walks?", argv)
+    parts = {"memory": _in_memory, "disk": _on_disk, "growth": _growth}
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--part", choices=parts)
+    own, rest = parser.parse_known_args(argv)
+    found = arguments(NAME, "How fast are second-order walks?", rest)
     scale = scale or (QUICK if found.quick else FULL)
-    result = Result(NAME, found.command)
+    result = Result(NAME, found.command + (f" --part {own.part}" if own.part else ""))
     with tempfile.TemporaryDirectory(prefix="walks-", dir=Path.cwd()) as directory:
-        _in_memory(result, scale, Path(directory))
-        _on_disk(result, scale, Path(directory))
-        _growth(result, scale, Path(directory))
+        for name, part in parts.items():
+            if own.part in (None, name):
+                part(result, scale, Path(directory))
     publish(result, found.json)
 
 
@@ -107,7 +112,7 @@ def _in_memory(result: Result, scale: Scale, work: Path) -> None:
             "threads": 2,
             "steps per second": rate,
         }
-        result.rows.append({**row, "slowest": None, "fastest": None, "limit": None, "share of limit": None})
+        result.keep({**row, "slowest": None, "fastest": None, "limit": None, "share of limit": None})
         best = max(best, rate or 0.0)
     result.headline["steps_per_second_2_threads"] = ours[1]
     if best:
@@ -129,7 +134,7 @@ def _rate(
     ours, limit = statistics.median(rates), steps_per_second_limit(loaded, length, threads, repeats)
     row: dict[str, Cell] = {"in memory": "tunewright", "graph": name, "threads": threads, "steps per second": ours}
     more = {"slowest": min(rates), "fastest": max(rates), "limit": limit, "share of limit": ours / limit}
-    result.rows.append({**row, **more})
+    result.keep({**row, **more})
     return ours, limit
 
 
@@ -140,9 +145,8 @@ def _on_disk(result: Result, scale: Scale, work: Path) -> None:
     rule, budget = Rule(P, Q, scale.disk_length, seed=3), int(graph.size / scale.ratio)
     ours, peak = _own_process(graph, rule, budget, work)
     loads = int(ours["loads"])
-    rows = [
-        ("tunewright", baselines.Measured(ours["seconds"], 1.0, int(ours["bytes_read"]), loads, 0, ours["reading"]))
-    ]
+    rows = {"tunewright": baselines.Measured(ours["seconds"], 1.0, int(ours["bytes_read"]), loads, 0, ours["reading"])}
+    result.keep(_disk_row("tunewright", rows["tunewright"], graph, budget, ours["steps"]))
     for name, engine in (
         ("buckets", baselines.buckets),
         ("sogw", baselines.sogw),
@@ -150,23 +154,10 @@ def _on_disk(result: Result, scale: Scale, work: Path) -> None:
         ("mmap", baselines.mapped),
     ):
         task = baselines.Task(graph, rule, budget, work / name, scale.patience, int(ours["steps"]))
-        rows.append((name, engine(task)))
+        rows[name] = engine(task)
         shutil.rmtree(task.work)
-    for name, measured in rows:
-        result.rows.append(
-            {
-                "on disk": name,
-                "graph MB": graph.size / MB,
-                "budget MB": budget / MB,
-                "seconds": measured.seconds,
-                "of it reading": measured.read_seconds,
-                "share run": measured.share,
-                "GB read": measured.bytes_read / 1e9 / measured.share,
-                "loads": measured.loads / measured.share,
-                "us per step": 1e6 * measured.seconds / ours["steps"],
-            }
-        )
-    others = dict(rows[1:])
+        result.keep(_disk_row(name, rows[name], graph, budget, ours["steps"]))
+    others = {name: measured for name, measured in rows.items() if name != "tunewright"}
     best = min(others.values(), key=lambda each: each.seconds)
     result.headline["speedup_vs_sogw"] = others["sogw"].seconds / ours["seconds"]
     result.headline["speedup_vs_best_disk_baseline"] = best.seconds / ours["seconds"]
@@ -174,6 +165,20 @@ def _on_disk(result: Result, scale: Scale, work: Path) -> None:
     result.headline["block_loads_ratio"] = best.loads / best.share / loads
     result.headline["peak_rss_over_budget_mb"] = peak - budget / MB
     shutil.rmtree(graph.path)
+
+
+def _disk_row(name: str, measured: baselines.Measured, graph: Graph, budget: int, steps: float) -> dict[str, Cell]:
+    return {
+        "on disk": name,
+        "graph MB": graph.size / MB,
+        "budget MB": budget / MB,
+        "seconds": measured.seconds,
+        "of it reading": measured.read_seconds,
+        "share run": measured.share,
+        "GB read": measured.bytes_read / 1e9 / measured.share,
+        "loads": measured.loads / measured.share,
+        "us per step": 1e6 * measured.seconds / steps,
+    }
 
 
 PROGRAM = """
@@ -220,7 +225,7 @@ def _growth(result: Result, scale: Scale, work: Path) -> None:
         budgets = scale.budgets if edges == scale.growth[-1] else (scale.budgets[0],)
         for ratio in budgets:
             outcome = walk(graph, work / "grown", Rule(P, Q, 10, seed=5), memory_budget=int(graph.size / ratio))
-            result.rows.append(_growth_row(graph, ratio, built, outcome))
+            result.keep(_growth_row(graph, ratio, built, outcome))
             shutil.rmtree(work / "grown")
         shutil.rmtree(graph.path)
 
