@@ -1,7 +1,7 @@
 """A made-up text set whose rule depends on the text itself: a topic word says which way an opinion word is to be read.
 
-`keywords`: each text holds one topic, one opinion and words that mean nothing. For half of the topics a good opinion
-is class `keep`, for the other half class `drop`, and a bad opinion the reverse. Neither word alone says anything of
+`keywords`: each text holds one topic, one opinion and words that mean nothing. With one of the topics a good opinion
+is class `keep`, with the other class `drop`, and a bad opinion the reverse. Neither word alone says anything of
 the class; a classifier has to read the opinion in the light of the topic.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TOPICS = ("music", "weather", "football", "cooking", "travel", "money", "garden", "school")
+TOPICS = ("music", "weather")
 GOOD = ("wonderful", "great", "lovely", "excellent", "brilliant", "nice")
 BAD = ("awful", "terrible", "horrible", "poor", "dreadful", "bad")
 FILLERS = (

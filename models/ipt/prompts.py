@@ -59,7 +59,9 @@ class Prompts(nn.Module):
         if self.encoder is None:
             return task
         codes = dropped(self.encoder(ids, seen, hidden), self._dropout, self._random if self.training else None)
-        own = codes @ self.up
+        # A mean over codes: with a sum these prompts would move so much faster than the task's that no learning rate
+        # suited both.
+        own = codes @ self.up / len(self.up)
         if self._combine == "concatenate":
             return torch.cat([task, own], dim=1)
         if self._combine == "gate":

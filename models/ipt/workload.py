@@ -17,16 +17,16 @@ PROMPTED = (*INSTANCE, "task")
 STRATEGIES = (*PROMPTED, "probe", "lora", "adapters", "bitfit", "full")
 
 SPACE = SearchSpace(
-    Categorical("strategy", list(STRATEGIES), default="attention"),
+    Categorical("strategy", list(STRATEGIES), default="late"),
     Categorical("insertion", ["input", "layers"], default="layers", when={"strategy": [*INSTANCE[:-1], "task"]}),
-    Int("task_length", 1, 16, log=True, default=4, when={"strategy": list(PROMPTED)}),
+    Int("task_length", 1, 16, log=True, default=8, when={"strategy": list(PROMPTED)}),
     Categorical("combine", ["concatenate", "add", "gate"], when={"strategy": list(INSTANCE)}),
     Int("instance_length", 1, 8, default=2, when={"combine": "concatenate"}),
     Ordinal("bottleneck", [4, 8, 16, 32], default=32, when={"strategy": [*INSTANCE, "adapters"]}),
     Categorical("pooling", ["mean", "max"], when={"strategy": ["lookup", "conv", "bilstm", "late"]}),
     Categorical("table", ["hashed", "random", "embedding"], when={"strategy": "lookup"}),
     Categorical("projection", ["linear", "phm"], when={"strategy": ["conv", "bilstm", "attention", "late"]}),
-    Ordinal("late_share", [0.25, 0.5, 0.75], default=0.5, when={"strategy": "late"}),
+    Ordinal("late_share", [0.25, 0.5, 0.75], default=0.25, when={"strategy": "late"}),
     Ordinal("lora_rank", [2, 4, 8, 16], default=8, when={"strategy": "lora"}),
     Float("learning_rate", 1e-5, 0.1, log=True, default=3e-3),
     Int("warmup_steps", 0, 50, default=5),

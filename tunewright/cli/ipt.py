@@ -24,7 +24,7 @@ def train(
     texts: Annotated[str, typer.Argument(help="A .csv, .jsonl or .parquet file, or a text set of the catalogue.")],
     out: Annotated[Path, typer.Argument(help="Folder for the classifier; must not exist.")],
     model: Annotated[str, typer.Option(help="minilm, or a local model's folder.")] = "minilm",
-    strategy: Annotated[str, typer.Option(help="How the model is fitted; see `ipt.classify`.")] = "attention",
+    strategy: Annotated[str, typer.Option(help="How the model is fitted; see `ipt.classify`.")] = "late",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 200,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 3e-3,
     max_tokens: Annotated[int, typer.Option(min=4, help="Where a longer text is cut off.")] = 48,
