@@ -10,11 +10,11 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks._memory import from_here
 from models.data.text import TextSet, load_texts
 from models.ipt.backbone import Backbone, load_backbone
 from models.ipt.learner import Learner
@@ -146,20 +146,13 @@ def _measure_cost(order: Mapping[str, Any]) -> dict[str, float]:
         threads=1,
     )
     # Loading needed more for a moment than learning may: the peak is counted anew from here.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _memory("VmRSS")
+    risen = from_here()
     seconds = []
     for number in range(COST_STEPS + 1):
         began = time.process_time()
         learner.step(number + 1)
         seconds.append(time.process_time() - began)
-    return {"step_seconds": statistics.median(seconds[1:]), "memory_mb": _memory("VmHWM") - before}
-
-
-def _memory(figure: str) -> float:
-    """A figure of this process's memory in MiB, as Linux counts it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{figure}:")) / 1024
+    return {"step_seconds": statistics.median(seconds[1:]), "memory_mb": risen()}
 
 
 if __name__ == "__main__":

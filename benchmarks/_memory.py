@@ -18,12 +18,18 @@ def peak_mib(call: Callable[[], object]) -> float | None:
             call()
             gc.collect()
             trim()
-            Path("/proc/self/clear_refs").write_text("5")
-            before = _status("VmRSS")
+            risen = from_here()
             call()
-            return (_status("VmHWM") - before) / 1024
+            return risen()
     except (OSError, KeyError, AttributeError):
         return None
+
+
+def from_here() -> Callable[[], float]:
+    """Begin a new high-water mark; what is returned tells by how many MiB the resident set rose above where it was."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    return lambda: (_status("VmHWM") - before) / 1024
 
 
 @contextmanager

@@ -182,17 +182,16 @@ def _disk_row(name: str, measured: baselines.Measured, graph: Graph, budget: int
 
 
 PROGRAM = """
-import json, resource, sys, time
-from pathlib import Path
+import json, sys
+from benchmarks._memory import from_here
 from models.walks.engine import walk
 from models.walks.format import Graph
 from models.walks.rule import Rule
 path, tiny, target, p, q, length, seed, budget = sys.argv[1:]
 walk(Graph.open(tiny), target + "-warm", Rule(float(p), float(q), 3), memory_budget=1 << 20)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+risen = from_here()
 outcome = walk(Graph.open(path), target, Rule(float(p), float(q), int(length), int(seed)), memory_budget=int(budget))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({**outcome.traffic, "wall": outcome.seconds, "rise": peak - before, "steps": outcome.steps}))
+print(json.dumps({**outcome.traffic, "wall": outcome.seconds, "rise": risen(), "steps": outcome.steps}))
 """
 
 
