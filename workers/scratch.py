@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "tunewright-trial-"
@@ -25,13 +26,16 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._directory = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+        self.path = Path(self._directory.name)
         self._hold = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self._hold, fcntl.LOCK_EX)
+        # On a file system without locks nobody else can lock it either, and nothing is swept.
+        with suppress(OSError):
+            fcntl.flock(self._hold, fcntl.LOCK_EX)
 
     def remove(self) -> None:
         """Remove it, as far as that can be done: what a trial made unremovable stays."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._directory.cleanup()
         os.close(self._hold)
 
 

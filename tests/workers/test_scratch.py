@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 import tempfile
@@ -13,7 +15,7 @@ from workers import scratch
 from workers.scratch import PREFIX, Scratch, sweep
 from workers.trial_process import TrialProcess
 
-HOLDER = "import sys; from workers.scratch import Scratch; print(Scratch().path, flush=True); sys.stdin.read()"
+HOLDER = "import sys; from workers.scratch import Scratch; s = Scratch(); print(s.path, flush=True); sys.stdin.read()"
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +83,18 @@ def test_what_is_not_a_trials_directory_stays(temporary: Path) -> None:
     )
 
 
-def test_removing_lets_go_of_the_lock() -> None:
-    own = Scratch()
-    own.remove()
+def test_without_locks_a_trial_has_its_directory_and_nothing_is_swept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
 
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    monkeypatch.setattr(scratch, "SETTLED_SECONDS", -1.0)
+    own = Scratch()
+
+    sweep()
+
+    assert own.path.is_dir()
+    own.remove()
     assert not own.path.exists()
