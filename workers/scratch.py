@@ -1,6 +1,7 @@
 """A trial's own directory: locked while the worker that made it lives, so that another can tell what a dead one left.
 
-A worker that is killed cannot clean up. Whoever makes a directory next on that machine removes those that nobody holds.
+A worker that is killed cannot clean up. A trial that starts later on that machine removes the directories that nobody
+holds.
 """
 
 from __future__ import annotations

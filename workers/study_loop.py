@@ -8,15 +8,13 @@ a leg was told is in the journal, and a job that runs is in the journal too.
 
 from __future__ import annotations
 
-import gc
 import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -26,6 +24,7 @@ import numpy as np
 
 from optimizers.protocol import Incumbent, Job, JobEnd, Optimizer, Report, Verdict
 from tunewright.study import StudySpec, StudyState, TrialState
+from tunewright.uncollected import uncollected
 from workers import logs, tracing
 from workers.copies import Copies
 from workers.journal import (
@@ -202,7 +201,7 @@ class StudyLoop:
         Raises:
             Fenced: another runner has the study; legs of this one are abandoned.
         """
-        with _uncollected():
+        with uncollected():
             record = self._unless_unavailable(self._journal.load)
         if record.state.final:
             return record.state
@@ -211,7 +210,7 @@ class StudyLoop:
 
     def _run(self, record: StudyRecord) -> StudyState:
         try:
-            with _uncollected():
+            with uncollected():
                 self._restore(record)
             self._heartbeat()
             while not self._over():
@@ -623,16 +622,3 @@ class StudyLoop:
         self._pending.starts.clear()
         self._commit(StudyState.FAILED)
         return StudyState.FAILED
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the garbage collector: what is read of a long study stays, and half of the time went into looking at it
-    again and again."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()

@@ -59,8 +59,8 @@ class Prompts(nn.Module):
         if self.encoder is None:
             return task
         codes = dropped(self.encoder(ids, seen, hidden), self._dropout, self._random if self.training else None)
-        # A mean over codes: with a sum these prompts would move so much faster than the task's that no learning rate
-        # suited both.
+        # A mean over codes: with a sum these prompts would move faster than the task's, the more so the wider they are,
+        # and one learning rate has to suit both.
         own = codes @ self.up / len(self.up)
         if self._combine == "concatenate":
             return torch.cat([task, own], dim=1)

@@ -8,8 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 
 from tunewright.cli.problems import Refused, field_lines
 from tunewright.errors import TunewrightError
+from tunewright.uncollected import uncollected
 
 if TYPE_CHECKING:
     import uvicorn
@@ -84,11 +84,13 @@ def serve(
         "log_format": log_format,
     }
     try:
-        with _uncollected():
+        with uncollected():
             from service.app import DataDirectoryError, create_app, lock_data_directory
             from service.exposure import Exposed, require_encryption
             from service.logs import set_up
             from service.settings import ServiceSettings
+
+            gc.freeze()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tunewright"):
             raise
@@ -109,17 +111,6 @@ def serve(
             _run(create_app(settings), listener, settings.tls_certificate, settings.tls_key)
     except (DataDirectoryError, Exposed) as error:
         raise Refused(str(error)) from None
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Import without the garbage collector: what is imported stays, and need not be looked through again and again."""
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        gc.enable()
 
 
 def listen(host: str, port: int) -> socket.socket:
