@@ -159,7 +159,13 @@ class Estimate:
 
 
 class Database(Protocol):
-    """One live database; see the module for what may be relied on."""
+    """One live database; see the module for what may be relied on.
+
+    Attributes:
+        files_settings: what is set here outlives a restart of the server; without it no knob that needs one can be set.
+    """
+
+    files_settings: bool
 
     def connect(self) -> None:
         """Connect, or make a lost connection anew.

@@ -7,6 +7,7 @@ TunewrightError
     ├── ConnectionLost       no server answered, or a connection broke
     ├── StatementTimeout     the server took too long over one statement
     ├── UnknownServer        a server or version that nobody here knows
+    ├── RestartFailed        the command that restarts it, or recovers it, did not do so
     ├── RightMissing         the role may not do this; `grants` would let it
     ├── KnobError            the message begins with the knob's name
     │   ├── UnknownKnob      neither catalogue nor server has it
@@ -47,6 +48,10 @@ class StatementTimeout(DatabaseError):
 
 class UnknownServer(DatabaseError):
     """The message says which servers and versions are known."""
+
+
+class RestartFailed(DatabaseError):
+    """The message ends with what the command said; whether the server runs is unknown."""
 
 
 class RightMissing(DatabaseError):

@@ -63,6 +63,8 @@ class MySQL:
         answer_seconds: after which a server that says nothing counts as lost.
     """
 
+    files_settings = False
+
     def __init__(
         self,
         address: Address,

@@ -82,6 +82,7 @@ class Postgres:
     """
 
     kind = "postgresql"
+    files_settings = True
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ from db_knobs.knob import Knob
 from service.database_hosts import DatabaseHosts, server_of
 from service.passwords import Kept, Passwords
 from service.secrets import SecretError
-from service.session_checks import check
+from service.session_checks import check, check_restarts
 from service.settings import ServiceSettings
 from service.store import databases
 from service.store.databases import NewDatabase
@@ -71,6 +71,7 @@ class Databases:
         self.engine = engine
         self.passwords = Passwords(settings)
         self._hosts = DatabaseHosts(settings.database_hosts)
+        self._restart_commands = settings.restart_commands
         self._open = open
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="databases")
 
@@ -167,6 +168,7 @@ class Databases:
         Raises:
             WrongField: it cannot be tuned like this; names the field.
         """
+        check_restarts(spec, self._restart_commands)
         try:
             await self._ask(row.id, lambda database: check(spec, database))
         except DatabaseUnusable:
@@ -319,7 +321,7 @@ def _knobs(database: Database) -> list[KnobView]:
     offered = database.knobs()
     catalog = entries(database.probe().kind)
     names = {knob.name for knob in offered}
-    others = [name for name, entry in catalog.items() if not entry.restart and name not in names]
+    others = [name for name, entry in catalog.items() if name not in names]
     return [_knob(knob, offered=True) for knob in offered] + [
         _knob(knob, offered=False) for name in sorted(others) for knob in _one(database, name, catalog[name].loses)
     ]
@@ -327,7 +329,7 @@ def _knobs(database: Database) -> list[KnobView]:
 
 def _one(database: Database, name: str, loses: str) -> Sequence[Knob]:
     try:
-        return database.knobs(Allowed([name], {name: loses} if loses else {}))
+        return database.knobs(Allowed([name], {name: loses} if loses else {}, restart=database.files_settings))
     except KnobError:
         # This server has none of the name, or it cannot be turned here.
         return ()

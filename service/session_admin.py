@@ -28,8 +28,9 @@ from service.store.session_journal import SqlSessionJournal
 from service.store.tables import SessionRow
 from tunewright.session import SessionState
 from workers.session_custody import Custody, Returned, changed_by
-from workers.session_journal import Began, Intended, Restored, SessionBatch, SessionRecord
-from workers.session_knobs import from_plain, moved_along
+from workers.session_journal import Began, Restored, SessionBatch, SessionRecord
+from workers.session_knobs import from_plain, moved_along, needs_restart
+from workers.session_ledger import intended
 
 T = TypeVar("T")
 
@@ -124,18 +125,19 @@ def _hold(database: Database, record: SessionRecord, deadline: float) -> None:
 
 def _returned(database: Database, record: SessionRecord, began: Began) -> Returned:
     former = {name: FormerSetting(value=each["value"], text=each["text"]) for name, each in began.former.items()}
-    moves = moved_along(from_plain(fields) for fields in began.knobs.values())
-    custody = Custody(database, former)
-    for fact in record.facts:
-        if isinstance(fact, Intended):
-            custody.ours |= changed_by(fact.suggestion.config, former, moves)
+    knobs = [from_plain(fields) for fields in began.knobs.values()]
+    moves = moved_along(knobs)
+    custody = Custody(database, former, needs_restart(knobs))
+    for config in intended(record.facts):
+        custody.ours |= changed_by(config, former, moves)
     return custody.undo()
 
 
 def _written(record: SessionRecord, returned: Returned) -> SessionBatch:
     """What the journal hears of it; a session of which something could not be put back is not over."""
     before, stuck = record.status, bool(returned.stuck)
-    left = {**returned.left, **{name: f"it could not be put back: {why}" for name, why in returned.stuck.items()}}
+    left = {**returned.left, **returned.pending}
+    left |= {name: f"it could not be put back: {why}" for name, why in returned.stuck.items()}
     restored = Restored(time.time(), dict(returned.settings), left, "command")
     state = SessionState.RESTORING if stuck else before.state if before.state.final else SessionState.STOPPED
     reason = f"could not be put back by command: {', '.join(returned.stuck)}" if stuck else "put back by command"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from db_knobs.database import Database, Probe
@@ -37,6 +37,23 @@ def check(spec: SessionSpec, database: Database) -> None:
     _check_objective(spec, probe)
     if spec.mode == "apply":
         _check_rights(probe)
+
+
+def check_restarts(spec: SessionSpec, commands: Collection[str]) -> None:
+    """Check that the service has the restart command that a session names.
+
+    Args:
+        commands: names of those that it has.
+    Raises:
+        WrongField: it has none of this name.
+    """
+    if spec.restarts is not None and spec.restarts.command not in commands:
+        known = f"it has {', '.join(sorted(commands))}" if commands else "it has none"
+        raise WrongField(
+            "restarts.command",
+            f'restarts.command: the service has no restart command "{spec.restarts.command}" ({known}); its '
+            "administrator names them in TUNEWRIGHT_RESTART_COMMANDS",
+        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db_knobs.restart import RestartCommand
 from service.database_hosts import DatabaseHosts
 from service.events import FeedLimits
 from service.store.engine import parse_url
@@ -50,6 +51,8 @@ class ServiceSettings(BaseSettings):
         max_import_bytes: larger studies are not imported; an import is kept in `data_dir` until it has been read.
         max_running_studies: further studies wait in the queue.
         max_sessions: tuning sessions that run at once; further ones wait. One that has to put settings back never does.
+        restart_commands: commands with which sessions may restart servers, by name: `{"prod": {"restart": [...],
+            "recover": [...], "seconds": 120}}`; see Live databases.
         database_hosts: where databases may be attached: names, addresses, networks, and directories of sockets (`/`
             stands for all of them). A name is allowed by its name alone, whatever its address.
         secrets_dir: files in it may be named as passwords of databases; None allows none.
@@ -83,6 +86,7 @@ class ServiceSettings(BaseSettings):
     max_import_bytes: int = Field(default=1024**3, ge=1024)
     max_running_studies: int = Field(default=8, ge=1, le=1000)
     max_sessions: int = Field(default=16, ge=1, le=1000)
+    restart_commands: dict[str, RestartCommand] = Field(default_factory=dict)
     database_hosts: list[str] = Field(default_factory=lambda: list(LOCAL_DATABASES))
     secrets_dir: Path | None = None
     max_event_clients: int = Field(default=1_000, ge=1)
@@ -170,7 +174,7 @@ class ServiceSettings(BaseSettings):
         """What every tuning session's runner is given."""
         # On a cluster a runner may be on a machine that has no such data directory.
         directory = self.data_dir if self.ray_address is None else self.ray_temp_dir
-        return SessionSettings(str(directory / "watchdogs.log"), self.logs())
+        return SessionSettings(str(directory / "watchdogs.log"), self.restart_commands, self.logs())
 
     def cluster(self) -> ClusterSettings:
         """How to get the cluster."""

@@ -5,6 +5,7 @@ The same models are the Python API, the YAML file and the JSON body of `POST /v1
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
@@ -23,6 +24,7 @@ MEASURES: Mapping[str, tuple[str, bool]] = {
 }
 # Shorter intervals measure the server's noise.
 LEAST_INTERVAL = 1.0
+_DAY = 86_400.0
 
 
 class SessionState(StrEnum):
@@ -80,6 +82,44 @@ class SessionBudget(_Frozen):
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
+class Restarts(_Frozen):
+    """When a session may restart its server, to turn knobs that need it.
+
+    Attributes:
+        command: name of a restart command of the service (its setting `restart_commands`).
+        window: hours of every day, in UTC, as "22:30-04:00"; "00:00-24:00" is always.
+        most: settings that are tried in one window; each takes one restart, and one more where it is put back.
+        settle: seconds after a restart in which caches fill and nothing is judged.
+    """
+
+    command: str = Field(min_length=1, max_length=100)
+    window: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")
+    most: int = Field(default=3, ge=1, le=100)
+    settle: float = Field(default=120.0, ge=0, le=3600, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check(self) -> Restarts:
+        begin, end = self._minutes()
+        if begin == end:
+            raise SpecError(f'restarts.window: {self.window} is no time at all; "00:00-24:00" is always')
+        return self
+
+    def opened(self, at: float) -> tuple[float, float] | None:
+        """Beginning and end of the window that is open at a moment; None where none is.
+
+        Args:
+            at: wall clock, seconds since the epoch, as are the answers.
+        """
+        begin, end = (60.0 * minutes for minutes in self._minutes())
+        length = (end - begin) % _DAY or _DAY
+        began = at - (at - begin) % _DAY
+        return (began, began + length) if at < began + length else None
+
+    def _minutes(self) -> tuple[int, int]:
+        begin, end = (60 * int(text[:2]) + int(text[3:]) for text in self.window.split("-"))
+        return begin, end
+
+
 class SessionSpec(_Frozen):
     """A tuning session as it is asked for.
 
@@ -93,6 +133,7 @@ class SessionSpec(_Frozen):
         bounds: tighter ones than the catalogue's.
         interval: seconds between decisions.
         margin: loss against the reference that counts as none, as a share.
+        restarts: when the server may be restarted for knobs that need it, which `knobs` must name; None: never.
         keep: leave the best safe settings in place at the end of the budget; False puts the former ones back. A session
             that is stopped, yields or fails puts them back in any case.
         least_traffic: transactions a second below which an interval is not judged; the session waits.
@@ -109,6 +150,7 @@ class SessionSpec(_Frozen):
     interval: float = Field(default=60.0, ge=LEAST_INTERVAL, le=86_400, allow_inf_nan=False)
     margin: float = Field(default=0.05, ge=0, lt=1, allow_inf_nan=False)
     budget: SessionBudget = SessionBudget()
+    restarts: Restarts | None = None
     keep: bool = False
     least_traffic: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
@@ -122,6 +164,10 @@ class SessionSpec(_Frozen):
                 raise SpecError(f'objective: "{measure}" is none of {", ".join(MEASURES)}')
             if not 0 < weight <= 1_000:
                 raise SpecError(f"objective.{measure}: its weight ({weight}) must be above 0, and at most 1000")
+        if self.restarts is not None and self.mode == "advice":
+            raise SpecError("restarts: a session that only advises restarts nothing; leave it out, or apply")
+        if self.restarts is not None and self.knobs is None:
+            raise SpecError("restarts: name the knobs to turn in `knobs`; none that needs a restart is taken unnamed")
         return self
 
     @property
@@ -133,6 +179,18 @@ class SessionSpec(_Frozen):
     def unit(self) -> str:
         """Unit of `performance`; empty where measures are combined."""
         return MEASURES[next(iter(self.objective))][0] if len(self.objective) == 1 else ""
+
+    def gain(self, performance: float) -> float:
+        """Logarithm of a performance, with the sign with which more is better."""
+        return math.log(performance) if self.maximize else -math.log(performance)
+
+    def performed(self, gain: float) -> float:
+        """The performance of which `gain` is the logarithm."""
+        return math.exp(gain if self.maximize else -gain)
+
+    def below(self, performance: float | None, bound: float) -> bool:
+        """Whether a performance is worse than a bound; one that could not be measured is."""
+        return performance is None or self.gain(performance) < self.gain(bound)
 
     def performance(self, measured: Mapping[str, float | None]) -> float | None:
         """One positive number for what was measured; None where a measure of it is missing or not positive.

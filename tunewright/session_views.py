@@ -334,11 +334,12 @@ class NoticeView(View):
     Attributes:
         number: counts up within the session, with gaps; intervals and notices share their numbers.
         kind: `foreign_change`, `refused`, `clamped`, `right_lost`, `restarted`, `connection_lost`, `connected`,
-            `login_refused`, `taken_over`, `noise` (intervals too short for the server), `restored`, or `mixed`.
+            `login_refused`, `taken_over`, `noise` (intervals too short for the server), `restart` (by the session, for
+            knobs that need one), `restored`, or `mixed`.
         text: in words.
         knob: that it is about.
         settings: where settings were put back, what the server says they are now.
-        left: knobs that were left alone then, and why.
+        left: knobs that were left alone then, and why, or that wait for a restart.
     """
 
     number: int

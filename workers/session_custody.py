@@ -2,11 +2,14 @@
 
 A setting is *ours* once this session was about to change it. What differs from what we set was changed by somebody
 else: it is left alone, always, while everything of ours can be put back.
+
+A knob that needs a restart stands at one value and may be *filed* at another, which the server's files hold until then:
+putting it back changes what is filed, and the restart is up to whoever may make one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from db_knobs.database import Database, Former
@@ -45,35 +48,52 @@ class Returned:
         settings: read back.
         left: somebody else's, and why they were left.
         stuck: ours, and why they could not be put back.
+        pending: ours that are filed as they were, and stand so once the server restarts, in words.
         changed: whether anything had stood otherwise.
     """
 
     settings: Config
     left: Mapping[str, str] = field(default_factory=dict)
     stuck: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[str, str] = field(default_factory=dict)
     changed: bool = True
 
 
 class Custody:
     """Settings of one database; every method may raise what `Database` raises.
 
+    Args:
+        restarting: knobs that need a restart.
+
     Attributes:
         expected: what stands as far as we know, of every knob that we can put back.
+        filed: what those that need a restart will stand at after the next one.
         ours: knobs that were ever about to be changed.
     """
 
-    def __init__(self, database: Database, former: Former) -> None:
+    def __init__(self, database: Database, former: Former, restarting: Collection[str] = ()) -> None:
         self._database = database
         self.former = former
         self.expected: Config = {name: setting["value"] for name, setting in former.items()}
+        self.filed: Config = {name: self.expected[name] for name in restarting}
         self.ours: set[str] = set()
         # A change of ours is under way, or broke off: what stands may be neither of the two.
         self._unsure = False
 
     @property
     def away(self) -> bool:
-        """Whether anything is known to stand elsewhere than it stood."""
-        return any(not self._at_home(name, self.expected) for name in self.former)
+        """Whether anything that needs no restart is known to stand elsewhere than it stood."""
+        return any(not self._at_home(name, self.expected) for name in self.former if name not in self.filed)
+
+    @property
+    def running(self) -> Config:
+        """What knobs that need a restart stand at."""
+        return {name: self.expected[name] for name in self.filed}
+
+    @property
+    def unsettled(self) -> list[str]:
+        """Knobs that the next restart will change."""
+        return [name for name, value in self.filed.items() if not same(self.expected[name], value)]
 
     def theirs(self) -> dict[str, str]:
         """Knobs that do not stand as we left them, and why that is: somebody else set them."""
@@ -82,7 +102,10 @@ class Custody:
         return {
             name: f"was set to {standing[name]} by somebody else; this session had left it at {expected}"
             for name, expected in self.expected.items()
-            if name in surely and not same(standing[name], expected)
+            if name in surely
+            and not same(standing[name], expected)
+            # Somebody restarted the server: that is no setting of theirs.
+            and not (name in self.filed and same(standing[name], self.filed[name]))
         }
 
     def check(self) -> None:
@@ -99,6 +122,24 @@ class Custody:
         self.expected = self._database.read(list(self.former))
         self._unsure = False
         return self.expected
+
+    def file(self, config: Mapping[str, Value]) -> Former:
+        """File settings that take a restart; returns what was filed before, for `unfile`.
+
+        Raises:
+            KnobError: the server does not take one, or somebody else's waits for a restart; nothing was changed.
+        """
+        before = self._database.former(list(config))
+        self._unsure = True
+        self._database.apply(config)
+        self._unsure = False
+        self.filed |= config
+        return before
+
+    def unfile(self, before: Former) -> None:
+        """File again what was filed before."""
+        self._database.restore(before)
+        self.filed |= {name: setting["value"] for name, setting in before.items()}
 
     def put(self, config: Mapping[str, Value]) -> list[Clamped]:
         """Apply settings; only those that stand otherwise are set."""
@@ -117,14 +158,29 @@ class Custody:
 
     def back(self, left: Mapping[str, str] | None = None) -> Returned:
         """Put the former settings of what is ours back, but of `left`; of those that cannot be, as many as can."""
-        left = {name: reason for name, reason in (left or {}).items() if name in self.former}
-        stuck = self._restored({n: setting for n, setting in self.former.items() if n in self.ours and n not in left})
+        return self._back(self.ours, left or {})
+
+    def back_without_restart(self) -> Returned:
+        """`back` of what needs no restart; what does stays as it is filed."""
+        return self._back(self.ours - self.filed.keys(), {})
+
+    def _back(self, ours: set[str], left: Mapping[str, str]) -> Returned:
+        left = {name: reason for name, reason in left.items() if name in self.former}
+        stuck = self._restored({n: setting for n, setting in self.former.items() if n in ours and n not in left})
         standing = self.look()
         stuck = {name: why for name, why in stuck.items() if not self._at_home(name, standing)}
-        for name in self.ours - stuck.keys() - left.keys():
-            if not self._at_home(name, standing):
+        pending = {}
+        for name in ours - stuck.keys() - left.keys():
+            former = self.former[name]["value"]
+            if name in self.filed:
+                self.filed[name] = former
+            if self._at_home(name, standing):
+                continue
+            if name in self.filed:
+                pending[name] = f"goes back from {standing[name]} to {former} when the server restarts"
+            else:
                 left[name] = f"went back to {standing[name]}: the server's own configuration was changed meanwhile"
-        return Returned(standing, left, stuck)
+        return Returned(standing, left, stuck, pending)
 
     def undo(self) -> Returned:
         """Put back what an earlier runner, or we before a connection was lost, may have left.
@@ -134,7 +190,8 @@ class Custody:
         """
         standing = self.look()
         away = [name for name in self.former if not self._at_home(name, standing)]
-        if not away:
+        # Those that need a restart stand as they stood although something else may be filed.
+        if not away and not self.ours & self.filed.keys():
             return Returned(standing, changed=False)
         reasons = {n: f"stands at {standing[n]}, which this session did not set" for n in away if n not in self.ours}
         return self.back(reasons)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, Protocol
 
 from db_knobs.database import Database, Former, FormerSetting
@@ -12,8 +12,8 @@ from db_knobs.knob import same
 from tunewright.errors import TunewrightError
 from tunewright.space import Value
 from workers.session_custody import Custody, ForeignChange, Returned, changed_by
-from workers.session_journal import Began, Restored, SessionRecord, Wanted
-from workers.session_knobs import from_plain, moved_along
+from workers.session_journal import Began, RestartIntended, Restored, SessionRecord, Wanted
+from workers.session_knobs import from_plain, moved_along, needs_restart
 from workers.session_ledger import Ledger
 from workers.session_watch import Clock
 
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # A lost database is tried again after the first pause, and then after ever longer ones.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
+# One that is being restarted is asked so often whether it is back.
+BACK_PAUSE = 0.2
 # A runner or a watchdog that died may seem to hold the server's lock for so long.
 LOCK_SECONDS = 30.0
 
@@ -54,16 +56,22 @@ class Hold:
     """One session's hold on one server.
 
     Args:
-        watchdog: makes one for former settings.
+        watchdog: makes one for former settings, of which the knobs given last need a restart.
 
     Attributes:
         custody: the settings; set by `know`.
+        restart: restarts the server at the session's end, where it may be; returns whether it did. May raise what
+            `Database` raises.
     """
 
     custody: Custody
 
     def __init__(
-        self, database: Database, ledger: Ledger, clock: Clock, watchdog: Callable[[SessionRecord, Former], Watchdog]
+        self,
+        database: Database,
+        ledger: Ledger,
+        clock: Clock,
+        watchdog: Callable[[SessionRecord, Former, Collection[str]], Watchdog],
     ) -> None:
         self._database, self._ledger, self._clock = database, ledger, clock
         self._make_watchdog = watchdog
@@ -72,6 +80,7 @@ class Hold:
         # What somebody else was seen to have set; it is never touched again.
         self._left: dict[str, str] = {}
         self._known = False
+        self.restart: Callable[[], bool] = lambda: False
         self._holder = f"session {ledger.record.session}"
 
     def reach(self) -> bool:
@@ -110,8 +119,12 @@ class Hold:
         self._known = True
         # A store gives plain data back.
         former = {n: FormerSetting(value=each["value"], text=each["text"]) for n, each in began.former.items()}
-        self.custody = Custody(self._database, former)
-        self._moves = moved_along(from_plain(fields) for fields in began.knobs.values())
+        knobs = [from_plain(fields) for fields in began.knobs.values()]
+        self.custody = Custody(self._database, former, needs_restart(knobs))
+        # They may have been left to a restart that nobody made yet.
+        seen = self._ledger.last_seen
+        self.custody.expected |= {name: seen[name] for name in self.custody.filed if name in seen}
+        self._moves = moved_along(knobs)
         for config in self._ledger.intended:
             self.custody.ours |= changed_by(config, former, self._moves)
         self._ledger.away = self._retreat
@@ -123,24 +136,47 @@ class Hold:
             ConnectionLost: with the lock.
             ForeignChange: somebody else set something.
         """
-        if not self._database.holds_lock():
-            raise ConnectionLost(f"{self._ledger.record.address}: the server's lock was lost with a connection")
-        if self._left:
-            raise ForeignChange(self._left)
-        self.custody.check()
+        self._see()
         self.custody.ours |= changed_by(config, self.custody.former, self._moves)
         self._ledger.touched = self._ledger.touched or bool(self.custody.ours)
+
+    def intend_restart(self, config: Mapping[str, Value]) -> None:
+        """The same of settings that take a restart; written down here, and told to the watchdog."""
+        self._see()
+        self.custody.ours |= config.keys()
+        self._ledger.touched = True
+        self._ledger.add(RestartIntended(self._clock.wall(), dict(config)))
+        self._ledger.commit()
+        self.guard()
+
+    def regain(self, seconds: float) -> bool:
+        """Connect again to a server that restarts, and take its lock; whether that was possible in time.
+
+        Raises:
+            LoginRefused, UnknownServer: it is back as something else.
+        """
+        deadline = self._clock.monotonic() + seconds
+        while True:
+            try:
+                self._database.connect()
+                if self._database.lock(self._holder):
+                    return True
+            except ConnectionLost:
+                pass
+            if self._clock.monotonic() >= deadline:
+                return False
+            self._clock.sleep(BACK_PAUSE)
 
     def guard(self) -> None:
         """Tell the watchdog what is about to change; it is started before the first change."""
         if not self.custody.ours:
             return
         if self._watchdog is None:
-            self._watchdog = self._make_watchdog(self._ledger.record, self.custody.former)
+            self._watchdog = self._make_watchdog(self._ledger.record, self.custody.former, list(self.custody.filed))
         self._watchdog.ours(self.custody.ours)
 
     def back(self) -> None:
-        """Put the reference in place, if it is not.
+        """Put the reference in place, if it is not; but what needs a restart.
 
         Raises:
             RightMissing: something cannot be put back.
@@ -148,10 +184,17 @@ class Hold:
         """
         if self.custody.away:
             self.custody.check()
-            returned = self.custody.back()
+            returned = self.custody.back_without_restart()
             _raise_stuck(returned)
             if returned.left:
                 raise ForeignChange(returned.left)
+
+    def _see(self) -> None:
+        if not self._database.holds_lock():
+            raise ConnectionLost(f"{self._ledger.record.address}: the server's lock was lost with a connection")
+        if self._left:
+            raise ForeignChange(self._left)
+        self.custody.check()
 
     def undo(self) -> None:
         """Put back what may stand of ours after a time in which nobody looked, and write that down.
@@ -187,6 +230,8 @@ class Hold:
             if keep and not self._left and self._keep():
                 return None
             returned = self.custody.back(self._left)
+            if returned.pending and not returned.left and self.restart():
+                returned = self.custody.back(self._left)
         except LoginRefused as error:
             raise LockedOut(str(error)) from None
         except DatabaseError as error:
@@ -218,7 +263,8 @@ class Hold:
         return True
 
     def _restored(self, returned: Returned, by: Literal["session", "watchdog", "successor"]) -> None:
-        self._ledger.add(Restored(self._clock.wall(), dict(returned.settings), dict(returned.left), by))
+        left = {**returned.left, **returned.pending}
+        self._ledger.add(Restored(self._clock.wall(), dict(returned.settings), left, by))
         self._ledger.touched = False
 
     def _retreat(self) -> None:

@@ -52,6 +52,33 @@ class Intended:
 
 
 @dataclass(frozen=True)
+class RestartIntended:
+    """Settings are about to be filed, and the server to be restarted with them."""
+
+    at: float
+    config: Config
+
+
+@dataclass(frozen=True)
+class RestartTried:
+    """What came of settings that took a restart.
+
+    Attributes:
+        gain: of them against what stood before, as a share; None where they were not measured to the end.
+        kept: they stand.
+        reason: in words, for people.
+        broke: the server could not be restarted as it should; the session restarts it no more.
+    """
+
+    at: float
+    config: Config
+    gain: float | None
+    kept: bool
+    reason: str
+    broke: bool = False
+
+
+@dataclass(frozen=True)
 class Measured:
     """An interval has ended; what the tuner is told.
 
@@ -64,6 +91,7 @@ class Measured:
         lost: work that was not done because it was below the reference, as a share of the interval's work.
         metrics: everything that the server told of it, for people (`Metrics.as_dict`).
         seconds_of: length of the decision that led to it.
+        running: what knobs that need a restart stood at; they are no part of what the tuner is told.
     """
 
     at: float
@@ -72,6 +100,7 @@ class Measured:
     lost: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     seconds_of: Mapping[str, float] = field(default_factory=dict)
+    running: Config = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +118,8 @@ class Noticed:
     Attributes:
         kind: `foreign_change`, `refused` (the server did not take a value), `clamped`, `right_lost`, `restarted`,
             `connection_lost`, `connected`, `login_refused`, `taken_over`, `noise` (intervals too short for the server),
-            `advice` (of a white-box rule, in the mode of that name), `mixed` (nothing of these, see the text).
+            `restart` (the server was restarted by the session, or could not be), `advice` (of a white-box rule, in the
+            mode of that name), `mixed` (nothing of these, see the text).
         text: in words.
         knob: that it is about.
     """
@@ -106,7 +136,7 @@ class Restored:
 
     Attributes:
         settings: read back from the server.
-        left: knobs that were left alone, and why (somebody else set them since).
+        left: knobs that were left alone, and why (somebody else set them since), or that wait for a restart.
         by: `session`, `watchdog`, `successor` or `command`.
     """
 
@@ -116,7 +146,7 @@ class Restored:
     by: Literal["session", "watchdog", "successor", "command"] = "session"
 
 
-SessionFact: TypeAlias = Began | Intended | Measured | Skipped | Noticed | Restored
+SessionFact: TypeAlias = Began | Intended | RestartIntended | RestartTried | Measured | Skipped | Noticed | Restored
 
 
 @dataclass(frozen=True)

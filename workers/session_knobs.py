@@ -20,7 +20,12 @@ from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpa
 
 def allowed_by(spec: SessionSpec) -> Allowed:
     """What a session asks to turn."""
-    return Allowed(spec.knobs, spec.accepted)
+    return Allowed(spec.knobs, spec.accepted, restart=spec.restarts is not None)
+
+
+def needs_restart(knobs: Iterable[Knob]) -> list[str]:
+    """Names of the knobs that need a restart."""
+    return [knob.name for knob in knobs if knob.applies is Applies.RESTART]
 
 
 # Measure of an objective -> the server's capability that it takes.
@@ -63,11 +68,32 @@ def choose(database: Database, spec: SessionSpec, probe: Probe) -> list[Knob]:
         knobs.append(knob)
     if not knobs:
         raise KnobRefused("*", "this server has no knob that may be turned; name some, or see what the probe says")
+    _check_restarts(database, spec, needs_restart(knobs))
     known = {knob.name for knob in knobs}
     for name in spec.bounds:
         if name not in known:
             raise SpecError(f'bounds.{name}: the session does not tune "{name}"; tuned are {", ".join(sorted(known))}')
     return [_bounded(knob, spec.bounds.get(knob.name)) for knob in knobs]
+
+
+# Knobs that are never tried by restarts, and why.
+_UNTRIED = {
+    "max_connections": "fewer turn users away, which no measurement of those that are let in shows; set it by hand",
+}
+
+
+def _check_restarts(database: Database, spec: SessionSpec, names: Sequence[str]) -> None:
+    if spec.restarts is None:
+        return
+    if not names:
+        raise SpecError("restarts: none of `knobs` needs a restart; leave it out, or name one that does")
+    if len(names) == len(spec.knobs or ()):
+        raise SpecError("restarts: name at least one knob that needs no restart as well, to tune between restarts")
+    for name in names:
+        if name in _UNTRIED:
+            raise KnobRefused(name, _UNTRIED[name])
+    if not database.files_settings:
+        raise SpecError("restarts: this server keeps nothing over a restart that is set through a connection")
 
 
 def _bounded(knob: Knob, bounds: Range | None) -> Knob:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from tunewright.session import SessionState
@@ -13,6 +13,9 @@ from workers.session_journal import (
     JournalUnavailable,
     Measured,
     Noticed,
+    RestartIntended,
+    RestartTried,
+    Restored,
     SessionBatch,
     SessionFact,
     SessionJournal,
@@ -65,7 +68,27 @@ class Ledger:
     @property
     def intended(self) -> list[Mapping[str, Any]]:
         """Settings that earlier runners were about to apply."""
-        return [fact.suggestion.config for fact in self.record.facts if isinstance(fact, Intended)]
+        return intended(self.record.facts)
+
+    @property
+    def restarts(self) -> list[RestartTried]:
+        """What earlier runners tried with a restart; one who died over it was not to keep it."""
+        found: list[RestartTried] = []
+        under_way: RestartIntended | None = None
+        for fact in [*self.record.facts, None]:
+            if isinstance(fact, RestartTried):
+                found.append(fact)
+                under_way = None
+            elif under_way is not None and (fact is None or isinstance(fact, RestartIntended)):
+                found.append(RestartTried(under_way.at, under_way.config, None, kept=False, reason="broken off"))
+            if isinstance(fact, RestartIntended):
+                under_way = fact
+        return found
+
+    @property
+    def last_seen(self) -> Mapping[str, Any]:
+        """What stood when settings were last put back; empty where they never were."""
+        return next((fact.settings for fact in reversed(self.record.facts) if isinstance(fact, Restored)), {})
 
     @property
     def foreign(self) -> dict[str, str]:
@@ -168,6 +191,17 @@ class Ledger:
                     told = True
                     self.away()
                 self._clock.sleep(RETRY_SECONDS)
+
+
+def intended(facts: Iterable[SessionFact]) -> list[Mapping[str, Any]]:
+    """All settings that a session was ever about to apply, by its facts."""
+    found: list[Mapping[str, Any]] = []
+    for fact in facts:
+        if isinstance(fact, Intended):
+            found.append(fact.suggestion.config)
+        elif isinstance(fact, RestartIntended):
+            found.append(fact.config)
+    return found
 
 
 def _compared(fact: SessionFact) -> bool:

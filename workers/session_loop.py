@@ -17,8 +17,9 @@ The loop knows nothing of Ray. What may be relied on:
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,17 +28,20 @@ from db_knobs.catalog import Host
 from db_knobs.database import Database, Former, Probe
 from db_knobs.errors import ConnectionLost, DatabaseError, KnobError, LoginRefused, RightMissing, StatisticsReset
 from db_knobs.knob import Knob
+from db_knobs.restart import RestartCommand
 from db_knobs.statistics import Metrics
-from optimizers.onlinetune import Interval, OnlineTuneSettings, Suggestion
+from optimizers.onlinetune import Interval, OnlineTuneSettings, SequentialTest, Suggestion
 from tunewright.errors import TunewrightError
-from tunewright.session import SessionState
+from tunewright.session import Restarts, SessionState
+from tunewright.space import Config
 from workers import logs
 from workers.session_custody import ForeignChange
 from workers.session_hold import FIRST_PAUSE, LAST_PAUSE, Hold, LockedOut, Watchdog
 from workers.session_insight import Insight, broken
 from workers.session_journal import Began, Fenced, Intended, Measured, Noticed, SessionJournal, SessionRecord, Wanted
-from workers.session_knobs import allowed_by, check_objective, choose, from_plain, plain
+from workers.session_knobs import allowed_by, check_objective, choose, from_plain, needs_restart, outside, plain
 from workers.session_ledger import Ledger
+from workers.session_maintenance import FEATURE, Maintenance, Observed
 from workers.session_tuning import Tuning
 from workers.session_watch import Clock, Watched, unjudged, watch
 
@@ -54,16 +58,18 @@ class Tools:
 
     Attributes:
         insight: its last arguments are features and state of an earlier runner's, if there was one.
-        watchdog: makes one for a session with these former settings.
+        watchdog: makes one for a session with these former settings, of which the knobs given last need a restart.
         heartbeat: renews the lease and says what people want; raises Fenced.
+        restart_commands: by name.
     """
 
     open_database: Callable[[Address, Host], Database]
     insight: Callable[[Database, Probe, list[Knob], Sequence[str] | None, Mapping[str, Any] | None], Insight]
-    watchdog: Callable[[SessionRecord, Former], Watchdog]
+    watchdog: Callable[[SessionRecord, Former, Collection[str]], Watchdog]
     heartbeat: Callable[[], Wanted]
     clock: Clock
     tuner: OnlineTuneSettings | None = None
+    restart_commands: Mapping[str, RestartCommand] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class SessionLoop:
 
     _insight: Insight
     _tuning: Tuning | None = None
+    _maintenance: Maintenance | None = None
 
     def __init__(self, journal: SessionJournal, tools: Tools) -> None:
         self._journal, self._tools, self._clock = journal, tools, tools.clock
@@ -183,7 +190,7 @@ class SessionLoop:
             former=former,
             reference={knob.name: former[knob.name]["value"] for knob in knobs},
             knobs={knob.name: plain(knob) for knob in knobs},
-            features=list(self._insight.features),
+            features=[*self._insight.features, *(FEATURE + name for name in needs_restart(knobs))],
             capabilities={
                 "kind": probe.kind,
                 "version": probe.version_text,
@@ -207,8 +214,9 @@ class SessionLoop:
             self._hold.custody.check()
         knobs = [from_plain(fields) for fields in began.knobs.values()]
         state = self._ledger.tuner.get("context")
-        self._insight = self._tools.insight(self._database, self._probe(), knobs, began.features, state)
-        if list(self._insight.features) != list(began.features):
+        features = [name for name in began.features if not name.startswith(FEATURE)]
+        self._insight = self._tools.insight(self._database, self._probe(), knobs, features, state)
+        if list(self._insight.features) != features:
             raise TunewrightError(
                 "the server tells other things of itself than when the session began (an extension came or went);"
                 " start a new session"
@@ -217,10 +225,35 @@ class SessionLoop:
         self._commit(SessionState.RUNNING)
 
     def _make_tuning(self, began: Began) -> None:
-        tuning = Tuning(self._spec, began, self._ledger.record.status, self._insight.guard, self._tools.tuner)
+        tuning = Tuning(self._spec, began, self._ledger.record.status, self._guard, self._tools.tuner)
+        if self._spec.restarts is not None:
+            self._maintenance = self._make_maintenance(self._spec.restarts, began)
+            self._hold.restart = self._maintenance.restart_at_end
         for measured in self._ledger.measured:
             tuning.replay(measured)
         self._tuning = tuning
+
+    def _make_maintenance(self, restarts: Restarts, began: Began) -> Maintenance:
+        knobs = [from_plain(fields) for fields in began.knobs.values()]
+        reference = began.reference
+
+        def guarded(config: Config) -> str | None:
+            return outside(self._spec.bounds, reference, config) or self._insight.guard({**reference, **config})
+
+        return Maintenance(
+            restarts,
+            self._tools.restart_commands.get(restarts.command),
+            [knob for knob in knobs if knob.name in needs_restart(knobs)],
+            self._spec,
+            self._hold,
+            self._ledger,
+            self._clock,
+            guarded,
+        )
+
+    def _guard(self, config: Config) -> str | None:
+        """Why settings would endanger the server as it runs."""
+        return self._insight.guard({**self._hold.custody.running, **config})
 
     def _probe(self) -> Probe:
         return self._database.probe(allowed_by(self._spec))
@@ -231,6 +264,9 @@ class SessionLoop:
         assert self._tuning is not None
         if self._spec.mode == "advice":
             self._advise(self._tuning)
+        elif self._maintenance is not None and self._maintenance.due():
+            self._maintenance.run(self._observe)
+            self._context = None
         elif self._context is None:
             self._look(self._tuning)
         else:
@@ -243,6 +279,26 @@ class SessionLoop:
         if watched is not None:
             self._hold.custody.check()
             self._judge(tuning, None, watched)
+
+    def _observe(self, defended: float | None) -> Observed | None:
+        """Measure the reference for an interval of a restart's trial.
+
+        Args:
+            defended: gain below which the trial is to be ended.
+        """
+        assert self._tuning is not None
+        self._hold.back()
+        bound = None if defended is None else self._spec.performed(defended)
+        watched = self._watch(test=None if bound is None else self._tuning.defend(bound))
+        if watched is None:
+            return None
+        self._hold.custody.check()
+        if not self._judge(self._tuning, None, watched, bound=bound):
+            return None
+        if watched.performance is None:
+            assert defended is not None
+            return Observed(defended - math.log(2.0), aborted=True)
+        return Observed(self._spec.gain(watched.performance), watched.aborted)
 
     def _advise(self, tuning: Tuning) -> None:
         """Say what would be tried, and measure what stands, whoever set it."""
@@ -273,7 +329,7 @@ class SessionLoop:
         for each in clamped:
             text = f"the server made {each.stands} of {each.asked}; the session learns from what stands"
             self._ledger.notice_once("clamped", each.knob, text, each.knob)
-        watched = self._watch(suggestion)
+        watched = self._watch(tuning.test(suggestion))
         if watched is None:
             return
         stood = tuning.placed(custody.expected)
@@ -307,9 +363,7 @@ class SessionLoop:
         self._context = None
         self._commit()
 
-    def _watch(self, suggestion: Suggestion | None = None) -> Watched | None:
-        assert self._tuning is not None
-        test = None if suggestion is None else self._tuning.test(suggestion)
+    def _watch(self, test: SequentialTest | None = None) -> Watched | None:
         return watch(self._database, self._spec, self._clock, lambda: self._ledger.wanted() is Wanted.RUN, test)
 
     def _judge(
@@ -319,20 +373,24 @@ class SessionLoop:
         watched: Watched,
         decided: Mapping[str, float] | None = None,
         stood: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Learn from what was seen, or say why nothing can be learnt from it.
+        bound: float | None = None,
+    ) -> bool:
+        """Learn from what was seen, or say why nothing can be learnt from it; returns which of the two.
 
         Args:
             stood: settings that it was seen under; None: those that stand.
+            bound: performance below which the reference itself is unsafe, after a restart.
         """
         if (reason := unjudged(self._spec, watched)) is not None:
             if self._spec.mode == "apply":
                 self._hold.back()
             self._skip(reason, SessionState.WAITING)
-            return
+            return False
         context = self._context
         if watched.metrics is not None:
             context = self._insight.context(watched.metrics, watched.ran)
+            if self._maintenance is not None:
+                context += self._maintenance.coordinates()
         assert context is not None
         interval = Interval(
             suggestion=suggestion,
@@ -345,16 +403,18 @@ class SessionLoop:
         measured = Measured(
             at=self._clock.wall(),
             interval=interval,
-            unsafe=tuning.unsafe(interval),
+            unsafe=tuning.unsafe(interval) if bound is None else self._spec.below(watched.performance, bound),
             lost=tuning.lost(interval),
             metrics={} if watched.metrics is None else watched.metrics.as_dict(),
             seconds_of=dict(decided or {}),
+            running=self._hold.custody.running,
         )
         self._ledger.measure(measured, tuning.ratio(interval))
         tuning.learn(interval, watched.samples)
         self._context, self._metrics = context, watched.metrics
         self._disturbances = 0
         self._commit(SessionState.RUNNING)
+        return True
 
     # What goes wrong
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from db_knobs.attach import open_database
@@ -67,7 +68,14 @@ class SessionRunner:
                     heard = pulse.wanted()
                     return Wanted.PAUSE if heard is Wanted.RUN and self._leaving.is_set() else heard
 
-                tools = Tools(open_database, ServerInsight, self._watch, wanted, SystemClock())
+                tools = Tools(
+                    open_database,
+                    ServerInsight,
+                    self._watch,
+                    wanted,
+                    SystemClock(),
+                    restart_commands=self._settings.restart_commands,
+                )
                 state = SessionLoop(self._journal, tools).run()
         finally:
             # One that was not sent away puts back what this runner leaves.
@@ -76,8 +84,9 @@ class SessionRunner:
         self._journal.release()
         return state
 
-    def _watch(self, record: SessionRecord, former: Former) -> Watchdog:
+    def _watch(self, record: SessionRecord, former: Former, restarting: Collection[str]) -> Watchdog:
         if self._settings.watchdog_log is not None:
             Path(self._settings.watchdog_log).parent.mkdir(parents=True, exist_ok=True)
-        self._watchdog = Watchdog(record.session, record.address, record.host, former, self._settings.watchdog_log)
+        log = self._settings.watchdog_log
+        self._watchdog = Watchdog(record.session, record.address, record.host, former, log, restarting)
         return self._watchdog

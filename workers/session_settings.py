@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from db_knobs.restart import RestartCommand
 from workers.logs import LogSettings
 
 
@@ -15,10 +16,12 @@ class SessionSettings:
     Attributes:
         watchdog_log: file to which watchdogs write what they did, on the runner's machine; its directory is made when
             it is missing. None: they write nothing.
+        restart_commands: by name; what a session may restart its server with.
         logs: how its worker logs.
         trace: the trace that it is part of, as `workers.tracing` carries one.
     """
 
     watchdog_log: str | None = None
+    restart_commands: Mapping[str, RestartCommand] = field(default_factory=dict)
     logs: LogSettings = field(default_factory=LogSettings)
     trace: Mapping[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from db_knobs.knob import to_space
+from db_knobs.knob import Applies, to_space
 from optimizers.errors import OptimizerError
 from optimizers.onlinetune import (
     Interval,
@@ -53,7 +53,9 @@ class Tuning:
         settings: OnlineTuneSettings | None = None,
     ) -> None:
         self._spec = spec
-        self.space = to_space(from_plain(fields) for fields in began.knobs.values())
+        knobs = [from_plain(fields) for fields in began.knobs.values()]
+        # What needs a restart is not turned from one interval to the next.
+        self.space = to_space(knob for knob in knobs if knob.applies is not Applies.RESTART)
         self.reference: Config = {name: began.reference[name] for name in self.space.names}
         target = Target(
             self.space,
@@ -118,8 +120,11 @@ class Tuning:
         """Watches the interval of a suggestion; None where it runs on the reference."""
         if suggestion.abort_below is None or suggestion.kind == "reference":
             return None
-        noise = self._noise or _UNKNOWN_NOISE
-        return SequentialTest(suggestion.abort_below, maximize=self._spec.maximize, noise=noise)
+        return self.defend(suggestion.abort_below)
+
+    def defend(self, bound: float) -> SequentialTest:
+        """A test of whether performance is surely below a bound."""
+        return SequentialTest(bound, maximize=self._spec.maximize, noise=self._noise or _UNKNOWN_NOISE)
 
     def placed(self, config: Mapping[str, Value]) -> Config:
         """What stands, of the knobs that are tuned, on their scales."""

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,17 +42,27 @@ class Watchdog:
 
     Args:
         log: a file to which it writes what it did; None where nobody wants to know.
+        restarting: knobs of `former` that need a restart; they are filed as they were, and nothing is restarted.
 
     Attributes:
         pid: of the process; 0 before the first `ours`.
     """
 
-    def __init__(self, session: str, address: Address, host: Host, former: Former, log: str | None = None) -> None:
+    def __init__(
+        self,
+        session: str,
+        address: Address,
+        host: Host,
+        former: Former,
+        log: str | None = None,
+        restarting: Collection[str] = (),
+    ) -> None:
         self._charge = {
             "session": session,
             "address": {**vars(address), "password": address.password.secret},
             "host": vars(host),
             "former": former,
+            "restarting": list(restarting),
         }
         self._log = log
         self._pipe: int | None = None
@@ -101,7 +111,7 @@ class Watchdog:
                 stdin=reading,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
             )
         except OSError:
@@ -178,7 +188,7 @@ def _restore(charge: Mapping[str, Any], ours: Iterable[str]) -> str:
         try:
             database.connect()
             if database.lock(f"watchdog of session {charge['session']}"):
-                problem = _put_back(database, charge["former"], ours)
+                problem = _put_back(database, charge["former"], charge["restarting"], ours)
                 if problem is None:
                     return "done"
             else:
@@ -201,11 +211,11 @@ def _restore(charge: Mapping[str, Any], ours: Iterable[str]) -> str:
     return f"given up after {PATIENCE_SECONDS / 3600:g} hours: {told}"
 
 
-def _put_back(database: Database, former: Former, ours: Iterable[str]) -> str | None:
+def _put_back(database: Database, former: Former, restarting: Collection[str], ours: Iterable[str]) -> str | None:
     """What is in the way; None where all that is ours is back."""
     from workers.session_custody import Custody
 
-    custody = Custody(database, former)
+    custody = Custody(database, former, restarting)
     custody.ours = set(ours)
     stuck = custody.undo().stuck
     return "; ".join(stuck.values()) or None
@@ -231,7 +241,7 @@ def _opened(log: str) -> int:
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's, without its secrets, and with its ways to our modules."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
     return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

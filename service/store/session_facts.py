@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Row
 
@@ -14,18 +14,32 @@ from optimizers.onlinetune.intervals import Interval, Suggestion
 from service.store import storable
 from service.store.rows import utc
 from tunewright.session_views import IntervalView, NoticeView
-from workers.session_journal import Began, Intended, Measured, Noticed, Restored, SessionFact, Skipped
+from workers.session_journal import (
+    Began,
+    Intended,
+    Measured,
+    Noticed,
+    RestartIntended,
+    RestartTried,
+    Restored,
+    SessionFact,
+    Skipped,
+)
 
-BEGAN, INTENDED, MEASURED, SKIPPED, NOTICED, RESTORED = (
+BEGAN, INTENDED, MEASURED, SKIPPED, NOTICED, RESTORED, RESTARTING, RESTARTED = (
     "began",
     "intended",
     "measured",
     "skipped",
     "noticed",
     "restored",
+    "restarting",
+    "restarted",
 )
 INTERVALS = (MEASURED, SKIPPED)
-NOTICES = (NOTICED, RESTORED)
+NOTICES = (NOTICED, RESTORED, RESTARTED)
+# A fact that is shown as a notice.
+Notice: TypeAlias = Noticed | Restored | RestartTried
 _BY = {
     "session": "by the session",
     "watchdog": "by the session's watchdog",
@@ -61,6 +75,10 @@ def fact(row: Any) -> SessionFact:
             return Noticed(at, **body)
         case "restored":
             return Restored(at, **body)
+        case "restarting":
+            return RestartIntended(at, **body)
+        case "restarted":
+            return RestartTried(at, **body)
         case kind:
             raise ValueError(f"{kind!r} is no kind of fact")
 
@@ -72,10 +90,10 @@ def interval_of(row: Row[Any]) -> Measured | Skipped:
     return found
 
 
-def notice_of(row: Row[Any]) -> Noticed | Restored:
+def notice_of(row: Row[Any]) -> Notice:
     """The fact of a row whose kind is one of `NOTICES`."""
     found = fact(row)
-    assert isinstance(found, (Noticed, Restored))
+    assert isinstance(found, (Noticed, Restored, RestartTried))
     return found
 
 
@@ -87,7 +105,7 @@ def interval(number: int, fact: Measured | Skipped) -> IntervalView:
     return IntervalView(
         number=number,
         at=utc(fact.at),
-        config=found.config,
+        config={**found.config, **fact.running},
         performance=found.performance,
         seconds=found.seconds,
         unsafe=fact.unsafe,
@@ -100,10 +118,13 @@ def interval(number: int, fact: Measured | Skipped) -> IntervalView:
     )
 
 
-def notice(number: int, fact: Noticed | Restored) -> NoticeView:
+def notice(number: int, fact: Notice) -> NoticeView:
     """A notice as the API shows it."""
     if isinstance(fact, Noticed):
         return NoticeView(number=number, at=utc(fact.at), kind=fact.kind, text=fact.text, knob=fact.knob)
+    if isinstance(fact, RestartTried):
+        tried = ", ".join(f"{name} = {value}" for name, value in fact.config.items())
+        return NoticeView(number=number, at=utc(fact.at), kind="restart", text=f"{tried}: {fact.reason}")
     left = f"; left alone: {', '.join(fact.left)}" if fact.left else ""
     return NoticeView(
         number=number,
@@ -134,6 +155,7 @@ def _encoded(fact: SessionFact) -> tuple[str, dict[str, Any]]:
                 "lost": fact.lost,
                 "metrics": dict(fact.metrics),
                 "seconds_of": dict(fact.seconds_of),
+                "running": dict(fact.running),
             }
         case Skipped():
             return SKIPPED, {"reason": fact.reason}
@@ -141,6 +163,16 @@ def _encoded(fact: SessionFact) -> tuple[str, dict[str, Any]]:
             return NOTICED, {"kind": fact.kind, "text": fact.text, "knob": fact.knob}
         case Restored():
             return RESTORED, {"settings": fact.settings, "left": dict(fact.left), "by": fact.by}
+        case RestartIntended():
+            return RESTARTING, {"config": fact.config}
+        case RestartTried():
+            return RESTARTED, {
+                "config": fact.config,
+                "gain": fact.gain,
+                "kept": fact.kept,
+                "reason": fact.reason,
+                "broke": fact.broke,
+            }
 
 
 def _suggested(suggestion: Suggestion | None) -> dict[str, Any]:

@@ -293,7 +293,7 @@ def _view(connection: Connection, row: Row[Any]) -> SessionView:
             "capabilities": began.capabilities,
         }
     if isinstance(seen, Measured):
-        found["current"] = seen.interval.config
+        found["current"] = {**seen.interval.config, **seen.running}
     elif isinstance(seen, Restored):
         found["current"] = seen.settings
     return SessionView(**_fields(row), spec=SessionSpec.model_validate(row.spec), **found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from db_knobs.address import Address
 from db_knobs.attach import open_database
 from db_knobs.catalog import Host
 from db_knobs.database import Database, Former
+from db_knobs.restart import RestartCommand
 from optimizers.onlinetune import OnlineTuneSettings
 from tunewright.session import SessionSpec, SessionState
 from workers.session_insight import ServerInsight
@@ -118,12 +119,18 @@ class Session:
         wrap: makes of a database one with faults.
     """
 
-    def __init__(self, journal: FileSessionJournal, wrap: Callable[[Database], Database] = lambda d: d) -> None:
+    def __init__(
+        self,
+        journal: FileSessionJournal,
+        wrap: Callable[[Database], Database] = lambda d: d,
+        restart_commands: Mapping[str, RestartCommand] | None = None,
+    ) -> None:
         self.journal = journal
         self.log = journal.directory / "watchdog.log"
         self.state: SessionState | None = None
         self.error: BaseException | None = None
         self._wrap = wrap
+        self._restart_commands = restart_commands or {}
         self._watchdog: Watchdog | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -150,6 +157,7 @@ class Session:
                     pulse.wanted,
                     SystemClock(),
                     OnlineTuneSettings(warmup=1, margin=0.5),
+                    self._restart_commands,
                 )
                 self.state = SessionLoop(self.journal, tools).run()
         except BaseException as error:
@@ -158,8 +166,9 @@ class Session:
             if self._watchdog is not None:
                 self._watchdog.abandon()
 
-    def _watch(self, record: SessionRecord, former: Former) -> Watchdog:
-        self._watchdog = Watchdog(record.session, record.address, record.host, former, str(self.log))
+    def _watch(self, record: SessionRecord, former: Former, restarting: Collection[str]) -> Watchdog:
+        log = str(self.log)
+        self._watchdog = Watchdog(record.session, record.address, record.host, former, log, restarting)
         return self._watchdog
 
 

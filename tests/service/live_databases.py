@@ -11,7 +11,8 @@ from db_knobs.address import Address
 from db_knobs.catalog import Host, Reported, entries, join
 from db_knobs.database import Allowed, Capability, Probe, chosen
 from db_knobs.errors import DatabaseError
-from db_knobs.knob import Knob
+from db_knobs.knob import Applies, Knob
+from db_knobs.restart import RestartCommand
 from service.databases import Databases
 from tests.service.conftest import Service
 
@@ -25,6 +26,8 @@ REPORTED = {
         Reported("synchronous_commit", "on", "enum", choices=("local", "remote_write", "remote_apply", "on", "off")),
         Reported("ssl", False, "bool"),
         Reported("port", 5432, "integer", "", 1, 65535),
+        Reported("shared_buffers", 16384, "integer", "8kB", 16, 2**30, applies=Applies.RESTART),
+        Reported("max_connections", 100, "integer", "", 1, 262143, applies=Applies.RESTART),
     )
 }
 GRANT = 'GRANT ALTER SYSTEM ON PARAMETER work_mem TO "tuner";'
@@ -54,6 +57,8 @@ class FakeServer:
 
 class FakeDatabase:
     """As much of a `Database` as the service asks for."""
+
+    files_settings = True
 
     def __init__(self, server: FakeServer, address: Address, host: Host) -> None:
         self._server = server
@@ -101,7 +106,9 @@ class FakeDatabase:
 
 def use(service: Service, server: FakeServer) -> None:
     """Let a service meet this server wherever it connects to."""
-    settings = service.settings.model_copy(update={"database_hosts": ["localhost", "db.example", "*.internal"]})
+    commands = {"prod": RestartCommand(restart=["/bin/true"], recover=["/bin/true"])}
+    hosts = ["localhost", "db.example", "*.internal"]
+    settings = service.settings.model_copy(update={"database_hosts": hosts, "restart_commands": commands})
     vars(service.services)["databases"] = Databases(settings, service.repository.engine, server.open)
 
 

@@ -230,7 +230,9 @@ def test_knobs_say_what_they_are_and_in_which_words_the_dangerous_ones_are_accep
     knobs = service.client.get(f"/v1/databases/{attach(service)['id']}/knobs").json()
 
     by_name = {knob["name"]: knob for knob in knobs}
-    assert set(by_name) == {"work_mem", "random_page_cost", "jit", "fsync", "synchronous_commit"}
+    online = {"work_mem", "random_page_cost", "jit", "fsync", "synchronous_commit"}
+    assert set(by_name) == online | {"shared_buffers", "max_connections"}
+    assert (by_name["shared_buffers"]["applies"], by_name["shared_buffers"]["offered"]) == ("restart", False)
     assert (by_name["work_mem"]["current"], by_name["work_mem"]["unit"]) == (4096, "kB")
     assert by_name["work_mem"]["offered"]
     assert not by_name["fsync"]["offered"]

@@ -15,9 +15,11 @@ from tests.service.session_runners import FORMER, Writer, began, intended, measu
 from tunewright.access import Scope
 from tunewright.session import SessionState
 from tunewright.session_views import IntervalView, NoticeView, SessionView
-from workers.session_journal import Noticed, Restored, Skipped
+from workers.session_journal import Noticed, RestartIntended, RestartTried, Restored, Skipped
 
 LOSES = "After a crash of the machine the whole database may be unreadable."
+
+RESTARTS = {"command": "prod", "window": "02:00-04:00"}
 
 
 @pytest.fixture
@@ -69,6 +71,17 @@ def test_a_session_is_begun_with_what_was_asked_and_its_databases_id(service: Se
         ({"mode": "guess"}, "mode", "'apply' or 'advice'"),
         ({"budget": {"intervals": 0}}, "budget.intervals", "greater than or equal to 1"),
         ({"knob": ["jit"]}, "knob", "not permitted"),
+        ({"knobs": ["jit", "shared_buffers"]}, "knobs", "needs a restart of the server; allow restarts"),
+        ({"knobs": ["jit"], "restarts": RESTARTS}, "restarts", "none of `knobs` needs a restart"),
+        ({"knobs": ["shared_buffers"], "restarts": RESTARTS}, "restarts", "at least one knob that needs no restart"),
+        ({"knobs": ["jit", "max_connections"], "restarts": RESTARTS}, "knobs", "fewer turn users away"),
+        (
+            {"knobs": ["jit", "shared_buffers"], "restarts": {**RESTARTS, "command": "other"}},
+            "restarts.command",
+            "TUNEWRIGHT_RESTART_COMMANDS",
+        ),
+        ({"knobs": ["jit"], "restarts": {**RESTARTS, "window": "2-4"}}, "restarts.window", "match pattern"),
+        ({"restarts": RESTARTS}, "body", "name the knobs to turn"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_with_the_field(
@@ -211,6 +224,23 @@ def test_intervals_and_notices_come_in_pages_newest_first(service: Service, serv
         f"{path}/notices?cursor={service.client.get(f'{path}/intervals?limit=1').json()['next_cursor']}"
     )
     assert problems_of(wrong)[0][0] == "cursor"
+
+
+def test_restarts_are_asked_for_by_the_name_of_a_command_and_shown(service: Service, server: FakeServer) -> None:
+    session = begin(service, knobs=["jit", "shared_buffers"], restarts=RESTARTS)
+    runner = writer(service, session)
+    tried = RestartTried(1_005.0, {"shared_buffers": 65536}, 0.12, kept=True, reason="kept: +12.0%")
+    runner.commit(began(), RestartIntended(1_000.0, {"shared_buffers": 65536}), tried)
+    runner.commit(measured(0, running={"shared_buffers": 65536}))
+
+    assert session["spec"]["restarts"] == {**RESTARTS, "most": 3, "settle": 120.0}
+    (notice,) = service.client.get(f"/v1/sessions/{session['id']}/notices").json()["items"]
+    assert (notice["kind"], notice["text"]) == ("restart", "shared_buffers = 65536: kept: +12.0%")
+    (interval,) = service.client.get(f"/v1/sessions/{session['id']}/intervals").json()["items"]
+    assert interval["config"] == {"work_mem": 8192, "jit": False, "shared_buffers": 65536}
+    assert service.client.get(f"/v1/sessions/{session['id']}").json()["current"]["shared_buffers"] == 65536
+    facts = runner.journal.load().facts
+    assert facts[1:3] == [RestartIntended(1_000.0, {"shared_buffers": 65536}), tried]
 
 
 def test_lists_are_narrowed_by_database_and_state(service: Service, server: FakeServer) -> None:

@@ -204,6 +204,8 @@ def test_tune_db_takes_options_over_a_file(postgres: PrivatePostgres, tmp_path: 
         (["prod", "--bound", "work_mem"], 'bound "work_mem": give KNOB=LOW:HIGH'),
         (["prod", "--bound", "work_mem=9:1"], "low (9.0) must be below high (1.0)"),
         (["prod", "--accept", "fsync"], 'accept "fsync": give KNOB=WORDS'),
+        (["prod", "--restart", "systemd"], "give --restart and --window together"),
+        (["prod", "--knobs", "jit", "--restart", "systemd", "--window", "noon"], "restarts.window"),
         (["missing.yaml"], "missing.yaml"),
         (["nowhere"], '"nowhere" is the id or name of no attached database'),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 from db_knobs.catalog import Host
 from db_knobs.database import Allowed, Applied, Capability, Estimate, Former, FormerSetting, Probe
 from db_knobs.errors import ConnectionLost, LoginRefused, RightMissing, UnknownKnob, ValueRefused
-from db_knobs.knob import Knob
+from db_knobs.knob import Applies, Knob
 from db_knobs.statistics import Metrics, Snapshot, Statement, Workload
 from optimizers.onlinetune import Rule
 from tunewright.space import Config, Value
@@ -22,6 +22,8 @@ KNOBS = (
     Knob("fast", "bool", "a switch", current=False),
     Knob("cost", "real", "a price", current=4.0, low=1.0, high=10.0),
 )
+# Of servers that have it; it needs a restart.
+POOL = Knob("pool", "integer", "more memory", current=40, low=0, high=100, unit="MB", applies=Applies.RESTART)
 # Moved along by the server, and tuned by nobody.
 MOVED = "cache_max"
 
@@ -35,6 +37,7 @@ class Server:
 
     Attributes:
         settings: what stands.
+        filed: what the next restart will make stand.
         defaults: what stands after a reset, which is how everything is restored here.
         now: seconds.
         rate: transactions a second under the reference.
@@ -49,9 +52,11 @@ class Server:
         at: (moment, what happens then), in order.
     """
 
-    def __init__(self) -> None:
-        self.defaults: Config = {**{knob.name: knob.current for knob in KNOBS}, MOVED: 40}
+    def __init__(self, *, pool: bool = False) -> None:
+        self.knobs = (*KNOBS, POOL) if pool else KNOBS
+        self.defaults: Config = {**{knob.name: knob.current for knob in self.knobs}, MOVED: 40}
         self.settings = dict(self.defaults)
+        self.filed: Config = {}
         self.now = 1_000.0
         self.rate = 100.0
         self.effect: Callable[[Config], float] = lambda config: 1.0
@@ -109,6 +114,7 @@ class Server:
 
     def come_up(self, *, forget: bool = False) -> None:
         self.up, self.commits, self.epoch = True, 0.0, self.epoch + 1
+        self.settings |= self.filed
         if forget:
             self.settings = dict(self.defaults)
 
@@ -118,6 +124,8 @@ class Server:
 
 class Connection:
     """`db_knobs.database.Database`."""
+
+    files_settings = True
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -173,7 +181,8 @@ class Connection:
         for name in allowed.names or ():
             if name not in self._server.settings:
                 raise UnknownKnob(name, "this server has no such setting")
-        return [knob for knob in KNOBS if allowed.names is None or knob.name in allowed.names]
+        offered = [knob.name for knob in self._server.knobs if knob is not POOL]
+        return [knob for knob in self._server.knobs if knob.name in (allowed.names or offered)]
 
     def read(self, names: Sequence[str]) -> Config:
         self._live()
@@ -182,7 +191,7 @@ class Connection:
     def former(self, names: Sequence[str]) -> Former:
         self._live()
         every = [*names, *([MOVED] if "cache" in names else [])]
-        return {name: FormerSetting(value=self._server.settings[name], text=None) for name in every}
+        return {name: FormerSetting(value=self._server.settings[name], text=self._text(name)) for name in every}
 
     def apply(self, settings: Mapping[str, Value]) -> Applied:
         self._live()
@@ -197,12 +206,12 @@ class Connection:
         if "cache" in done:
             done[MOVED] = 2 * int(done["cache"])
         for name, value in done.items():
-            server.settings[name] = value
+            self._set(name, value)
             server.crossing(f"in apply, {name} set")
         server.seen.append(dict(server.settings))
         self._live()
         server.crossing("after apply")
-        return Applied(done)
+        return Applied(done, ("pool",) if "pool" in done else ())
 
     def restore(self, former: Former) -> Applied:
         self._live()
@@ -211,7 +220,8 @@ class Connection:
         for name in former:
             if name in server.denied:
                 raise RightMissing(f'role "tuner" may not set "{name}"', [f"GRANT SET ON {name} TO tuner;"])
-            server.settings[name] = server.defaults[name]
+            text = former[name]["text"]
+            self._set(name, server.defaults[name] if text is None else int(text))
             server.crossing(f"in restore, {name} set")
         self._live()
         server.crossing("after restore")
@@ -230,6 +240,12 @@ class Connection:
 
     def estimate(self, statements: Mapping[str, Statement]) -> dict[str, Estimate]:
         return {}
+
+    def _set(self, name: str, value: Value) -> None:
+        (self._server.filed if name == POOL.name else self._server.settings)[name] = value
+
+    def _text(self, name: str) -> str | None:
+        return str(self._server.filed[name]) if name in self._server.filed else None
 
     def _live(self) -> None:
         if self.broken:

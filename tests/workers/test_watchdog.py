@@ -207,6 +207,7 @@ CHARGE = {
     "address": {"kind": "postgresql", "host": "h", "port": 1, "user": "u", "password": "p", "database": "d"},
     "host": {},
     "former": {"cost": {"value": 4.0, "text": None}},
+    "restarting": [],
 }
 
 

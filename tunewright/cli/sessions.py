@@ -60,6 +60,13 @@ def tune_db(
     margin: Annotated[
         float | None, typer.Option(min=0, max=0.99, help="Loss that counts as none, as a share.", show_default="0.05")
     ] = None,
+    restart: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Restart the server by this command of the service's.")
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="FROM-TO", help="When it may be restarted, every day in UTC, such as 02:00-04:00."),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the best safe settings in place at the end of the budget.")
     ] = False,
@@ -81,6 +88,7 @@ def tune_db(
         "mode": "advice" if advice else None,
         "budget": {name: limit for name, limit in limits.items() if limit is not None} or None,
         "margin": margin,
+        "restarts": _restarts(restart, window),
         "keep": keep or None,
         "seed": seed,
     }
@@ -220,6 +228,14 @@ def _objective(given: Sequence[str]) -> dict[str, float] | None:
         except ValueError:
             raise Refused(f'objective "{text}": give MEASURE or MEASURE=WEIGHT, such as latency_p95=0.5') from None
     return found or None
+
+
+def _restarts(command: str | None, window: str | None) -> dict[str, str] | None:
+    if (command is None) != (window is None):
+        raise SpecError(
+            "restart: give --restart and --window together, or neither; both are needed to restart a server"
+        )
+    return None if command is None or window is None else {"command": command, "window": window}
 
 
 def _bound(text: str) -> tuple[str, dict[str, float]]:

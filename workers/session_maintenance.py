@@ -1,0 +1,285 @@
+"""Knobs that need a restart: tried one at a time in the hours in which the server may be restarted.
+
+A trial is whole within one window: the reference is measured, settings are filed and the server restarted, caches fill,
+and the reference of all other knobs is measured again. What is not surely better is put back with another restart, and
+a test by the second ends a trial that is surely worse. A trial begins only while the window leaves time for all of it.
+
+To the tuner of the other knobs a server with other such settings is the same server in another context: what they stand
+at are numbers of the context.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from db_knobs.database import Former
+from db_knobs.errors import DatabaseError, KnobError, RestartFailed
+from db_knobs.knob import Knob, to_space
+from db_knobs.restart import RestartCommand
+from optimizers.onlinetune.restarts import next_trial
+from tunewright.session import Restarts, SessionSpec
+from tunewright.space import Config
+from workers.session_hold import Hold
+from workers.session_journal import RestartTried
+from workers.session_knobs import placed
+from workers.session_ledger import Ledger
+from workers.session_watch import Clock
+from workers.watchdog import environment
+
+# Intervals that the reference is measured for before a restart, and after it.
+INTERVALS = 4
+# Probability with which settings that make no difference are taken for better, and the gain that is worth a change.
+ALPHA = 0.05
+LEAST_GAIN = 0.01
+# What begins the names of the context's numbers that are knobs.
+FEATURE = "restart."
+# What judges an interval, and returns its performance as a logarithm with more being better, and whether a test of it
+# raised an alarm; None where it was not judged.
+Observe = Callable[[float | None], "Observed | None"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One interval of a trial.
+
+    Attributes:
+        gain: logarithm of the performance, with the sign with which more is better.
+        aborted: it is surely below what was to be defended.
+    """
+
+    gain: float
+    aborted: bool
+
+
+class Maintenance:
+    """One session's restarts.
+
+    Args:
+        command: None where this machine has none of the name that the session gives.
+        knobs: that need a restart, at what they stood at when the session began.
+        guard: why settings would endanger the server, in words; None where they would not.
+    """
+
+    def __init__(
+        self,
+        restarts: Restarts,
+        command: RestartCommand | None,
+        knobs: Sequence[Knob],
+        spec: SessionSpec,
+        hold: Hold,
+        ledger: Ledger,
+        clock: Clock,
+        guard: Callable[[Config], str | None],
+    ) -> None:
+        self._restarts, self._command = restarts, command
+        self._space = to_space(knobs)
+        self._interval, self._margin = spec.interval, spec.margin
+        self._hold, self._ledger, self._clock, self._guard = hold, ledger, clock, guard
+        # What earlier runners kept was put back since, and may be tried again.
+        self._tried = ledger.restarts
+        self._before: Config | None = None
+        self._broken = any(trial.broke for trial in self._tried)
+        if command is None:
+            text = f'this machine has no restart command "{restarts.command}"; nothing is restarted'
+            ledger.notice_once("restart", restarts.command, text)
+
+    def coordinates(self) -> tuple[float, ...]:
+        """Where the knobs stand, each in [0, 1]; numbers of the context, whose names begin with `FEATURE`."""
+        return tuple(float(u) for u in self._space.encode(placed(self._space, self._hold.custody.running)))
+
+    def due(self) -> bool:
+        """Whether it is time for a restart: to put something back, or to try something."""
+        if self._command is None or self._broken:
+            return False
+        now = self._clock.wall()
+        window = self._restarts.opened(now)
+        if window is None:
+            return False
+        if self._hold.custody.unsettled:
+            return window[1] - now >= self._restart_seconds()
+        in_window = sum(trial.at >= window[0] for trial in self._tried)
+        return in_window < self._restarts.most and window[1] - now >= self._trial_seconds() and self._next() is not None
+
+    def run(self, observe: Observe) -> None:
+        """Do what is due.
+
+        Args:
+            observe: measures the reference for an interval; its argument is what a test is to defend.
+        Raises:
+            ConnectionLost, ForeignChange, Fenced: as everything that touches the server; the session recovers.
+        """
+        if self._hold.custody.unsettled:
+            self._settle("put back what waits for a restart")
+            return
+        config = self._next()
+        assert config is not None
+        before = self._measured(observe, None)
+        if before is None:
+            return
+        try:
+            self._try(config, before, observe)
+        except DatabaseError as error:
+            self._tell(config, None, kept=False, reason=f"broken off: {error}")
+            raise
+
+    def restart_at_end(self) -> bool:
+        """Restart the server for settings that are filed as they were, if it may be restarted now.
+
+        Raises:
+            DatabaseError: it was tried, and failed; it is not tried again.
+        """
+        now = self._clock.wall()
+        window = self._restarts.opened(now)
+        if self._command is None or self._broken or window is None or window[1] - now < self._restart_seconds():
+            return False
+        if (problem := self._restarted()) is not None:
+            self._broken = True
+            self._ledger.notice("restart", f"the restart failed: {problem}")
+            raise DatabaseError(problem)
+        return True
+
+    # A trial
+
+    def _next(self) -> Config | None:
+        standing = placed(self._space, self._hold.custody.running)
+        rejected = [trial.config for trial in self._tried if not trial.kept]
+        return next_trial(self._space, standing, self._before, rejected, self._guard)
+
+    def _try(self, config: Config, before: Sequence[float], observe: Observe) -> None:
+        custody = self._hold.custody
+        standing = custody.running
+        changed = {name: value for name, value in config.items() if value != standing[name]}
+        self._hold.intend_restart(config)
+        try:
+            filed = custody.file(changed)
+        except KnobError as error:
+            self._ledger.notice("refused", str(error), error.knob)
+            self._tell(config, None, kept=False, reason=f"not tried: {error}")
+            return
+        if (problem := self._restarted()) is None:
+            custody.look()
+            if not custody.unsettled:
+                self._decide(config, standing, before, observe, filed)
+                return
+            problem = "the server does not stand at what was filed"
+        self._rescue(filed, problem)
+        self._tell(config, None, kept=False, reason=problem)
+
+    def _decide(
+        self, config: Config, standing: Config, before: Sequence[float], observe: Observe, filed: Former
+    ) -> None:
+        """Measure, and keep the settings or put them back.
+
+        Args:
+            standing: what stood before, and what had been `filed` then.
+            before: gains of the reference under it.
+        """
+        self._clock.sleep(self._restarts.settle)
+        after = self._measured(observe, float(np.mean(before)) + math.log1p(-self._margin))
+        if after is None:
+            self._put_back(filed)
+            self._tell(config, None, kept=False, reason="put back: the load or the session ended during the trial")
+            return
+        gain = math.expm1(float(np.mean(after) - np.mean(before)))
+        better = surely_better(before, after)
+        if not better:
+            self._put_back(filed)
+        self._before = standing if better else None
+        words = f"{gain:+.1%} against what stood before"
+        reason = f"kept: {words}" if better else f"put back: {words}, which is not surely better"
+        self._tell(config, gain, kept=better, reason=reason)
+
+    def _measured(self, observe: Observe, defended: float | None) -> list[float] | None:
+        """Gains of the intervals; fewer where a test ended them, None where one could not be judged."""
+        gains: list[float] = []
+        while len(gains) < INTERVALS:
+            seen = observe(defended)
+            if seen is None:
+                return None
+            gains.append(seen.gain)
+            if seen.aborted:
+                break
+        return gains
+
+    def _put_back(self, filed: Former) -> None:
+        self._hold.custody.unfile(filed)
+        self._settle("put back what was tried")
+
+    def _tell(self, config: Config, gain: float | None, *, kept: bool, reason: str) -> None:
+        told = RestartTried(self._clock.wall(), dict(config), gain, kept, reason, self._broken)
+        self._tried.append(told)
+        self._ledger.add(told)
+        self._ledger.commit()
+
+    # Restarts
+
+    def _settle(self, why: str) -> None:
+        """Restart the server into what is filed."""
+        if (problem := self._restarted()) is not None:
+            self._ledger.notice("restart", f"{why}: {problem}")
+            former = self._hold.custody.former
+            self._rescue({name: former[name] for name in self._space.names}, problem)
+        self._hold.custody.look()
+
+    def _restarted(self) -> str | None:
+        """Restart the server; what went wrong, None where it is back and ours."""
+        assert self._command is not None
+        began = self._clock.monotonic()
+        try:
+            self._command.run_restart(environment())
+        except RestartFailed as error:
+            return str(error)
+        if not self._hold.regain(self._command.seconds):
+            return f"the server did not answer within {self._command.seconds:g} s of its restart"
+        self._ledger.notice("restart", f"the server was restarted; that took {self._clock.monotonic() - began:.1f} s")
+        return None
+
+    def _rescue(self, filed: Former, problem: str) -> None:
+        """Bring a server back that did not restart, with what was filed before.
+
+        Raises:
+            DatabaseError: it stays away; the session waits for it.
+        """
+        self._broken = True
+        self._ledger.notice("restart", f"the restart failed: {problem}")
+        self._ledger.commit()
+        if self._hold.regain(0.0):
+            self._hold.custody.unfile(filed)
+            if self._hold.custody.unsettled and self._restarted() is not None:
+                self._recover(filed)
+        else:
+            self._recover(filed)
+        self._hold.custody.look()
+
+    def _recover(self, filed: Former) -> None:
+        assert self._command is not None
+        self._command.run_recover(filed, environment())
+        if not self._hold.regain(self._command.seconds):
+            raise DatabaseError("the server is not back after its recover command; start it by hand")
+        self._hold.custody.unfile(filed)
+        self._ledger.notice("restart", "the recover command brought the server back with its settings from before")
+
+    def _restart_seconds(self) -> float:
+        assert self._command is not None
+        return 2.0 * self._command.seconds
+
+    def _trial_seconds(self) -> float:
+        """Of a trial that is put back: both measurements, and two restarts with what follows them."""
+        return 2.0 * INTERVALS * 1.2 * self._interval + self._restarts.settle + 2.0 * self._restart_seconds()
+
+
+def surely_better(before: Sequence[float], after: Sequence[float]) -> bool:
+    """Whether gains after a change are above those before it by more than chance and than what is worth it.
+
+    A one-sided t-test of equal variances at `ALPHA`; a measurement that was ended early is never better.
+    """
+    if len(after) < len(before):
+        return False
+    risen = float(np.mean(after) - np.mean(before))
+    spread = math.sqrt((np.var(after, ddof=1) + np.var(before, ddof=1)) / len(before))
+    return bool(risen > max(student.ppf(1.0 - ALPHA, 2 * len(before) - 2) * spread, math.log1p(LEAST_GAIN)))
