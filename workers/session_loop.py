@@ -31,6 +31,7 @@ from db_knobs.knob import Knob
 from db_knobs.restart import RestartCommand
 from db_knobs.statistics import Metrics
 from optimizers.onlinetune import Interval, OnlineTuneSettings, SequentialTest, Suggestion
+from optimizers.onlinetune.rules import about
 from tunewright.errors import TunewrightError
 from tunewright.session import Restarts, SessionState
 from tunewright.space import Config
@@ -248,6 +249,7 @@ class SessionLoop:
             self._hold,
             self._ledger,
             self._clock,
+            lambda: self._insight.rules(self._metrics),
             guarded,
         )
 
@@ -342,7 +344,7 @@ class SessionLoop:
 
     def _suggest(self, tuning: Tuning, context: tuple[float, ...]) -> tuple[Suggestion, dict[str, float]]:
         began = time.perf_counter()
-        suggestion = tuning.suggest(context, self._insight.rules(self._metrics))
+        suggestion = tuning.suggest(context, about(self._insight.rules(self._metrics), tuning.space.names))
         self._ledger.best = tuning.best
         self._ledger.next_at = self._clock.wall() + self._spec.interval
         return suggestion, {"suggest": time.perf_counter() - began}

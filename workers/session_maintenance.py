@@ -21,7 +21,9 @@ from db_knobs.database import Former
 from db_knobs.errors import DatabaseError, KnobError, RestartFailed
 from db_knobs.knob import Knob, to_space
 from db_knobs.restart import RestartCommand
+from optimizers.onlinetune import Rule
 from optimizers.onlinetune.restarts import next_trial
+from optimizers.onlinetune.rules import RuleBook, about
 from tunewright.session import Restarts, SessionSpec
 from tunewright.space import Config
 from workers.session_hold import Hold
@@ -62,6 +64,7 @@ class Maintenance:
     Args:
         command: None where this machine has none of the name that the session gives.
         knobs: that need a restart, at what they stood at when the session began.
+        rules: that hold now.
         guard: why settings would endanger the server, in words; None where they would not.
     """
 
@@ -74,10 +77,12 @@ class Maintenance:
         hold: Hold,
         ledger: Ledger,
         clock: Clock,
+        rules: Callable[[], Sequence[Rule]],
         guard: Callable[[Config], str | None],
     ) -> None:
         self._restarts, self._command = restarts, command
         self._space = to_space(knobs)
+        self._book, self._rules = RuleBook(self._space, {knob.name: knob.current for knob in knobs}), rules
         self._interval, self._margin = spec.interval, spec.margin
         self._hold, self._ledger, self._clock, self._guard = hold, ledger, clock, guard
         # What earlier runners kept was put back since, and may be tried again.
@@ -148,7 +153,8 @@ class Maintenance:
     def _next(self) -> Config | None:
         standing = placed(self._space, self._hold.custody.running)
         rejected = [trial.config for trial in self._tried if not trial.kept]
-        return next_trial(self._space, standing, self._before, rejected, self._guard)
+        rules = about(self._rules(), self._space.names)
+        return next_trial(self._space, standing, self._before, rejected, self._book, rules, self._guard)
 
     def _try(self, config: Config, before: Sequence[float], observe: Observe) -> None:
         custody = self._hold.custody

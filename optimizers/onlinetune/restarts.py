@@ -2,7 +2,8 @@
 
 A server is restarted a few times a night at most, which is too little for a model to learn from. So this is a compass
 search: from the best settings known each knob is moved by a part of its range, up and down; what helped is done once
-more, and when nothing helps any more the steps become smaller.
+more, and when nothing helps any more the steps become smaller. What experts' rules advise comes first, and what they
+forbid never.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizers.onlinetune.rules import Rule, RuleBook
 from tunewright.space import Categorical, Config, SearchSpace, config_key
 
 # Parts of a knob's range.
@@ -24,6 +26,8 @@ def next_trial(
     standing: Config,
     before: Config | None,
     rejected: Sequence[Config],
+    book: RuleBook,
+    rules: Sequence[Rule],
     forbidden: Callable[[Config], str | None],
 ) -> Config | None:
     """Settings to try next; None where every step is done.
@@ -33,16 +37,17 @@ def next_trial(
         standing: what stands now, the best known.
         before: what stood before that, where it was the last that was tried.
         rejected: what was tried and not kept.
+        book, rules: of these knobs.
         forbidden: why settings would endanger the server; None where they would not.
     """
     tried = {config_key(standing), *(config_key(config) for config in rejected)}
     best = space.encode(standing)
-    points = _around(space, best)
-    if before is not None:
-        points = chain([best + (best - space.encode(before))], points)
-    for point in points:
+    again = [] if before is None else [2.0 * best - space.encode(before)]
+    for point in chain(again, [book.advice(rules, best)], _around(space, best)):
         config = space.decode(np.clip(point, 0.0, 1.0))
-        if config_key(config) not in tried and forbidden(config) is None:
+        if config_key(config) in tried or book.forbidden(rules, space.encode(config)[None]).any():
+            continue
+        if forbidden(config) is None:
             return config
     return None
 

@@ -7,9 +7,9 @@ further out than that. So a rule that the reference breaks is advice to move, an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from optimizers.errors import OptimizerError
 from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace, Value
 
+T = TypeVar("T")
 # The authors' values.
 _CONFLICTS: Mapping[str, int] = {"low": 3, "high": 6}
 _TEST_PROBABILITY = 0.3
@@ -45,6 +46,16 @@ class Rule:
     risk: Literal["low", "high"] = "low"
     hard: bool = False
     text: str = ""
+
+
+def about(rules: Sequence[Rule], names: Collection[str]) -> list[Rule]:
+    """Rules as far as they speak of these knobs; without those that speak of none of them."""
+
+    def those(bounds: Mapping[str, T]) -> dict[str, T]:
+        return {name: bound for name, bound in bounds.items() if name in names}
+
+    found = (replace(rule, low=those(rule.low), high=those(rule.high), among=those(rule.among)) for rule in rules)
+    return [rule for rule in found if rule.low or rule.high or rule.among]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pytest
 from db_knobs.database import Database, Former
 from db_knobs.errors import RestartFailed
 from db_knobs.restart import RestartCommand
-from optimizers.onlinetune import OnlineTuneSettings
+from db_knobs.statistics import Metrics
+from optimizers.onlinetune import OnlineTuneSettings, Rule
 from tests.workers.memory_session_journal import MemorySessionJournal
 from tests.workers.simulated_server import Killed, NotedWatchdog, PlainInsight, Server
 from tunewright.errors import SpecError
@@ -83,6 +84,10 @@ class Stage:
         guarded = self.guarded
 
         class Guarded(PlainInsight):
+            def rules(self, metrics: Metrics | None) -> list[Rule]:
+                # One that speaks of knobs of both kinds.
+                return [Rule("memory", high={"cache": 90.0, "pool": 95.0}), *super().rules(metrics)]
+
             def guard(self, config: Config) -> str | None:
                 guarded.append(config)
                 return None
