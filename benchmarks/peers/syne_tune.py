@@ -73,15 +73,19 @@ class SyneTune:
         return Task(str(trial.trial_id), int(trial.config[MAX_RESOURCE]), config)
 
     def observe(self, trial: str, resource: int, loss: float) -> bool:
-        """See `Adapter.observe`."""
+        """See `Adapter.observe`; nothing is decided before the job has ended."""
+        return False
+
+    def finish(self, trial: str, resource: int, loss: float) -> None:
+        """See `Adapter.finish`.
+
+        Told here and not with the job's last report: the scheduler may raise the trial at once, when another job ends
+        at the very same moment, and until now it was still running.
+        """
         own = self._trials[int(trial)]
         decision = self._scheduler.on_trial_result(own, {METRIC: loss, RESOURCE: resource})
         if decision == self._decision.CONTINUE:
             self._scheduler.on_trial_complete(own, {METRIC: loss, RESOURCE: resource})
-        return False
-
-    def finish(self, trial: str, resource: int, loss: float) -> None:
-        """See `Adapter.finish`; the report at the job's end has told it all."""
 
 
 def _space(study: Study) -> dict[str, Any]:
