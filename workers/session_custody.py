@@ -91,9 +91,13 @@ class Custody:
         return {name: self.expected[name] for name in self.filed}
 
     @property
-    def unsettled(self) -> list[str]:
+    def unsettled(self) -> set[str]:
         """Knobs that the next restart will change."""
-        return [name for name, value in self.filed.items() if not same(self.expected[name], value)]
+        return {name for name, value in self.filed.items() if not same(self.expected[name], value)}
+
+    def settle(self) -> None:
+        """Take what stands after a restart for what is filed: the server may have moved one knob along with another."""
+        self.filed = self.running
 
     def theirs(self) -> dict[str, str]:
         """Knobs that do not stand as we left them, and why that is: somebody else set them."""

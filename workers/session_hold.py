@@ -249,15 +249,21 @@ class Hold:
 
     def _keep(self) -> bool:
         """Leave the best safe settings in place; False where none are known to be better."""
-        best = self._ledger.best
-        if best is None or best["gain"] <= 0:
+        custody, best = self.custody, self._ledger.best
+        former = custody.former
+        better = best is not None and best["gain"] > 0
+        restarted = any(not same(value, former[name]["value"]) for name, value in custody.filed.items())
+        if custody.unsettled or not (better or restarted):
             return False
         try:
-            self.custody.put(best["config"])
+            if best is not None and better:
+                custody.put(best["config"])
+            elif custody.back_without_restart().stuck:
+                return False
         except KnobError as error:
             self._ledger.notice("refused", str(error), error.knob)
             return False
-        former, standing = self.custody.former, self.custody.expected
+        standing = custody.expected
         kept = {n: "kept: the best safe settings" for n in former if not same(standing[n], former[n]["value"])}
         self._restored(Returned(standing, kept), "session")
         return True

@@ -169,7 +169,8 @@ class Maintenance:
             return
         if (problem := self._restarted()) is None:
             custody.look()
-            if not custody.unsettled:
+            if not custody.unsettled & changed.keys():
+                custody.settle()
                 self._decide(config, standing, before, observe, filed)
                 return
             problem = "the server does not stand at what was filed"
@@ -231,6 +232,7 @@ class Maintenance:
             former = self._hold.custody.former
             self._rescue({name: former[name] for name in self._space.names}, problem)
         self._hold.custody.look()
+        self._hold.custody.settle()
 
     def _restarted(self) -> str | None:
         """Restart the server; what went wrong, None where it is back and ours."""

@@ -29,7 +29,8 @@ from workers.session_journal import Noticed, RestartIntended, RestartTried
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROLE, PASSWORD = "tuner", "canary-of-the-tuner"
-KNOBS = ["shared_buffers", "work_mem"]
+# PostgreSQL moves wal_buffers along with shared_buffers.
+KNOBS = ["shared_buffers", "wal_buffers", "work_mem"]
 # In blocks of 8 kB.
 HOME = 16384
 # What a caller of the supervisor runs: say a word, and fail unless it answers "done".

@@ -14,13 +14,15 @@ from typer.testing import CliRunner, Result
 
 from db_knobs.address import parse_dsn
 from db_knobs.database import FormerSetting
+from db_knobs.knob import Applies, Knob
 from db_knobs.lab.postgres import PrivatePostgres
 from optimizers.onlinetune import Suggestion
 from tests.tunewright.live_service import LiveService
 from tests.tunewright.session_writer import BETTER, FORMER, SessionWriter, attach
 from tunewright.cli import app
 from tunewright.session import SessionState
-from workers.session_journal import Began, Intended, Noticed, Restored, Skipped
+from workers.session_journal import Began, Intended, Noticed, RestartIntended, Restored, Skipped
+from workers.session_knobs import plain
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -368,6 +370,30 @@ def test_restore_works_without_the_service(
         assert connection.execute("SHOW work_mem").fetchone() == ("4MB",)
     assert (abandoned.view.state, abandoned.view.touched) == (SessionState.STOPPED, False)
     assert postgres.execute("SELECT name FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf'") == []
+
+
+@pytest.mark.usefixtures("password")
+def test_restore_takes_back_what_waits_for_a_restart(
+    service: LiveService, postgres: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEWRIGHT_URL", "http://127.0.0.1:1")
+    engine = service.repository.engine
+    database = attach(engine, "unrestarted", parse_dsn(postgres.dsn().replace(f":{postgres.password}", "")))
+    writer = SessionWriter(engine, service.settings.store_url, database, knobs=["work_mem", "shared_buffers"])
+    buffers = Knob("shared_buffers", "integer", "", current=16384, low=16, high=10**6, applies=Applies.RESTART)
+    former = {"shared_buffers": FormerSetting(value=16384, text=None)}
+    writer.commit(Began(former, {"shared_buffers": 16384}, {"shared_buffers": plain(buffers)}, ("arrivals",)))
+    writer.commit(RestartIntended(1.0, {"shared_buffers": 32768}), touched=True)
+    postgres.execute("ALTER SYSTEM SET shared_buffers = '256MB'")
+    postgres.execute("SELECT pg_reload_conf()")
+    writer.let_go()
+
+    data_dir = str(service.settings.data_dir)
+    result = run("restore", writer.id, "--direct", "--wait", "20s", "--data-dir", data_dir)
+
+    assert result.exit_code == 0, result.output
+    assert postgres.execute("SELECT name FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf'") == []
+    assert postgres.execute("SELECT pending_restart FROM pg_settings WHERE name = 'shared_buffers'") == [(False,)]
 
 
 def test_restoring_directly_needs_a_store(tmp_path: Path) -> None:

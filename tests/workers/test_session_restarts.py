@@ -150,6 +150,23 @@ def test_what_helps_is_kept_until_the_end_and_then_put_back() -> None:
     assert not scene.journal.status.touched
 
 
+@pytest.mark.parametrize("cache_helps", [False, True])
+def test_what_was_kept_stays_at_the_end_where_that_is_asked_for(cache_helps: bool) -> None:
+    def effect(config: Config) -> float:
+        return more_pool_is_better(config) * (
+            1.0 - 0.01 * abs(float(config["cache"]) - (40.0 if cache_helps else 20.0))
+        )
+
+    scene = stage(effect, restarts={**ALWAYS, "most": 1}, keep=True)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert (scene.server.settings["pool"], scene.server.filed["pool"]) == (65, 65)
+    assert (scene.server.settings["cache"] == 20) is not cache_helps
+    assert scene.calls == ["restart"]
+    assert scene.journal.of(Restored)[-1].left["pool"] == "kept: the best safe settings"
+
+
 def test_what_does_not_help_is_put_back_at_once() -> None:
     scene = stage(less_pool_is_better, restarts={**ALWAYS, "most": 1})
 
