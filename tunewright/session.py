@@ -88,7 +88,7 @@ class Restarts(_Frozen):
     Attributes:
         command: name of a restart command of the service (its setting `restart_commands`).
         window: hours of every day, in UTC, as "22:30-04:00"; "00:00-24:00" is always.
-        most: settings that are tried in one window; each takes one restart, and one more where it is put back.
+        most: settings that are tried in one window; each takes two restarts, and a third where it is kept.
         settle: seconds after a restart in which caches fill and nothing is judged.
     """
 

@@ -1,8 +1,10 @@
 """Knobs that need a restart: tried one at a time in the hours in which the server may be restarted.
 
 A trial is whole within one window: the reference is measured, settings are filed and the server restarted, caches fill,
-and the reference of all other knobs is measured again. What is not surely better is put back with another restart, and
-a test by the second ends a trial that is surely worse. A trial begins only while the window leaves time for all of it.
+and the reference of all other knobs is measured again. Then everything is put back with another restart, and what
+seemed surely better is compared with what stands once more: loads and machines drift, and a drift helps against one of
+two neighbours only. What is better twice is restarted into for good. A test by the second ends a trial that is surely
+worse. A trial begins only while the window leaves time for all of it.
 
 To the tuner of the other knobs a server with other such settings is the same server in another context: what they stand
 at are numbers of the context.
@@ -27,13 +29,13 @@ from optimizers.onlinetune.rules import RuleBook, about
 from tunewright.session import Restarts, SessionSpec
 from tunewright.space import Config
 from workers.session_hold import Hold
-from workers.session_journal import RestartTried
+from workers.session_journal import RestartTried, Wanted
 from workers.session_knobs import placed
 from workers.session_ledger import Ledger
-from workers.session_watch import Clock
+from workers.session_watch import SECOND, Clock
 from workers.watchdog import environment
 
-# Intervals that the reference is measured for before a restart, and after it.
+# Intervals of each of a trial's measurements.
 INTERVALS = 4
 # Probability with which settings that make no difference are taken for better, and the gain that is worth a change.
 ALPHA = 0.05
@@ -157,49 +159,65 @@ class Maintenance:
         return next_trial(self._space, standing, self._before, rejected, self._book, rules, self._guard)
 
     def _try(self, config: Config, before: Sequence[float], observe: Observe) -> None:
-        custody = self._hold.custody
-        standing = custody.running
+        standing = self._hold.custody.running
         changed = {name: value for name, value in config.items() if value != standing[name]}
         self._hold.intend_restart(config)
+        try:
+            gain, reason = self._verdict(changed, before, observe)
+        except _NotBetter as error:
+            self._before = None
+            self._tell(config, error.gain, kept=False, reason=str(error))
+        else:
+            self._before = standing
+            self._tell(config, gain, kept=True, reason=reason)
+
+    def _verdict(self, changed: Config, before: Sequence[float], observe: Observe) -> tuple[float, str]:
+        """Try settings between two measurements of what stands, and leave them where they beat both.
+
+        Returns:
+            Their gain, as a share, and words for it.
+        Raises:
+            _NotBetter: what stood stands again.
+        """
+        filed = self._enter(changed)
+        tried = self._measured(observe, float(np.mean(before)) + math.log1p(-self._margin))
+        self._put_back(filed)
+        if tried is None:
+            raise _NotBetter("put back: the load or the session ended during the trial")
+        gain = _gain(before, tried)
+        if not surely_better(before, tried):
+            raise _NotBetter(f"put back: {gain:+.1%} against what stood before, which is not surely better", gain)
+        again = self._measured(observe, None)
+        if again is None:
+            raise _NotBetter(f"put back: {gain:+.1%} against what stood before, which could not be confirmed", gain)
+        later = _gain(again, tried)
+        words = f"{gain:+.1%} against what stood before, {later:+.1%} against the same afterwards"
+        if not surely_better(again, tried):
+            raise _NotBetter(f"put back: {words}: something else changed meanwhile", later)
+        self._enter(changed)
+        return _gain([*before, *again], tried), f"kept: {words}"
+
+    def _enter(self, changed: Config) -> Former:
+        """Restart the server into settings; returns what was filed before.
+
+        Raises:
+            _NotBetter: it does not take them, or does not start with them.
+        """
+        custody = self._hold.custody
         try:
             filed = custody.file(changed)
         except KnobError as error:
             self._ledger.notice("refused", str(error), error.knob)
-            self._tell(config, None, kept=False, reason=f"not tried: {error}")
-            return
+            raise _NotBetter(f"not tried: {error}") from None
         if (problem := self._restarted()) is None:
             custody.look()
             if not custody.unsettled & changed.keys():
                 custody.settle()
-                self._decide(config, standing, before, observe, filed)
-                return
+                self._rest()
+                return filed
             problem = "the server does not stand at what was filed"
         self._rescue(filed, problem)
-        self._tell(config, None, kept=False, reason=problem)
-
-    def _decide(
-        self, config: Config, standing: Config, before: Sequence[float], observe: Observe, filed: Former
-    ) -> None:
-        """Measure, and keep the settings or put them back.
-
-        Args:
-            standing: what stood before, and what had been `filed` then.
-            before: gains of the reference under it.
-        """
-        self._clock.sleep(self._restarts.settle)
-        after = self._measured(observe, float(np.mean(before)) + math.log1p(-self._margin))
-        if after is None:
-            self._put_back(filed)
-            self._tell(config, None, kept=False, reason="put back: the load or the session ended during the trial")
-            return
-        gain = math.expm1(float(np.mean(after) - np.mean(before)))
-        better = surely_better(before, after)
-        if not better:
-            self._put_back(filed)
-        self._before = standing if better else None
-        words = f"{gain:+.1%} against what stood before"
-        reason = f"kept: {words}" if better else f"put back: {words}, which is not surely better"
-        self._tell(config, gain, kept=better, reason=reason)
+        raise _NotBetter(problem)
 
     def _measured(self, observe: Observe, defended: float | None) -> list[float] | None:
         """Gains of the intervals; fewer where a test ended them, None where one could not be judged."""
@@ -233,6 +251,13 @@ class Maintenance:
             self._rescue({name: former[name] for name in self._space.names}, problem)
         self._hold.custody.look()
         self._hold.custody.settle()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let caches fill, unless somebody wants the session to end."""
+        until = self._clock.monotonic() + self._restarts.settle
+        while (left := until - self._clock.monotonic()) > 0 and self._ledger.wanted() is Wanted.RUN:
+            self._clock.sleep(min(SECOND, left))
 
     def _restarted(self) -> str | None:
         """Restart the server; what went wrong, None where it is back and ours."""
@@ -277,8 +302,24 @@ class Maintenance:
         return 2.0 * self._command.seconds
 
     def _trial_seconds(self) -> float:
-        """Of a trial that is put back: both measurements, and two restarts with what follows them."""
-        return 2.0 * INTERVALS * 1.2 * self._interval + self._restarts.settle + 2.0 * self._restart_seconds()
+        """Of a trial that is kept: three measurements, and three restarts with what follows them."""
+        return 3.0 * (INTERVALS * 1.2 * self._interval + self._restarts.settle + self._restart_seconds())
+
+
+class _NotBetter(Exception):
+    """Settings are not kept, and do not stand.
+
+    Attributes:
+        gain: where they were measured, as a share.
+    """
+
+    def __init__(self, reason: str, gain: float | None = None) -> None:
+        self.gain = gain
+        super().__init__(reason)
+
+
+def _gain(before: Sequence[float], after: Sequence[float]) -> float:
+    return math.expm1(float(np.mean(after) - np.mean(before)))
 
 
 def surely_better(before: Sequence[float], after: Sequence[float]) -> bool:

@@ -145,7 +145,7 @@ def test_what_helps_is_kept_until_the_end_and_then_put_back() -> None:
     assert scene.tried[0].gain == pytest.approx(0.1, abs=0.02)
     pools = [seen["pool"] for seen in scene.server.seen if seen["cache"] != 20]
     assert 90 in pools, "the other knobs are tuned with what was kept"
-    assert scene.calls == ["restart"] * 3, "two trials, and the way back"
+    assert scene.calls == ["restart"] * 7, "two trials of three each, and the way back"
     assert scene.at_home
     assert not scene.journal.status.touched
 
@@ -163,7 +163,7 @@ def test_what_was_kept_stays_at_the_end_where_that_is_asked_for(cache_helps: boo
 
     assert (scene.server.settings["pool"], scene.server.filed["pool"]) == (65, 65)
     assert (scene.server.settings["cache"] == 20) is not cache_helps
-    assert scene.calls == ["restart"]
+    assert scene.calls == ["restart"] * 3
     assert scene.journal.of(Restored)[-1].left["pool"] == "kept: the best safe settings"
 
 
@@ -191,6 +191,22 @@ def test_a_trial_that_is_surely_worse_is_ended_early_and_counts_as_unsafe() -> N
     assert [fact.interval.aborted for fact in unsafe] == [True]
     assert unsafe[0].interval.seconds < 30
     assert scene.tried[0].kept is False
+
+
+def test_a_load_that_grows_meanwhile_is_no_gain() -> None:
+    scene = stage(restarts={**ALWAYS, "most": 1})
+
+    def grow() -> None:
+        scene.server.rate *= 1.02
+        scene.server.later(30.0, grow)
+
+    grow()
+    scene.run()
+
+    (fact,) = scene.tried
+    assert "something else changed meanwhile" in fact.reason
+    assert not fact.kept
+    assert scene.at_home
 
 
 def test_no_difference_is_not_kept() -> None:
@@ -357,7 +373,7 @@ def test_going_back_between_intervals_leaves_what_was_kept() -> None:
     assert scene.run() is SessionState.FINISHED
 
     assert stood == [(False, 65), (True, 65)], "a suggestion stood, and was taken back"
-    assert scene.calls == ["restart"] * 2, "the trial, and the way back"
+    assert scene.calls == ["restart"] * 4, "the trial, and the way back"
 
 
 @pytest.mark.parametrize("seconds", [None, 150.0])
