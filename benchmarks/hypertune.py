@@ -457,14 +457,24 @@ def _attempt(unit: Unit) -> Outcome | str:
     try:
         return _simulate(*unit)
     except (PeerError, OptimizerError) as error:
-        _peer_process.cache_clear()
+        _end_peer_processes()
         return str(error).strip().splitlines()[-1]
 
 
-@lru_cache(maxsize=1)
+# This process's own process of a peer: one at a time, which ends with the pipe to it.
+_peer_processes: dict[str, PeerProcess] = {}
+
+
 def _peer_process(peer: str) -> PeerProcess:
-    """This process's own process of a peer; it ends with the pipe to it."""
-    return PeerProcess()
+    if peer not in _peer_processes:
+        _end_peer_processes()
+        _peer_processes[peer] = PeerProcess()
+    return _peer_processes[peer]
+
+
+def _end_peer_processes() -> None:
+    while _peer_processes:
+        _peer_processes.popitem()[1].close()
 
 
 def _simulate(method: str, task: Task, seed: int) -> Outcome:

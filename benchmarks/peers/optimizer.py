@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, ClassVar
@@ -63,7 +64,9 @@ class PeerProcess:
     def close(self) -> None:
         """End the process."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            # One that has died reads no more of what was written.
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
         self._process.wait()
 
 

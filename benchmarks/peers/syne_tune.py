@@ -79,8 +79,8 @@ class SyneTune:
     def finish(self, trial: str, resource: int, loss: float) -> None:
         """See `Adapter.finish`.
 
-        Told here and not with the job's last report: the scheduler may raise the trial at once, when another job ends
-        at the very same moment, and until now it was still running.
+        Told here and not with the job's last report: where workers are free, the scheduler would raise the trial at
+        once, while its job still runs.
         """
         own = self._trials[int(trial)]
         decision = self._scheduler.on_trial_result(own, {METRIC: loss, RESOURCE: resource})

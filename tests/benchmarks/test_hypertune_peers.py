@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from benchmarks.peers.driver import PEERS
 from benchmarks.peers.optimizer import PeerError, PeerOptimizer, PeerProcess
 from optimizers.protocol import JobEnd
 from optimizers.simulate import Ended, Trace, simulate
+from tunewright.space import Categorical, SearchSpace
 
 FAST = [peer for peer in PEERS if peer not in ("syne_tune_mobster", "syne_tune_hypertune", "smac_hyperband")]
 needs_peers = pytest.mark.skipif(
@@ -46,6 +48,33 @@ def test_a_slow_peer_plays_as_well(peer: str) -> None:
 
     assert len(trace.jobs) == 12
     assert trace.reports
+
+
+@needs_peers
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", ["syne_tune_asha", "syne_tune_bohb"])
+def test_workers_that_are_free_get_no_trial_that_still_runs(peer: str) -> None:
+    """With a grid used up they are asked for after every report, also after a job's last and before its end."""
+    table = data.load("xgboost_breast_cancer")
+    one = table.space.default()
+    free = ("learning_rate", "max_depth")
+    space = SearchSpace([p if p.name in free else Categorical(p.name, [one[p.name]]) for p in table.space.parameters])
+    problem = replace(table.problem(seed=0), space=space)
+    with PeerProcess() as process:
+        trace = simulate(PeerOptimizer(problem, process, peer, workers=64), table, workers=64, max_jobs=1_000)
+
+    assert any(job.start > 0 for job in trace.jobs)
+
+
+@needs_peers
+def test_a_process_that_died_can_be_ended() -> None:
+    process = PeerProcess()
+    process._process.kill()
+    process._process.wait()
+    with pytest.raises(PeerError, match="ended with"):
+        process.ask({"verb": "next"})
+
+    process.close()
 
 
 @needs_peers
