@@ -101,16 +101,11 @@ class Maintenance:
 
     def due(self) -> bool:
         """Whether it is time for a restart: to put something back, or to try something."""
-        if self._command is None or self._broken:
-            return False
-        now = self._clock.wall()
-        window = self._restarts.opened(now)
-        if window is None:
-            return False
         if self._hold.custody.unsettled:
-            return window[1] - now >= self._restart_seconds()
-        in_window = sum(trial.at >= window[0] for trial in self._tried)
-        return in_window < self._restarts.most and window[1] - now >= self._trial_seconds() and self._next() is not None
+            return self._may_restart()
+        window = self._restarts.opened(self._clock.wall())
+        in_window = sum(trial.at >= window[0] for trial in self._tried) if window is not None else 0
+        return in_window < self._restarts.most and self._may_try() and self._next() is not None
 
     def run(self, observe: Observe) -> None:
         """Do what is due.
@@ -140,9 +135,7 @@ class Maintenance:
         Raises:
             DatabaseError: it was tried, and failed; it is not tried again.
         """
-        now = self._clock.wall()
-        window = self._restarts.opened(now)
-        if self._command is None or self._broken or window is None or window[1] - now < self._restart_seconds():
+        if not self._may_restart():
             return False
         if (problem := self._restarted()) is not None:
             self._broken = True
@@ -194,6 +187,8 @@ class Maintenance:
         words = f"{gain:+.1%} against what stood before, {later:+.1%} against the same afterwards"
         if not surely_better(again, tried):
             raise _NotBetter(f"put back: {words}: something else changed meanwhile", later)
+        if not self._may_restart():
+            raise _NotBetter(f"put back: {words}, but the window has closed", gain)
         self._enter(changed)
         return _gain([*before, *again], tried), f"kept: {words}"
 
@@ -232,6 +227,7 @@ class Maintenance:
         return gains
 
     def _put_back(self, filed: Former) -> None:
+        """End the trial; also where it took longer than the window: nobody asked for these settings by day."""
         self._hold.custody.unfile(filed)
         self._settle("put back what was tried")
 
@@ -297,13 +293,21 @@ class Maintenance:
         self._hold.custody.unfile(filed)
         self._ledger.notice("restart", "the recover command brought the server back with its settings from before")
 
-    def _restart_seconds(self) -> float:
-        assert self._command is not None
-        return 2.0 * self._command.seconds
+    def _may_restart(self) -> bool:
+        """Whether the server may be restarted now, and the window leaves time for it."""
+        return self._command is not None and self._time_for(2.0 * self._command.seconds)
 
-    def _trial_seconds(self) -> float:
-        """Of a trial that is kept: three measurements, and three restarts with what follows them."""
-        return 3.0 * (INTERVALS * 1.2 * self._interval + self._restarts.settle + self._restart_seconds())
+    def _may_try(self) -> bool:
+        """The same of a trial that is kept: three measurements, and three restarts with what follows them."""
+        if self._command is None:
+            return False
+        once = INTERVALS * 1.2 * self._interval + 2.0 * self._command.seconds + self._restarts.settle
+        return self._time_for(3.0 * once)
+
+    def _time_for(self, seconds: float) -> bool:
+        now = self._clock.wall()
+        window = self._restarts.opened(now)
+        return not self._broken and window is not None and window[1] - now >= seconds
 
 
 class _NotBetter(Exception):

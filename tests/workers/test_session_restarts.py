@@ -237,6 +237,23 @@ def test_a_trial_begins_only_while_the_window_leaves_time_for_all_of_it() -> Non
     assert scene.calls == []
 
 
+def test_nothing_is_entered_for_good_once_the_window_has_closed() -> None:
+    # It is 02:03:20, and a trial is planned to end at 02:20:14; the server takes minutes to come back instead.
+    scene = stage(more_pool_is_better, restarts={**ALWAYS, "most": 1, "window": "02:00-02:22"})
+
+    def crossing(point: str) -> None:
+        if point == "restarted":
+            scene.server.sleep(240.0)
+
+    scene.server.crossing = crossing
+    scene.run()
+
+    (fact,) = scene.tried
+    assert "the window has closed" in fact.reason
+    assert scene.calls == ["restart", "restart"]
+    assert scene.at_home
+
+
 def test_so_many_are_tried_in_one_window() -> None:
     scene = stage(more_pool_is_better, restarts={**ALWAYS, "most": 1})
 
