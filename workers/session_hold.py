@@ -189,13 +189,6 @@ class Hold:
             if returned.left:
                 raise ForeignChange(returned.left)
 
-    def _see(self) -> None:
-        if not self._database.holds_lock():
-            raise ConnectionLost(f"{self._ledger.record.address}: the server's lock was lost with a connection")
-        if self._left:
-            raise ForeignChange(self._left)
-        self.custody.check()
-
     def undo(self) -> None:
         """Put back what may stand of ours after a time in which nobody looked, and write that down.
 
@@ -246,6 +239,13 @@ class Hold:
         if self._watchdog is not None:
             self._watchdog.end()
             self._watchdog = None
+
+    def _see(self) -> None:
+        if not self._database.holds_lock():
+            raise ConnectionLost(f"{self._ledger.record.address}: the server's lock was lost with a connection")
+        if self._left:
+            raise ForeignChange(self._left)
+        self.custody.check()
 
     def _keep(self) -> bool:
         """Leave the best safe settings in place; False where none are known to be better."""
