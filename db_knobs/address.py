@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from db_knobs.errors import AddressError
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 Kind = Literal["postgresql", "mysql", "mariadb"]
 Tls = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
@@ -125,3 +127,22 @@ def parse_dsn(dsn: str) -> Address:
         tls=_TLS_SPELLINGS.get(tls, tls),  # type: ignore[arg-type]  # checked by Address
         ca=options.get("sslrootcert") or options.get("ssl-ca"),
     )
+
+
+def server_of(host: str, port: int) -> str:
+    """Where a server is, in one spelling: however this machine is named, a port of it is the same server."""
+    address = ip_of(host)
+    local = host.startswith("/") or host.lower().rstrip(".") == "localhost" or (address and address.is_loopback)
+    if local:
+        return f"local:{port}"
+    return f"{address or host.lower().rstrip('.')}:{port}"
+
+
+def ip_of(host: str) -> IPAddress | None:
+    """The address that a host is given by; None for a name or a directory of sockets."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from db_knobs.address import server_of
 from db_knobs.database import Former
 from db_knobs.errors import RestartFailed
 
@@ -27,6 +28,7 @@ class RestartCommand(BaseModel):
     """How one server is restarted, on the machine on which its sessions run.
 
     Attributes:
+        server: HOST:PORT of the server that it restarts; sessions on other servers cannot use it.
         restart: program and arguments; no shell reads them. It ends when the server is up, or has failed to start.
         recover: the same, for a server that does not come back.
         seconds: that each may take, and in which the server must answer afterwards.
@@ -34,9 +36,15 @@ class RestartCommand(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    server: str = Field(pattern=r"^.+:\d{1,5}$")
     restart: list[str] = Field(min_length=1)
     recover: list[str] = Field(min_length=1)
     seconds: float = Field(default=120.0, gt=0, le=3600, allow_inf_nan=False)
+
+    def serves(self, host: str, port: int) -> bool:
+        """Whether it restarts the server at this address."""
+        own, _, own_port = self.server.rpartition(":")
+        return server_of(own.strip("[]"), int(own_port)) == server_of(host, port)
 
     def run_restart(self, environment: Mapping[str, str]) -> None:
         """Restart the server.

@@ -11,9 +11,9 @@ import ipaddress
 import posixpath
 from collections.abc import Sequence
 
+from db_knobs.address import ip_of
 from service.store.errors import WrongField
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -64,28 +64,10 @@ class DatabaseHosts:
         if host.startswith("/"):
             path = posixpath.normpath(host)
             return any(known in ("/", path) or path.startswith(f"{known}/") for known in self._directories)
-        address = _address(host)
+        address = ip_of(host)
         if address is not None:
             return any(address.version == network.version and address in network for network in self._networks)
         name = host.lower().rstrip(".")
         return any(
             known in ("*", name) or (known.startswith("*.") and name.endswith(known[1:])) for known in self._names
         )
-
-
-def server_of(host: str, port: int) -> str:
-    """Where a server is, in one spelling: however this machine is named, a port of it is the same server."""
-    address = _address(host)
-    local = host.startswith("/") or host.lower().rstrip(".") == "localhost" or (address and address.is_loopback)
-    if local:
-        return f"local:{port}"
-    return f"{address or host.lower().rstrip('.')}:{port}"
-
-
-def _address(host: str) -> _Address | None:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address

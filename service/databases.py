@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, Row
 
-from db_knobs.address import PORTS, Address, Password, parse_dsn
+from db_knobs.address import PORTS, Address, Password, parse_dsn, server_of
 from db_knobs.attach import open_database
 from db_knobs.catalog import Host, entries
 from db_knobs.database import Allowed, Database, Probe
@@ -30,7 +30,7 @@ from db_knobs.errors import (
     UnknownServer,
 )
 from db_knobs.knob import Knob
-from service.database_hosts import DatabaseHosts, server_of
+from service.database_hosts import DatabaseHosts
 from service.passwords import Kept, Passwords
 from service.secrets import SecretError
 from service.session_checks import check, check_restarts
@@ -168,7 +168,7 @@ class Databases:
         Raises:
             WrongField: it cannot be tuned like this; names the field.
         """
-        check_restarts(spec, self._restart_commands)
+        check_restarts(spec, self._restart_commands, row.host, row.port)
         try:
             await self._ask(row.id, lambda database: check(spec, database))
         except DatabaseUnusable:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from db_knobs.database import Database, Probe
 from db_knobs.errors import KnobError
 from db_knobs.knob import Knob
+from db_knobs.restart import RestartCommand
 from service.store.errors import WrongField
 from tunewright.errors import SpecError
 from tunewright.session import SessionSpec
@@ -39,20 +40,23 @@ def check(spec: SessionSpec, database: Database) -> None:
         _check_rights(probe)
 
 
-def check_restarts(spec: SessionSpec, commands: Collection[str]) -> None:
-    """Check that the service has the restart command that a session names.
+def check_restarts(spec: SessionSpec, commands: Mapping[str, RestartCommand], host: str, port: int) -> None:
+    """Check that the service has the restart command that a session names, for the server at this address.
 
     Args:
-        commands: names of those that it has.
+        commands: that the service has, by name.
     Raises:
-        WrongField: it has none of this name.
+        WrongField: it has none of this name, or that restarts another server.
     """
-    if spec.restarts is not None and spec.restarts.command not in commands:
-        known = f"it has {', '.join(sorted(commands))}" if commands else "it has none"
+    if spec.restarts is None:
+        return
+    fitting = sorted(name for name, command in commands.items() if command.serves(host, port))
+    if spec.restarts.command not in fitting:
+        known = f"it has {', '.join(fitting)}" if fitting else "it has none"
         raise WrongField(
             "restarts.command",
-            f'restarts.command: the service has no restart command "{spec.restarts.command}" ({known}); its '
-            "administrator names them in TUNEWRIGHT_RESTART_COMMANDS",
+            f'restarts.command: the service has no command "{spec.restarts.command}" that restarts this server '
+            f"({known}); its administrator names them in TUNEWRIGHT_RESTART_COMMANDS",
         )
 
 

@@ -51,8 +51,8 @@ class ServiceSettings(BaseSettings):
         max_import_bytes: larger studies are not imported; an import is kept in `data_dir` until it has been read.
         max_running_studies: further studies wait in the queue.
         max_sessions: tuning sessions that run at once; further ones wait. One that has to put settings back never does.
-        restart_commands: commands with which sessions may restart servers, by name: `{"prod": {"restart": [...],
-            "recover": [...], "seconds": 120}}`; see Live databases.
+        restart_commands: commands with which sessions may restart servers, by name: `{"prod": {"server": "HOST:PORT",
+            "restart": [...], "recover": [...], "seconds": 120}}`; see Live databases.
         database_hosts: where databases may be attached: names, addresses, networks, and directories of sockets (`/`
             stands for all of them). A name is allowed by its name alone, whatever its address.
         secrets_dir: files in it may be named as passwords of databases; None allows none.

@@ -241,9 +241,14 @@ class SessionLoop:
         def guarded(config: Config) -> str | None:
             return outside(self._spec.bounds, reference, config) or self._insight.guard({**reference, **config})
 
+        command = self._tools.restart_commands.get(restarts.command)
+        address = self._ledger.record.address
+        if command is not None and not command.serves(address.host, address.port):
+            # The name belonged to another server's when the session was begun.
+            command = None
         return Maintenance(
             restarts,
-            self._tools.restart_commands.get(restarts.command),
+            command,
             [knob for knob in knobs if knob.name in needs_restart(knobs)],
             self._spec,
             self._hold,

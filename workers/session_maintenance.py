@@ -64,7 +64,7 @@ class Maintenance:
     """One session's restarts.
 
     Args:
-        command: None where this machine has none of the name that the session gives.
+        command: None where this machine has none of the name that the session gives, for this server.
         knobs: that need a restart, at what they stood at when the session began.
         rules: that hold now.
         guard: why settings would endanger the server, in words; None where they would not.
@@ -92,7 +92,7 @@ class Maintenance:
         self._before: Config | None = None
         self._broken = any(trial.broke for trial in self._tried)
         if command is None:
-            text = f'this machine has no restart command "{restarts.command}"; nothing is restarted'
+            text = f'this machine has no command "{restarts.command}" that restarts this server; nothing is restarted'
             ledger.notice_once("restart", restarts.command, text)
 
     def coordinates(self) -> tuple[float, ...]:

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from db_knobs.address import Address, Password
+from db_knobs.address import Address, Password, server_of
 from db_knobs.catalog import Host
-from service.database_hosts import server_of
 from service.store import databases, leases, sessions
 from service.store.databases import NewDatabase
 from service.store.engine import migrate, open_engine

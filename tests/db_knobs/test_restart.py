@@ -24,7 +24,7 @@ app.name = 'it''s ours'
 
 
 def command(*restart: str, seconds: float = 10.0) -> RestartCommand:
-    return RestartCommand(restart=list(restart), recover=list(restart), seconds=seconds)
+    return RestartCommand(server="db:5432", restart=list(restart), recover=list(restart), seconds=seconds)
 
 
 @pytest.fixture
@@ -120,3 +120,20 @@ def test_the_program_says_what_is_wrong(arguments: list[str], told: str, words: 
     )
     assert done.returncode == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "port", "serves"),
+    [
+        ("db.example:5432", "DB.example.", 5432, True),
+        ("db.example:5432", "db.example", 5433, False),
+        ("localhost:5432", "/run/postgresql", 5432, True),
+        ("[::1]:5432", "127.0.0.1", 5432, True),
+        ("::1:5432", "127.0.0.1", 5432, True),
+        ("db.example:5432", "10.0.0.1", 5432, False),
+    ],
+)
+def test_a_command_belongs_to_one_server(server: str, host: str, port: int, serves: bool) -> None:
+    own = RestartCommand(server=server, restart=["/bin/true"], recover=["/bin/true"])
+
+    assert own.serves(host, port) is serves

@@ -89,7 +89,12 @@ def supervised(server: PrivatePostgres, path: Path) -> Iterator[RestartCommand]:
     call = [sys.executable, "-c", CALL, str(path)]
     recover = f"{sys.executable} -m db_knobs.auto_conf {server.data} && {shlex.join(call)} start"
     try:
-        yield RestartCommand(restart=[*call, "restart"], recover=["/bin/sh", "-c", recover], seconds=20.0)
+        yield RestartCommand(
+            server=f"127.0.0.1:{server.port}",
+            restart=[*call, "restart"],
+            recover=["/bin/sh", "-c", recover],
+            seconds=20.0,
+        )
     finally:
         server.shut_down()
         listener.shutdown(socket.SHUT_RDWR)
@@ -189,7 +194,9 @@ def test_a_runner_that_dies_before_the_restart_leaves_nothing_filed(server: Tigh
     """The watchdog puts back what only the server's files hold; a crash is no reason to restart anybody's server."""
     journal = journal_of(server, tmp_path)
     dies = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
-    command = RestartCommand(restart=[sys.executable, "-c", dies], recover=["/bin/false"], seconds=20.0)
+    command = RestartCommand(
+        server=f"127.0.0.1:{server.port}", restart=[sys.executable, "-c", dies], recover=["/bin/false"], seconds=20.0
+    )
     (tmp_path / "pickle").write_bytes(pickle.dumps((journal, command)))
     runner = subprocess.run([sys.executable, "-c", RUNNER, str(tmp_path / "pickle")], timeout=120, check=False)
     assert runner.returncode == -signal.SIGKILL

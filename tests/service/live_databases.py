@@ -106,7 +106,7 @@ class FakeDatabase:
 
 def use(service: Service, server: FakeServer) -> None:
     """Let a service meet this server wherever it connects to."""
-    commands = {"prod": RestartCommand(restart=["/bin/true"], recover=["/bin/true"])}
+    commands = {"prod": RestartCommand(server="db.example:5432", restart=["/bin/true"], recover=["/bin/true"])}
     hosts = ["localhost", "db.example", "*.internal"]
     settings = service.settings.model_copy(update={"database_hosts": hosts, "restart_commands": commands})
     vars(service.services)["databases"] = Databases(settings, service.repository.engine, server.open)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from db_knobs.address import Password
-from service.database_hosts import DatabaseHosts, server_of
+from db_knobs.address import Password, server_of
+from service.database_hosts import DatabaseHosts
 from service.databases import address_of
 from service.passwords import Passwords
 from service.settings import LOCAL_DATABASES, ServiceSettings

@@ -243,6 +243,16 @@ def test_restarts_are_asked_for_by_the_name_of_a_command_and_shown(service: Serv
     assert facts[1:3] == [RestartIntended(1_000.0, {"shared_buffers": 65536}), tried]
 
 
+def test_a_command_restarts_its_own_server_and_no_other(service: Service, server: FakeServer) -> None:
+    attach(service, name="other", port=5433)
+    asked = {"database": "other", "knobs": ["jit", "shared_buffers"], "restarts": RESTARTS}
+
+    ((field, message),) = problems_of(service.client.post("/v1/sessions", json=asked))
+
+    assert field == "restarts.command"
+    assert 'no command "prod" that restarts this server (it has none)' in message
+
+
 def test_lists_are_narrowed_by_database_and_state(service: Service, server: FakeServer) -> None:
     database = attach(service, name="other", port=5433)
     one, two = begin(service), begin(service, database="other")

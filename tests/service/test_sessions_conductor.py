@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, update
 
-from db_knobs.address import Address, Password
+from db_knobs.address import Address, Password, server_of
 from db_knobs.catalog import Host
 from service.conductor import LEASE
-from service.database_hosts import server_of
 from service.passwords import Passwords
 from service.session_conductor import LONGEST_PAUSE, MAX_CRASHES, SWEEP_SECONDS, SessionConductor
 from service.settings import ServiceSettings

@@ -34,23 +34,23 @@ class Command(RestartCommand):
         dies: at what is filed the server does not start.
     """
 
-    server: Any = None
+    pretended: Any = None
     dies: Callable[[Config], bool] = lambda filed: False
     calls: list[str] = []
 
     def run_restart(self, environment: Mapping[str, str]) -> None:
         self.calls.append("restart")
-        self.server.go_down()
-        self.server.sleep(AWAY)
-        if self.dies(self.server.filed):
+        self.pretended.go_down()
+        self.pretended.sleep(AWAY)
+        if self.dies(self.pretended.filed):
             raise RestartFailed("the server does not start")
-        self.server.come_up()
-        self.server.crossing("restarted")
+        self.pretended.come_up()
+        self.pretended.crossing("restarted")
 
     def run_recover(self, former: Former, environment: Mapping[str, str]) -> None:
         self.calls.append("recover")
-        self.server.filed |= {n: each["value"] for n, each in former.items()}
-        self.server.come_up()
+        self.pretended.filed |= {n: each["value"] for n, each in former.items()}
+        self.pretended.come_up()
 
 
 def spec(**fields: Any) -> SessionSpec:
@@ -79,8 +79,8 @@ class Stage:
             self.watchdogs.append(NotedWatchdog())
             return self.watchdogs[-1]
 
-        command = Command(restart=["r"], recover=["r"], seconds=10.0)
-        command = command.model_copy(update={"server": self.server, "dies": self.dies, "calls": self.calls})
+        command = Command(server="127.0.0.1:5432", restart=["r"], recover=["r"], seconds=10.0)
+        command = command.model_copy(update={"pretended": self.server, "dies": self.dies, "calls": self.calls})
         guarded = self.guarded
 
         class Guarded(PlainInsight):
@@ -352,7 +352,7 @@ def test_without_the_command_on_this_machine_nothing_is_restarted_and_it_says_so
     scene.run()
 
     assert scene.tried == []
-    assert any("no restart command" in fact.text for fact in scene.journal.of(Noticed))
+    assert any('no command "prod" that restarts this server' in fact.text for fact in scene.journal.of(Noticed))
 
 
 def test_a_stop_during_a_trial_puts_everything_back() -> None:
