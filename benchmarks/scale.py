@@ -119,7 +119,7 @@ def _workers(path: Path, workers: int, scale: Scale, result: Result) -> None:
     )
     result.headline |= {
         "reports_per_second": round(reports / seconds, 1),
-        "seconds_between_reports": round(workers / (reports / seconds), 2),
+        "seconds_between_reports": round(workers / (reports / seconds), 5),
         "bytes_per_report": round(size, 1),
         "load_us_per_report": round(1e6 * loading[0] / ran[0].reports, 1),
         "read_p99_ms": round(reads, 2),

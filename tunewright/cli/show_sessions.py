@@ -33,6 +33,7 @@ def sessions(found: Iterable[SessionSummary]) -> None:
 
 def session(found: SessionView) -> None:
     """Where a session stands, and its settings now beside the former ones."""
+    restarts = found.spec.restarts
     output.fields(
         [
             ("session", found.id),
@@ -46,6 +47,7 @@ def session(found: SessionView) -> None:
             ("lost", f"{found.lost:.3g} intervals of work"),
             ("active", show.duration(found.active_seconds)),
             ("settings_changed", "yes" if found.touched else "no"),
+            *([("restarts", f"by {restarts.command}, every day {restarts.window} UTC")] if restarts else []),
         ]
     )
     settings(found)
