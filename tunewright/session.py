@@ -188,9 +188,9 @@ class SessionSpec(_Frozen):
         """The performance of which `gain` is the logarithm."""
         return math.exp(gain if self.maximize else -gain)
 
-    def below(self, performance: float | None, bound: float) -> bool:
-        """Whether a performance is worse than a bound; one that could not be measured is."""
-        return performance is None or self.gain(performance) < self.gain(bound)
+    def bound(self, gain: float) -> float:
+        """The performance that is worse than that of a gain by the margin."""
+        return self.performed(gain + math.log1p(-self.margin))
 
     def performance(self, measured: Mapping[str, float | None]) -> float | None:
         """One positive number for what was measured; None where a measure of it is missing or not positive.

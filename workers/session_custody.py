@@ -135,7 +135,12 @@ class Custody:
         """
         before = self._database.former(list(config))
         self._unsure = True
-        self._database.apply(config)
+        try:
+            self._database.apply(config)
+        except KnobError:
+            # Nothing was changed, so nothing is uncertain.
+            self._unsure = False
+            raise
         self._unsure = False
         self.filed |= config
         return before

@@ -64,7 +64,8 @@ class RestartTried:
     """What came of settings that took a restart.
 
     Attributes:
-        gain: of them against what stood before, as a share; None where they were not measured to the end.
+        gain: of them against what stood before (and afterwards, where they were kept), as a share; None where they were
+            not measured to the end.
         kept: they stand.
         reason: in words, for people.
         broke: the server could not be restarted as it should; the session restarts it no more.

@@ -287,24 +287,24 @@ class SessionLoop:
             self._hold.custody.check()
             self._judge(tuning, None, watched)
 
-    def _observe(self, defended: float | None) -> Observed | None:
+    def _observe(self, before: float | None) -> Observed | None:
         """Measure the reference for an interval of a restart's trial.
 
         Args:
-            defended: gain below which the trial is to be ended.
+            before: its gain before the restart, below which the trial is to be ended; None: nothing is tried.
         """
         assert self._tuning is not None
         self._hold.back()
-        bound = None if defended is None else self._spec.performed(defended)
-        watched = self._watch(test=None if bound is None else self._tuning.defend(bound))
+        expected = None if before is None else self._spec.performed(before)
+        watched = self._watch(test=None if before is None else self._tuning.defend(self._spec.bound(before)))
         if watched is None:
             return None
         self._hold.custody.check()
-        if not self._judge(self._tuning, None, watched, bound=bound):
+        if not self._judge(self._tuning, None, watched, expected=expected):
             return None
         if watched.performance is None:
-            assert defended is not None
-            return Observed(defended - math.log(2.0), aborted=True)
+            assert before is not None
+            return Observed(before - math.log(2.0), aborted=True)
         return Observed(self._spec.gain(watched.performance), watched.aborted)
 
     def _advise(self, tuning: Tuning) -> None:
@@ -380,13 +380,13 @@ class SessionLoop:
         watched: Watched,
         decided: Mapping[str, float] | None = None,
         stood: Mapping[str, Any] | None = None,
-        bound: float | None = None,
+        expected: float | None = None,
     ) -> bool:
         """Learn from what was seen, or say why nothing can be learnt from it; returns which of the two.
 
         Args:
             stood: settings that it was seen under; None: those that stand.
-            bound: performance below which the reference itself is unsafe, after a restart.
+            expected: performance of the reference before a restart, by which it is judged after it.
         """
         if (reason := unjudged(self._spec, watched)) is not None:
             if self._spec.mode == "apply":
@@ -410,8 +410,8 @@ class SessionLoop:
         measured = Measured(
             at=self._clock.wall(),
             interval=interval,
-            unsafe=tuning.unsafe(interval) if bound is None else self._spec.below(watched.performance, bound),
-            lost=tuning.lost(interval),
+            unsafe=tuning.unsafe(interval) if expected is None else self._below(watched, expected),
+            lost=tuning.lost(interval, expected),
             metrics={} if watched.metrics is None else watched.metrics.as_dict(),
             seconds_of=dict(decided or {}),
             running=self._hold.custody.running,
@@ -422,6 +422,12 @@ class SessionLoop:
         self._disturbances = 0
         self._commit(SessionState.RUNNING)
         return True
+
+    def _below(self, watched: Watched, expected: float) -> bool:
+        """Whether an interval after a restart was worse than the reference before it by more than the margin."""
+        if watched.aborted or watched.performance is None:
+            return True
+        return self._spec.gain(watched.performance) < self._spec.gain(self._spec.bound(self._spec.gain(expected)))
 
     # What goes wrong
 

@@ -85,7 +85,7 @@ class Maintenance:
         self._restarts, self._command = restarts, command
         self._space = to_space(knobs)
         self._book, self._rules = RuleBook(self._space, {knob.name: knob.current for knob in knobs}), rules
-        self._interval, self._margin = spec.interval, spec.margin
+        self._interval = spec.interval
         self._hold, self._ledger, self._clock, self._guard = hold, ledger, clock, guard
         # What earlier runners kept was put back since, and may be tried again.
         self._tried = ledger.restarts
@@ -111,7 +111,7 @@ class Maintenance:
         """Do what is due.
 
         Args:
-            observe: measures the reference for an interval; its argument is what a test is to defend.
+            observe: measures the reference for an interval; its argument is the gain by which a trial is judged.
         Raises:
             ConnectionLost, ForeignChange, Fenced: as everything that touches the server; the session recovers.
         """
@@ -173,7 +173,7 @@ class Maintenance:
             _NotBetter: what stood stands again.
         """
         filed = self._enter(changed)
-        tried = self._measured(observe, float(np.mean(before)) + math.log1p(-self._margin))
+        tried = self._measured(observe, float(np.mean(before)))
         self._put_back(filed)
         if tried is None:
             raise _NotBetter("put back: the load or the session ended during the trial")
@@ -214,11 +214,11 @@ class Maintenance:
         self._rescue(filed, problem)
         raise _NotBetter(problem)
 
-    def _measured(self, observe: Observe, defended: float | None) -> list[float] | None:
+    def _measured(self, observe: Observe, before: float | None) -> list[float] | None:
         """Gains of the intervals; fewer where a test ended them, None where one could not be judged."""
         gains: list[float] = []
         while len(gains) < INTERVALS:
-            seen = observe(defended)
+            seen = observe(before)
             if seen is None:
                 return None
             gains.append(seen.gain)

@@ -108,9 +108,15 @@ class Tuning:
             return None
         return interval.performance / expected if self._spec.maximize else expected / interval.performance
 
-    def lost(self, interval: Interval) -> float:
-        """Work of the interval that was not done because it was below the reference, as a share."""
+    def lost(self, interval: Interval, expected: float | None = None) -> float:
+        """Work of the interval that was not done because it was below the reference, as a share.
+
+        Args:
+            expected: performance of the reference; None: what its suggestion expected of it.
+        """
         ratio = self.ratio(interval)
+        if expected is not None and interval.performance is not None:
+            ratio = math.exp(self._spec.gain(interval.performance) - self._spec.gain(expected))
         if ratio is None:
             # Nothing was finished, as far as anybody could see.
             ratio = 0.0 if interval.aborted else 1.0

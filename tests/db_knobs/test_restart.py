@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,8 +57,12 @@ def test_a_command_that_does_not_end_is_ended() -> None:
         command("/bin/sleep", "60", seconds=0.2).run_restart({})
 
 
-def test_a_server_that_it_leaves_running_is_not_waited_for() -> None:
-    command("/bin/sh", "-c", "sleep 5 & exit 0").run_restart({})
+def test_a_server_that_it_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
+    """It holds the command's output open; whoever waited for its end would run out of time."""
+    pid = tmp_path / "pid"
+    command("/bin/sh", "-c", f"/bin/sleep 60 & echo $! > {pid}", seconds=3.0).run_restart({})
+
+    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def test_recover_is_told_what_to_go_back_to_and_sees_no_environment_but_the_given(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from db_knobs.address import Address
 from db_knobs.attach import open_database
 from db_knobs.catalog import Host
 from db_knobs.database import Database, Former
+from db_knobs.lab.postgres import PrivatePostgres
 from db_knobs.restart import RestartCommand
 from optimizers.onlinetune import OnlineTuneSettings
 from tunewright.session import SessionSpec, SessionState
@@ -32,6 +35,8 @@ from workers.session_loop import SessionLoop, Tools
 from workers.session_pulse import Pulse
 from workers.session_runner import SystemClock
 from workers.watchdog import Watchdog
+
+ROLE, PASSWORD = "tuner", "canary-of-the-tuner"
 
 
 class FileSessionJournal:
@@ -181,6 +186,22 @@ def wait_for(true: Callable[[], bool], what: str, seconds: float = 60.0) -> None
 
 def measured(journal: FileSessionJournal) -> int:
     return len(journal.of(Measured))
+
+
+@contextmanager
+def tuned(server: PrivatePostgres) -> Iterator[None]:
+    """Traffic on a server, and a role there that may do what is documented and nothing else; it may set nothing yet."""
+    server.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
+    server.execute(f"GRANT pg_monitor TO {ROLE}")
+    server.execute(f"GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {ROLE}")
+    server.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 1000) AS g")
+
+    def client() -> Callable[[], Any]:
+        connection = psycopg.connect(server.dsn(), autocommit=True)
+        return lambda: connection.execute("SELECT count(*) FROM t").fetchall()
+
+    with traffic(client):
+        yield
 
 
 @contextmanager

@@ -7,26 +7,24 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 import pytest
 
 from db_knobs.address import Address, parse_dsn
 from db_knobs.database import Database
 from db_knobs.lab.postgres import PrivatePostgres, binaries
-from tests.e2e.session_stage import FileSessionJournal, Session, measured, traffic, wait_for
+from tests.e2e.session_stage import PASSWORD, ROLE, FileSessionJournal, Session, measured, tuned, wait_for
 from tunewright.session import SessionSpec, SessionState
 from workers.session_journal import Measured, Restored, Skipped
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KNOBS = ("work_mem", "random_page_cost", "effective_cache_size")
-ROLE, PASSWORD = "tuner", "canary-of-the-tuner"
 GRANT = f"GRANT ALTER SYSTEM ON PARAMETER {', '.join(KNOBS)} TO {ROLE}"
 
 
@@ -35,18 +33,8 @@ def server() -> Iterator[PrivatePostgres]:
     """A server with traffic, and a role that may do what is documented and nothing else."""
     if binaries() is None:
         pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
-    with PrivatePostgres() as server:
-        server.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
-        server.execute(f"GRANT pg_monitor TO {ROLE}")
-        server.execute(f"GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {ROLE}")
-        server.execute("CREATE TABLE t AS SELECT g AS id FROM generate_series(1, 1000) AS g")
-
-        def client() -> Callable[[], Any]:
-            connection = psycopg.connect(server.dsn(), autocommit=True)
-            return lambda: connection.execute("SELECT count(*) FROM t").fetchall()
-
-        with traffic(client):
-            yield server
+    with PrivatePostgres() as server, tuned(server):
+        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from db_knobs.database import Database, Former
-from db_knobs.errors import RestartFailed
+from db_knobs.errors import RestartFailed, ValueRefused
 from db_knobs.restart import RestartCommand
 from db_knobs.statistics import Metrics
 from optimizers.onlinetune import OnlineTuneSettings, Rule
@@ -19,6 +19,7 @@ from tests.workers.simulated_server import Killed, NotedWatchdog, PlainInsight, 
 from tunewright.errors import SpecError
 from tunewright.session import SessionSpec, SessionState
 from tunewright.space import Config
+from workers.session_custody import Custody
 from workers.session_journal import Began, Measured, Noticed, RestartIntended, RestartTried, Restored, Wanted
 from workers.session_loop import SessionLoop, Tools
 from workers.session_maintenance import INTERVALS, surely_better
@@ -190,6 +191,7 @@ def test_a_trial_that_is_surely_worse_is_ended_early_and_counts_as_unsafe() -> N
     unsafe = [fact for fact in scene.journal.of(Measured) if fact.unsafe]
     assert [fact.interval.aborted for fact in unsafe] == [True]
     assert unsafe[0].interval.seconds < 30
+    assert unsafe[0].lost == pytest.approx(0.7 * unsafe[0].interval.seconds / 60.0, rel=0.05)
     assert scene.tried[0].kept is False
 
 
@@ -207,6 +209,21 @@ def test_a_load_that_grows_meanwhile_is_no_gain() -> None:
     assert "something else changed meanwhile" in fact.reason
     assert not fact.kept
     assert scene.at_home
+
+
+def test_what_the_server_refuses_leaves_nothing_uncertain() -> None:
+    server = Server(pool=True)
+    server.refuses["pool"] = lambda value: True
+    database = server.open()
+    database.connect()
+    custody = Custody(database, database.former(["pool"]), ["pool"])
+    custody.ours.add("pool")
+    with pytest.raises(ValueRefused):
+        custody.file({"pool": 65})
+
+    server.settings["pool"] = 7
+
+    assert list(custody.theirs()) == ["pool"]
 
 
 def test_no_difference_is_not_kept() -> None:
