@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.walks import kernels
+from models.walks.corpus import StepLog
 from models.walks.format import NEIGHBOURS, OFFSETS, Graph
 from models.walks.partition import MIN_WALK_BYTES, PAGE, SPAN_SHARE, Plan, plan
 from models.walks.reader import ANCILLARY, CURRENT, DirectFile, GraphReader, Traffic
@@ -98,7 +99,8 @@ class _Walker:
         self.store = AppendStore(task.work, int(task.memory * (1 - LISTS_ROOM) / 2))
         self.accept = task.rule.acceptance(weighted=False)
         self.steps = 0
-        self.log = AppendStore(task.work / "log", int(task.memory * (1 - LISTS_ROOM) / 4))
+        room = int(task.memory * (1 - LISTS_ROOM) / 8)
+        self.log = StepLog(AppendStore(task.work / "log", room), task.graph.vertices, 1, room)
 
     def start(self, block: int) -> None:
         first, end = self.cut.first_vertex[[block, block + 1]].tolist()
@@ -122,8 +124,7 @@ class _Walker:
                 *(states, steps, counts, ends, self.accept.thresholds, self.accept.extra, False),
                 *(np.uint64(rule.seed), np.uint64(rule.length), ranges, *memory),
             )
-            words, _ = kernels.encoded(states, steps, counts, self.task.graph.vertices, 1)
-            self.log.append("steps", words)
+            self.log.add(states, steps, counts)
             self.steps += int(counts.sum())
             blocked.append(states[ends == kernels.BLOCKED])
             states = states[ends == kernels.FULL]
@@ -135,10 +136,10 @@ class _Walker:
     def put(self, states: NDArray[np.uint64], name: Callable[[int], str], blocks: NDArray[np.int64]) -> None:
         order = np.argsort(blocks, kind="stable")
         firsts = np.searchsorted(blocks[order], np.arange(self.cut.blocks + 1))
-        for block in np.flatnonzero(np.diff(firsts)).tolist():
-            self.store.append(name(block), states[order[firsts[block] : firsts[block + 1]]])
+        self.store.append_parts([name(block) for block in range(self.cut.blocks)], states[order], firsts)
 
     def measured(self, began: float) -> Measured:
+        self.log.flush()
         share, traffic = self.steps / self.task.steps, self.reader.traffic
         seconds = (time.perf_counter() - began) / share
         self.reader.close()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.walks.errors import GraphError, storage_errors
 from models.walks.format import NO_VERTEX
-from models.walks.kernels import decode, whole_records
+from models.walks.kernels import STRIDE, by_piece, decode, noted, whole_records
 from models.walks.store import AppendStore
 
 MANIFEST = "corpus.json"
@@ -87,6 +87,38 @@ def piece_rows(rows: int, columns: int, memory: int) -> int:
 def log_name(piece: int) -> str:
     """The step log of a piece in the store."""
     return f"steps-{piece}"
+
+
+class StepLog:
+    """Steps on their way to the logs of their pieces.
+
+    They are noted as they come, and sorted by piece when the room is used up: one append a piece for many moves.
+
+    Args:
+        rows, pieces: walks per piece, and how many of these.
+        memory: bytes, half for the notes and half for sorting them.
+    """
+
+    def __init__(self, store: AppendStore, rows: int, pieces: int, memory: int) -> None:
+        self._store, self._rows = store, rows
+        self._names = [log_name(piece) for piece in range(pieces)]
+        self._notes = np.empty(max(memory // 8, 3 + STRIDE), np.uint32)
+        self._used = 0
+
+    def add(self, states: NDArray[np.uint64], steps: NDArray[np.uint32], counts: NDArray[np.int64]) -> None:
+        """Note the steps of `kernels.advance`; `states` are those after them."""
+        first = 0
+        while True:
+            first, self._used = noted(states, steps, counts, first, self._rows, self._notes, self._used)
+            if first == len(counts):
+                return
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand all that is noted to the store."""
+        words, begins = by_piece(self._notes[: self._used], len(self._names))
+        self._store.append_parts(self._names, words, begins)
+        self._used = 0
 
 
 def write(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from models.walks import corpus as corpora
 from models.walks import kernels
-from models.walks.corpus import Corpus
+from models.walks.corpus import Corpus, StepLog
 from models.walks.errors import GraphError
 from models.walks.format import Graph
 from models.walks.loading import LoadingRule
@@ -147,10 +147,14 @@ class _Engine:
         self._per_piece = corpora.piece_rows(self._rows, rule.length + 1, cut.log_bytes)
         self._pieces = -(-self._rows // self._per_piece)
         self._chunk = max(256, cut.walk_bytes // 2 // WALK_BYTES)
-        self._store = AppendStore(target / "work", cut.walk_bytes // 4 + cut.log_bytes)
+        notes = cut.log_bytes // 4
+        self._store = AppendStore(target / "work", cut.walk_bytes // 4 + cut.log_bytes - notes)
+        self._log = StepLog(self._store, self._per_piece, self._pieces, notes)
+        self._names = [_bucket(block) for block in range(cut.blocks)] + [_pool(span) for span in range(cut.spans)]
         self._reader = GraphReader(graph, cut)
         self._loading = LoadingRule(cut.block_bytes)
         self._acceptance = rule.acceptance(graph.weighted)
+        self._free = self._acceptance.free(graph.directed)
         self._ahead: tuple[int, int, Future[float]] | None = None
         self._began = self._committed = self._told = time.monotonic()
         self._steps = self._round = self._span = 0
@@ -216,7 +220,7 @@ class _Engine:
 
     def _next(self, block: int) -> int | None:
         """The next block that walks wait for beside the current span."""
-        return next((b for b in range(block + 1, self._plan.blocks) if self._store.length(_bucket(b))), None)
+        return next((b for b in range(block + 1, self._plan.blocks) if self._store.length(self._names[b])), None)
 
     def _bring(self, block: int) -> int:
         """Have a block in memory; returns the region."""
@@ -272,7 +276,8 @@ class _Engine:
         ranges = self._reader.ranges[[CURRENT]] if region == CURRENT else self._reader.ranges[[CURRENT, region]]
         while len(states):
             steps, counts, ends = self._advance(states, ranges)
-            self._log(states, steps, counts)
+            self._log.add(states, steps, counts)
+            self._steps += int(counts.sum())
             full = ends == kernels.FULL
             self._route(states[~full], ends[~full])
             states = states[full]
@@ -293,7 +298,7 @@ class _Engine:
                 *(memory.offsets, memory.neighbours, memory.alias, memory.pages),
             )
 
-        cuts = np.linspace(0, len(states), self._threads + 1).astype(int).tolist()
+        cuts = [len(states) * thread // self._threads for thread in range(self._threads + 1)]
         parts = [slice(a, b) for a, b in pairwise(cuts) if b > a]
         if len(parts) == 1:
             run(parts[0])
@@ -301,22 +306,15 @@ class _Engine:
             list(self._pool.map(run, parts))
         return steps, counts, ends
 
-    def _log(self, states: NDArray[np.uint64], steps: NDArray[np.uint32], counts: NDArray[np.int64]) -> None:
-        words, begins = kernels.encoded(states, steps, counts, self._per_piece, self._pieces)
-        for piece in np.flatnonzero(np.diff(begins)).tolist():
-            self._store.append(corpora.log_name(piece), words[begins[piece] : begins[piece + 1]])
-        self._steps += int(counts.sum())
-
     def _route(self, states: NDArray[np.uint64], ends: NDArray[np.uint8]) -> None:
         cut = self._plan
         codes = np.empty(len(states), np.int32)
         kernels.destinations(
-            *(states, ends, cut.first_vertex, cut.span_of, self._span, self._done, self._rule.first_order, codes)
+            *(states, ends, cut.first_vertex, cut.span_of, self._span, self._done),
+            *(self._rule.first_order, np.uint64(self._rule.seed), self._free, codes),
         )
         ordered, begins = kernels.grouped(states, codes, cut.blocks + cut.spans)
-        for code in np.flatnonzero(np.diff(begins)).tolist():
-            name = _bucket(code) if code < cut.blocks else _pool(code - cut.blocks)
-            self._store.append(name, ordered[begins[code] : begins[code + 1]])
+        self._store.append_parts(self._names, ordered, begins)
 
     def _maybe_commit(self) -> None:
         self._tell()
@@ -329,6 +327,7 @@ class _Engine:
         self._progress(Progress(self._steps, total, self._told - self._began, self._round, self._span))
 
     def _commit(self) -> None:
+        self._log.flush()
         self._store.commit(
             {
                 "made_by": self._made_by,

@@ -152,13 +152,27 @@ def advance(
 
 @kernel()
 def destinations(
-    states: Any, ends: Any, first_vertex: Any, span_of: Any, span: Any, done: Any, first_order: Any, codes: Any
+    states: Any,
+    ends: Any,
+    first_vertex: Any,
+    span_of: Any,
+    span: Any,
+    done: Any,
+    first_order: Any,
+    seed: Any,
+    free: Any,
+    codes: Any,
 ) -> Any:
     """Where each walk waits next (triangular schedule, sections 4.2 and 4.3).
+
+    A walk whose next number alone decides its step needs the list of its current vertex only. Any span that this list's
+    block is still to be streamed past will do for it, in place of the one span that holds the lower of two lists.
 
     Args:
         first_vertex: (b + 1,) of blocks; span_of: (b,) the span of each block.
         span, done: the current span, and the last block that has met it in this round.
+        first_order: whether no step needs the vertex before; blocks are then not streamed at all.
+        free: numbers below this decide a step alone.
         codes: (k,) int32, filled: -1 finished; a block: the current span's bucket for it; b + s: span s's pool.
     """
     blocks = len(span_of)
@@ -167,9 +181,17 @@ def destinations(
             codes[i] = -1
             continue
         there = np.searchsorted(first_vertex, np.int64(states[i, 1] & _LOW), side="right") - 1
-        back = there
-        if not first_order:
-            back = np.searchsorted(first_vertex, np.int64(states[i, 1] >> _32), side="right") - 1
+        if first_order:
+            codes[i] = blocks + span_of[there]
+            continue
+        number = draw(walk_key(seed, states[i, 0] >> _16), (states[i, 0] & _HOP) << _32)
+        if number & _LOW < free:
+            if there > done:
+                codes[i] = there
+            else:
+                codes[i] = blocks + (span + 1 if span_of[there] > span else 0)
+            continue
+        back = np.searchsorted(first_vertex, np.int64(states[i, 1] >> _32), side="right") - 1
         lower, upper = min(there, back), max(there, back)
         if span_of[lower] == span and upper > done and span_of[upper] != span:
             codes[i] = upper
@@ -197,35 +219,52 @@ def grouped(states: Any, codes: Any, groups: Any) -> Any:
 
 
 @kernel()
-def encoded(states: Any, steps: Any, counts: Any, rows: Any, pieces: Any) -> Any:
-    """A step log: for each walk that moved its row in its piece, how many steps, and the steps; ordered by piece.
+def noted(states: Any, steps: Any, counts: Any, first: Any, rows: Any, notes: Any, used: Any) -> Any:
+    """Note the steps of walks `first` and behind, as many as fit: piece, row in the piece, how many steps, the steps.
 
     Args:
-        states: (k, 2) after the steps.
+        states: (k, 2) after the steps; steps, counts: of `advance`.
         rows: walks per piece.
+        notes: (w,) uint32, `used` of them full; filled on.
     Returns:
-        words (w,) uint32, and where each piece's begin (pieces + 1,).
+        The first walk that does not fit, k if all do, and how much of `notes` is used.
     """
-    begins = np.zeros(pieces + 1, np.int64)
-    for i in range(len(counts)):
-        if counts[i] > 0:
-            begins[np.int64(states[i, 0] >> _16) // rows + 1] += 2 + counts[i]
-    for piece in range(pieces):
-        begins[piece + 1] += begins[piece]
-    at = begins[:-1].copy()
-    words = np.empty(begins[pieces], np.uint32)
-    for i in range(len(counts)):
+    for i in range(first, len(counts)):
         count = np.int64(counts[i])
-        if count > 0:
-            walk = np.int64(states[i, 0] >> _16)
-            piece = walk // rows
-            to = at[piece]
-            words[to] = walk - piece * rows
-            # A walk that decayed has its hop set to the end; its steps still begin behind those before.
-            words[to + 1] = count
-            for j in range(count):
-                words[to + 2 + j] = steps[i, j]
-            at[piece] = to + 2 + count
+        if count == 0:
+            continue
+        if used + 3 + count > len(notes):
+            return i, used
+        walk = np.int64(states[i, 0] >> _16)
+        notes[used] = walk // rows
+        notes[used + 1] = walk % rows
+        # A walk that decayed has its hop set to the end; its steps still begin behind those before.
+        notes[used + 2] = count
+        for j in range(count):
+            notes[used + 3 + j] = steps[i, j]
+        used += 3 + count
+    return len(counts), used
+
+
+@kernel()
+def by_piece(notes: Any, pieces: Any) -> Any:
+    """Notes ordered by piece, which is left out: words (w,) uint32, and where each piece's begin (pieces + 1,)."""
+    begins = np.zeros(pieces + 1, np.int64)
+    at = np.int64(0)
+    while at < len(notes):
+        count = np.int64(notes[at + 2])
+        begins[np.int64(notes[at]) + 1] += 2 + count
+        at += 3 + count
+    for i in range(pieces):
+        begins[i + 1] += begins[i]
+    to = begins[:-1].copy()
+    words = np.empty(begins[pieces], np.uint32)
+    at = np.int64(0)
+    while at < len(notes):
+        piece, count = np.int64(notes[at]), np.int64(notes[at + 2])
+        words[to[piece] : to[piece] + 2 + count] = notes[at + 1 : at + 3 + count]
+        to[piece] += 2 + count
+        at += 3 + count
     return words, begins
 
 

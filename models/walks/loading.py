@@ -7,14 +7,12 @@ change what is read, and never which walks come out.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 MIN_SAMPLES = 8
 FORGETTING = 0.98
 # Until both lines are known, lists are tried where they would read less than this share of the block.
 TRIED_SHARE = 0.125
 LIST_BYTES = 4096
+_UNKNOWN = 1e6
 
 
 class Line:
@@ -22,22 +20,26 @@ class Line:
 
     def __init__(self) -> None:
         self.samples = 0
-        self._weights: NDArray[np.float64] = np.zeros(2)
-        self._covariance: NDArray[np.float64] = np.eye(2) * 1e6
+        self._a = self._b = 0.0
+        # Covariance of a and b: variances, and what they share. Plain numbers, as arrays of two would cost more.
+        self._aa, self._ab, self._bb = _UNKNOWN, 0.0, _UNKNOWN
 
     def observe(self, x: float, seconds: float) -> None:
         """Learn from one load; x should be of the order of 1."""
-        row = np.array([1.0, x])
-        gain = self._covariance @ row / (FORGETTING + row @ self._covariance @ row)
-        self._weights = self._weights + gain * (seconds - row @ self._weights)
-        self._covariance = (self._covariance - np.outer(gain, row @ self._covariance)) / FORGETTING
+        along_a, along_b = self._aa + self._ab * x, self._ab + self._bb * x
+        scale = FORGETTING + along_a + along_b * x
+        gain_a, gain_b = along_a / scale, along_b / scale
+        wrong = seconds - self.predict(x)
+        self._a, self._b = self._a + gain_a * wrong, self._b + gain_b * wrong
+        aa, ab, bb = self._aa - gain_a * along_a, self._ab - gain_a * along_b, self._bb - gain_b * along_b
         # Where x hardly varies, forgetting would let the covariance grow without end.
-        self._covariance *= min(1.0, 1e6 / float(np.trace(self._covariance)))
+        kept = min(1.0, _UNKNOWN * FORGETTING / (aa + bb)) / FORGETTING
+        self._aa, self._ab, self._bb = aa * kept, ab * kept, bb * kept
         self.samples += 1
 
     def predict(self, x: float) -> float:
         """Seconds that a load takes."""
-        return float(self._weights @ [1.0, x])
+        return self._a + self._b * x
 
 
 class LoadingRule:

@@ -17,7 +17,7 @@ from models.walks.errors import GraphError
 from models.walks.format import Graph
 
 PAGE = 4096
-SPAN_SHARE, BLOCK_SHARE, LOG_SHARE = 0.56, 0.1, 0.1
+SPAN_SHARE, BLOCK_SHARE, LOG_SHARE = 0.62, 0.1, 0.08
 MIN_WALK_BYTES = 64 << 10
 
 

@@ -79,3 +79,10 @@ class Acceptance:
 
     thresholds: NDArray[np.uint64]
     extra: float
+
+    def free(self, directed: bool) -> np.uint64:
+        """Numbers below this accept whatever neighbour is drawn first, without a look at the list of the vertex before.
+
+        Where edges have a direction, a draw from the area behind the list may fail, so that none is sure.
+        """
+        return np.uint64(0) if directed and self.extra > 0 else np.uint64(self.thresholds[:3].min())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,24 @@ class AppendStore:
 
     def append(self, name: str, array: NDArray[Any]) -> None:
         """Put a contiguous array behind a sequence; it is copied."""
-        if not array.size:
-            return
-        self._waiting.setdefault(name, bytearray()).extend(array.reshape(-1).view(np.uint8).data)
-        self._sizes[name] = self._sizes.get(name, 0) + array.nbytes
-        self._buffered += array.nbytes
+        if array.size:
+            self._append(name, array.reshape(-1).view(np.uint8).data)
+
+    def append_parts(self, names: Sequence[str], array: NDArray[Any], begins: NDArray[np.int64]) -> None:
+        """Put parts of a contiguous array behind sequences: items begins[i] to begins[i + 1] behind names[i]."""
+        data = array.reshape(-1).view(np.uint8).data
+        bounds = (begins * (array.nbytes // max(1, len(array)))).tolist()
+        for i in np.flatnonzero(np.diff(begins)).tolist():
+            self._append(names[i], data[bounds[i] : bounds[i + 1]])
+
+    def _append(self, name: str, data: memoryview) -> None:
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            self._waiting[name] = bytearray(data)
+        else:
+            waiting += data
+        self._sizes[name] = self._sizes.get(name, 0) + len(data)
+        self._buffered += len(data)
         if self._buffered > self._limit:
             self._spill(self._limit // 4)
 
@@ -72,19 +85,28 @@ class AppendStore:
     def _pieces(
         self, file: Path, written: int, waiting: bytearray, dtype: np.dtype[Any], piece: int
     ) -> Iterator[NDArray[Any]]:
-        at, size = 0, piece * dtype.itemsize
-        while at < written:
-            part = np.fromfile(file, dtype, min(size, written - at) // dtype.itemsize, offset=at)
-            if not len(part):
-                raise GraphError(f"{file}: is shorter than it was written; start the walk anew")
-            at += part.nbytes
-            self.bytes_read += part.nbytes
-            yield part
-        if written:
-            _forget(file)
-        rest = np.frombuffer(waiting, dtype)
+        rest: NDArray[Any] = np.frombuffer(waiting, dtype)
+        for part in self._from_disk(file, written // dtype.itemsize, dtype, piece):
+            # The last part from disk is filled up, as whoever works on pieces works on few large ones best.
+            room = piece - len(part)
+            yield np.concatenate([part, rest[:room]]) if room and len(rest) else part
+            rest = rest[room:]
         for start in range(0, len(rest), piece):
             yield rest[start : start + piece]
+
+    def _from_disk(self, file: Path, items: int, dtype: np.dtype[Any], piece: int) -> Iterator[NDArray[Any]]:
+        if not items:
+            return
+        with file.open("rb") as opened:
+            while items:
+                part = np.fromfile(opened, dtype, min(piece, items))
+                if not len(part):
+                    raise GraphError(f"{file}: is shorter than it was written; start the walk anew")
+                items -= len(part)
+                self.bytes_read += part.nbytes
+                yield part
+            # What has been read once need not stay in the page cache.
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def commit(self, state: dict[str, Any]) -> None:
         """Make everything appended so far, and `state`, what a later `restore` gives."""
@@ -129,11 +151,7 @@ class AppendStore:
             for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
                 if self._buffered <= target and target:
                     break
-                file = self._file(name)
-                with file.open("r+b" if self._written.get(name) else "wb") as out:
-                    out.seek(self._written.get(name, 0))
-                    out.write(self._waiting[name])
-                del self._waiting[name]
+                _write(self._file(name), self._waiting.pop(name), self._written.get(name, 0))
                 self._written[name] = self._written.get(name, 0) + sizes[name]
                 self._buffered -= sizes[name]
                 self.bytes_written += sizes[name]
@@ -142,7 +160,13 @@ class AppendStore:
         return self._directory / f"{name}.{self._generations.get(name, 0)}"
 
 
-def _forget(file: Path) -> None:
-    """Let the page cache drop a file that has been read once."""
-    with file.open("rb") as opened:
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def _write(file: Path, data: bytearray, at: int) -> None:
+    """Write to a place of a file, made if missing; by plain system calls, as there are many short pieces."""
+    opened = os.open(file, os.O_WRONLY | os.O_CREAT | (0 if at else os.O_TRUNC), 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            done = os.pwrite(opened, rest, at)
+            rest, at = rest[done:], at + done
+    finally:
+        os.close(opened)

@@ -16,6 +16,7 @@ import pytest
 from scipy.stats import chi2
 
 from models.walks import corpus as corpora
+from models.walks import kernels
 from models.walks.build import build_graph
 from models.walks.corpus import Corpus
 from models.walks.engine import walk
@@ -25,6 +26,7 @@ from models.walks.loading import Line, LoadingRule
 from models.walks.memory import LoadedGraph
 from models.walks.partition import minimum_budget, plan
 from models.walks.rule import Rule
+from models.walks.store import AppendStore
 from tests.models.walks.graphs import skewed, tiny, transitions
 
 RULE = Rule(p=0.5, q=2.0, length=20, seed=7)
@@ -204,17 +206,17 @@ def test_a_full_disk_is_told_and_the_walk_resumes(
     graph: Graph, whole: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = {"walks_per_vertex": 2, "memory_budget": 200_000, "commit_seconds": 0}
-    opened, calls = Path.open, 0
+    write, calls = os.pwrite, 0
 
-    def full(path: Path, *args: object, **kwargs: object) -> object:
+    def full(file: int, data: memoryview, at: int) -> int:
         nonlocal calls
-        calls += "steps-" in path.name
-        if calls > 30:
+        calls += 1
+        if calls > 60:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return opened(path, *args, **kwargs)
+        return write(file, data[: 1 + len(data) // 2], at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(GraphError, match=r"no space left to write .* free some and walk again .*: it resumes"):
             walk(graph, tmp_path / "walks", RULE, **arguments)
 
@@ -286,6 +288,43 @@ def test_the_loading_rule_learns_both_lines_and_their_crossing() -> None:
 
     assert rule.by_lists(30, 1 << 20)
     assert not rule.by_lists(80, 1 << 20)
+
+
+def test_walks_wait_where_the_lists_they_need_meet_first() -> None:
+    # Four spans of two blocks of ten vertices; span 1 (blocks 2, 3) has met blocks up to 5.
+    first_vertex, span_of = np.arange(0, 90, 10), np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    places = [(25, 65), (65, 25), (25, 45), (5, 25), (45, 65), (65, 5)]
+    states = kernels.started(np.arange(len(places)), np.zeros(len(places), np.int64))
+    states[:, 0] |= np.uint64(1)
+    states[:, 1] = [previous << 32 | current for previous, current in places]
+    ends, codes = np.full(len(places), kernels.BLOCKED, np.uint8), np.empty(len(places), np.int32)
+
+    def waiting(free: int, first_order: bool = False) -> list[int]:
+        kernels.destinations(
+            *(states, ends, first_vertex, span_of, 1, 5, first_order, np.uint64(0), np.uint64(free), codes)
+        )
+        return codes.tolist()
+
+    bucket, pool = range(8), range(8, 12)
+    # The lower span's bucket for the upper block if that is still to come, else its pool.
+    assert waiting(0) == [bucket[6], bucket[6], pool[1], pool[0], pool[2], pool[0]]
+    # The current vertex's list alone: this span's bucket, the next span, or the next round.
+    assert waiting(1 << 32) == [bucket[6], pool[0], pool[2], pool[0], bucket[6], pool[0]]
+    assert waiting(0, first_order=True) == [pool[3], pool[1], pool[2], pool[1], pool[3], pool[0]]
+    ends[2] = kernels.FINISHED
+    assert waiting(0)[2] == -1
+
+
+def test_what_is_taken_comes_in_full_pieces(tmp_path: Path) -> None:
+    store = AppendStore(tmp_path / "store", 400)
+    for number in range(30):
+        store.append("some", np.arange(10 * number, 10 * number + 10, dtype=np.uint64))
+
+    pieces = list(store.take("some", np.uint64, 70))
+
+    assert [len(piece) for piece in pieces] == [70, 70, 70, 70, 20]
+    assert np.concatenate(pieces).tolist() == list(range(300))
+    assert store.bytes_written
 
 
 def test_few_samples_try_lists_only_where_they_are_short() -> None:
