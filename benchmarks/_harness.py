@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import shlex
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -84,6 +85,17 @@ def percentile(values: Sequence[float], share: float) -> float:
     if not values or not 0 <= share <= 1:
         raise ValueError(f"percentile: {len(values)} values, share {share}")
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of paired differences and its 95% interval by Student's t; the ends are the mean for a single value."""
+    from scipy import stats
+
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, mean, mean
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, mean - half, mean + half
 
 
 def _table(columns: Sequence[str], rows: Sequence[dict[str, Cell]]) -> Table:

@@ -8,11 +8,9 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from benchmarks._memory import from_here
 from models.data.text import TextSet, load_texts
@@ -108,17 +106,6 @@ class Runs:
         """The learning rate of the highest accuracy, on a draw and on held-out texts that nothing is reported of."""
         found = [(self.run(contender, rate, setting, TUNING_SEED, choosing=True), -rate) for rate in contender.rates]
         return -max(found)[1]
-
-
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of paired differences and its 95% interval by Student's t; the ends are the mean for a single value."""
-    from scipy import stats
-
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, mean, mean
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / float(np.sqrt(len(values)))
-    return mean, mean - half, mean + half
 
 
 def cost(contender: Contender, setting: Setting) -> dict[str, float]:

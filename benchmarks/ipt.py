@@ -31,8 +31,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks._harness import Result, arguments, publish
-from benchmarks._ipt_runs import CONTENDERS, Contender, Runs, Setting, cost, interval
+from benchmarks._harness import Result, arguments, interval, publish
+from benchmarks._ipt_runs import CONTENDERS, Contender, Runs, Setting, cost
 from models.data.text import load_texts
 from models.ipt.backbone import load_backbone
 from models.ipt.methods import build

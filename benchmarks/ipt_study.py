@@ -14,25 +14,19 @@ study_minus_default_points  accuracy of the study's choice minus the default's, 
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from benchmarks._harness import Cell, Result, arguments, publish
-from benchmarks._ipt_runs import MAX_TOKENS, Setting, interval
-from benchmarks._service import Service, running_service
+from benchmarks._equal_compute import Spending, service_with_states
+from benchmarks._harness import Cell, Result, arguments, interval, publish
+from benchmarks._ipt_runs import MAX_TOKENS, Setting
+from benchmarks._service import Service
 from models.ipt import load
 from models.ipt.workload import IptWorkload
-from tunewright.space import Categorical, SearchSpace
 from workers.checkpoints import CheckpointStore
 
 NAME = "ipt_study"
-ENDLESS = 10_000
-WORKERS = 2
-PATIENCE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -63,12 +57,10 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     asked = arguments(NAME, (__doc__ or "").split("\n\n")[0], argv)
     scale = scale or (QUICK if asked.quick else FULL)
     result = Result(NAME, asked.command)
-    with tempfile.TemporaryDirectory(prefix="tw-ipt-") as name:
-        states = f"file://{Path(name).resolve()}"
-        with running_service(WORKERS, {"TUNEWRIGHT_CHECKPOINT_URL": states}) as service:
-            for dataset in scale.datasets:
-                for draw in range(scale.draws):
-                    result.rows.append(compare(service, CheckpointStore(states), dataset, draw, scale))
+    with service_with_states() as (service, states):
+        for dataset in scale.datasets:
+            for draw in range(scale.draws):
+                result.keep(compare(service, states, dataset, draw, scale))
     gains = [float(row["study %"] or 0) - float(row["default %"] or 0) for row in result.rows]
     mean, low, high = interval(gains)
     result.headline |= {
@@ -91,19 +83,15 @@ def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, 
         "chunk_steps": scale.chunk_steps,
     }
     setting = Setting(dataset, 16, 0, 0, scale.select, scale.test)
-    hypertune = {"optimizer": "hypertune", "seed": draw, "parallel": WORKERS}
-    (searched,) = _run(service, data, hypertune | {"budget": {"trials": ENDLESS, "cluster_seconds": scale.budget}})
+    spending = Spending(service, states, {"name": "ipt", "workload": "ipt.classify", "data": data}, "error")
+    searched = spending.search(draw, scale.budget)
     used = float(searched["cluster_seconds"])
-    plain: list[dict[str, Any]] = []
-    while sum(each["cluster_seconds"] for each in plain) < used:
-        plain += _run(service, data, *(_default(len(plain) + more) for more in range(WORKERS)))
-    print(f"{dataset}, draw {draw}: {used:.0f} s, {len(plain)} defaults", file=sys.stderr, flush=True)
-    chosen = min(plain, key=lambda each: float(each["best"][0]["metrics"]["error"]))
+    plain = spending.repeat(IptWorkload.space.default(), used)
     return {
         "data set": dataset,
         "draw": draw,
-        "study %": _accuracy(states, searched, setting, draw),
-        "default %": _accuracy(states, chosen, setting, draw),
+        "study %": _accuracy(spending, searched, setting, draw),
+        "default %": _accuracy(spending, spending.best(plain), setting, draw),
         "choice": str(searched["best"][0]["config"]["strategy"]),
         "trials": sum(searched["counts"].values()),
         "defaults": len(plain),
@@ -112,28 +100,12 @@ def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, 
     }
 
 
-def _default(seed: int) -> dict[str, Any]:
-    """A study of nothing but the default configuration."""
-    fixed = SearchSpace(*(Categorical(name, [value]) for name, value in IptWorkload.space.default().items()))
-    return {"optimizer": "random", "seed": seed, "space": fixed.model_dump(mode="json"), "budget": {"trials": 1}}
-
-
-def _run(service: Service, data: dict[str, Any], *studies: dict[str, Any]) -> list[dict[str, Any]]:
-    """Studies side by side, once they are over."""
-    shared = {"name": "ipt", "workload": "ipt.classify", "data": data}
-    begun = [service.submit(shared | study) for study in studies]
-    return [service.wait_until_over(study, PATIENCE_SECONDS) for study in begun]
-
-
-def _accuracy(states: CheckpointStore, study: dict[str, Any], setting: Setting, draw: int) -> float:
+def _accuracy(spending: Spending, study: dict[str, Any], setting: Setting, draw: int) -> float:
     """Accuracy in percent of a study's choice on the texts that nothing was chosen by."""
     texts = setting.texts(draw, choosing=False)
-    with tempfile.TemporaryDirectory(prefix="tw-ipt-choice-") as name:
-        state = states.get(study["id"], int(study["best"][0]["trial"]), Path(name))
-        if state is None:
-            raise RuntimeError(f"trial {study['best'][0]['trial']} of study {study['id']} has no checkpoint")
-        labels = [texts.classes[label] for label in texts.y_valid]
-        return 100 * float(load(state.directory).score(texts.valid, labels))
+    labels = [texts.classes[label] for label in texts.y_valid]
+    with spending.checkpoint(study) as directory:
+        return 100 * float(load(directory).score(texts.valid, labels))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from benchmarks import _ipt_runs, ipt
-from benchmarks._ipt_runs import CONTENDERS, Runs, Setting, interval
+from benchmarks._harness import interval
+from benchmarks._ipt_runs import CONTENDERS, Runs, Setting
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from models.walks.kernels import decode
 from models.walks.memory import LoadedGraph
 from models.walks.rule import Rule
 
-TINY = walks.Scale(12, 60_000, 5, 30.0, 10, 10, (), 1, (80_000,), (1,), ratio=1.3)
+TINY = walks.Scale(12, 60_000, 5, 30.0, 10, 10, (), 1, (80_000,), 80_000, (1,), ratio=1.3)
 
 
 @pytest.mark.parametrize("engine", [baselines.buckets, baselines.sogw, baselines.sgsc, baselines.mapped])

@@ -1,0 +1,129 @@
+"""Does node2vec tuned by Hyper-Tune predict edges better than its default, p = q = 1, for the same compute?
+
+    python -m benchmarks.walks_study [--quick] [--json FILE]
+
+A fifth of a graph's edges is put aside before anything is trained. A real service with two Ray workers is given the
+rest: first Hyper-Tune searches all of `walks.node2vec`'s space for a budget of cluster seconds; then the default
+configuration is trained whole with one seed after another for as long or longer, and its best training taken; then
+Hyper-Tune searches for as long again with p = q = 1, which tells how much of the gain is that of second-order walks.
+All choices are made by edges that the workload itself hides of the rest, and judged by those that were put aside.
+
+tuned_minus_default_points      AUC of the study's choice minus the default's, times 100: mean over graphs and draws;
+                                `_low` and `_high` are Student's 95% interval
+tuned_minus_first_order_points  the same against the study with p = q = 1
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._equal_compute import Spending, held, service_with_states
+from benchmarks._harness import Cell, Result, arguments, interval, publish
+from benchmarks._service import Service
+from models.data import edges
+from models.data.edges import EdgeList
+from models.walks.evaluation import Links
+from models.walks.node2vec import STATE_FILE
+from models.walks.workload import Node2vecWorkload
+from workers.checkpoints import CheckpointStore
+
+NAME = "walks_study"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is run.
+
+    Attributes:
+        draws: of edges put aside, for each graph.
+        budget: cluster seconds of a study.
+    """
+
+    datasets: Sequence[str]
+    draws: int
+    budget: float
+
+
+FULL = Scale(("blogcatalog", "ca-astroph"), draws=3, budget=240.0)
+QUICK = Scale(("communities",), draws=1, budget=15.0)
+
+
+def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
+    """Run the benchmark."""
+    asked = arguments(NAME, (__doc__ or "").split("\n\n")[0], argv)
+    scale = scale or (QUICK if asked.quick else FULL)
+    result = Result(NAME, asked.command)
+    with service_with_states() as (service, states):
+        for dataset in scale.datasets:
+            for draw in range(scale.draws):
+                result.keep(compare(service, states, dataset, draw, scale.budget))
+    for name, other in (("default", "default AUC %"), ("first_order", "p = q = 1 AUC %")):
+        gains = [float(row["tuned AUC %"] or 0) - float(row[other] or 0) for row in result.rows]
+        mean, low, high = interval(gains)
+        headline = f"tuned_minus_{name}_points"
+        result.headline |= {headline: mean, f"{headline}_low": low, f"{headline}_high": high}
+    result.headline["comparisons"] = float(len(result.rows))
+    publish(result, asked.json)
+
+
+def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, budget: float) -> dict[str, Cell]:
+    """One row: three ways to spend the same compute on one graph."""
+    known, judged = put_aside(edges.load(dataset), draw)
+    space = Node2vecWorkload.space
+    with tempfile.TemporaryDirectory(prefix="tw-walks-") as name:
+        path = Path(name) / "edges.npy"
+        np.save(path, known)
+        data = {"path": str(path), "task": "links"}
+        spending = Spending(service, states, {"name": "walks", "workload": "walks.node2vec", "data": data}, "loss")
+        tuned = spending.search(draw, budget)
+        used = float(tuned["cluster_seconds"])
+        plain = spending.repeat(space.default(), used)
+        first_order = spending.search(draw, used, held(space, {"p": 1.0, "q": 1.0}))
+    choice = tuned["best"][0]["config"]
+    return {
+        "graph": dataset,
+        "draw": draw,
+        "tuned AUC %": _auc(spending, tuned, judged),
+        "default AUC %": _auc(spending, spending.best(plain), judged),
+        "p = q = 1 AUC %": _auc(spending, first_order, judged),
+        "p": float(choice["p"]),
+        "q": float(choice["q"]),
+        "trials": sum(tuned["counts"].values()),
+        "defaults": len(plain),
+        "study s": used,
+        "defaults s": sum(float(each["cluster_seconds"]) for each in plain),
+    }
+
+
+def put_aside(graph: EdgeList, draw: int) -> tuple[np.ndarray[Any, Any], Links]:
+    """Edges (m, 2) to be tuned on, and how vectors of their vertices, numbered in order, are judged."""
+    split = Links.split(graph, seed=1000 + draw)
+    ids = np.unique(split.seen)
+    number = np.full(graph.vertices, -1)
+    number[ids] = np.arange(len(ids))
+    known, hidden = number[split.known], number[split.hidden]
+    fitted, tested = (known >= 0).all(axis=1), (hidden >= 0).all(axis=1)
+    return split.seen, replace(
+        split,
+        seen=number[split.seen],
+        known=known[fitted],
+        known_labels=split.known_labels[fitted],
+        hidden=hidden[tested],
+        hidden_labels=split.hidden_labels[tested],
+    )
+
+
+def _auc(spending: Spending, study: dict[str, Any], judged: Links) -> float:
+    """AUC in percent of a study's choice on the edges that nothing was chosen by."""
+    with spending.checkpoint(study) as directory, np.load(directory / STATE_FILE, allow_pickle=False) as state:
+        return 100 * judged.auc(np.nan_to_num(state["inner"], nan=0.0, posinf=0.0, neginf=0.0))
+
+
+if __name__ == "__main__":
+    main()
