@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, lapack, solve_triangular
 from scipy.optimize import minimize
-from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
 # Conditioning costs the cube of the points: 300 take some milliseconds on one core, a fit some hundred times that.
@@ -230,26 +229,43 @@ class _Prior:
 
     def covariance(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, m) between the (n, d) and (m, d) points."""
-        power = np.zeros((len(a), len(b)))
-        factor = None
+        decay, factor = np.zeros((len(a), len(b))), None
         if self.ordered:
-            power = 5**0.5 * cdist(a[:, self.ordered] / self.lengths, b[:, self.ordered] / self.lengths)
-            factor = 1 + power + power**2 / 3
+            squares = self._squares(a, b)
+            distance = np.sqrt(squares)
+            factor = squares
+            factor *= 1 / 3
+            factor += distance
+            factor += 1
+            decay = np.negative(distance, out=distance)
         if self.categories:
             # As products of indicators this takes a fraction of the time of comparisons.
-            alike = (self._indicators(a) * np.repeat(self.weights, list(self.categories.values()))) @ self._indicators(
-                b
-            ).T
-            power = power + (self.weights.sum() - alike) / len(self.categories)
-        result = np.exp(-power)
-        return result if factor is None else result * factor
+            shares = np.repeat(self.weights, list(self.categories.values())) / len(self.categories)
+            decay += (self._indicators(a) * shares) @ self._indicators(b).T
+            decay -= self.weights.sum() / len(self.categories)
+        result = np.exp(decay, out=decay)
+        return result if factor is None else np.multiply(result, factor, out=result)
+
+    def _squares(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, m) five times the squared distances, by a product, which takes a fraction of the time of differences.
+
+        What rounding adds to small ones hardly matters: the covariance is flat where they are 0.
+        """
+        scaled = 5**0.5 / self.lengths
+        left, right = a[:, self.ordered] * scaled, b[:, self.ordered] * scaled
+        squares = left @ right.T
+        squares *= -2
+        squares += np.einsum("ij,ij->i", left, left)[:, None]
+        squares += np.einsum("ij,ij->i", right, right)
+        return np.maximum(squares, 0.0, out=squares)
 
     def _indicators(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, all choices) 1 where a point has a choice, else 0."""
-        return np.concatenate(
-            [_choices(x[:, column], size)[:, None] == np.arange(size) for column, size in self.categories.items()],
-            axis=1,
-        ).astype(np.float64)
+        sizes = np.array(list(self.categories.values()))
+        begins = np.cumsum(sizes) - sizes
+        found = np.zeros((len(x), int(sizes.sum())))
+        found[np.arange(len(x))[:, None], begins + _choices(x[:, list(self.categories)], sizes)] = 1.0
+        return found
 
 
 class _Posterior:
@@ -274,7 +290,7 @@ class _Posterior:
     def at(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(m,) means, and the (n, m) matrix H with which covariances become K - H' H."""
         across = self.prior.covariance(self._x, points)
-        half = solve_triangular(self._root, across, lower=True, check_finite=False)
+        half = lapack.dtrtrs(self._root, across, lower=1)[0]
         return self.constant + across.T @ self._weights, half
 
 
@@ -305,9 +321,7 @@ class _LogPosterior:
         # (ordered, pairs) squared differences, and (categories, pairs) whether choices differ, as shares.
         first, second = self._pairs
         ordered = np.ascontiguousarray(x[:, prior.ordered].T)
-        choices = np.array([_choices(x[:, column], size) for column, size in prior.categories.items()]).reshape(
-            -1, len(x)
-        )
+        choices = _choices(x[:, list(prior.categories)], np.array(list(prior.categories.values()), np.int64)).T
         self._squares = np.square(ordered.take(first, axis=1) - ordered.take(second, axis=1))
         self._squares *= 5
         self._differ = (choices.take(first, axis=1) != choices.take(second, axis=1)) / max(1, len(choices))
@@ -350,9 +364,9 @@ class _LogPosterior:
         return -value / n, -gradient / n
 
 
-def _choices(column: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """(n,) numbers of the choices that stand in a column."""
-    return np.minimum(np.floor(column * size), size - 1)
+def _choices(columns: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n, c) numbers of the choices that stand in columns."""
+    return np.minimum((columns * sizes).astype(np.int64), sizes - 1)
 
 
 def _log_normals(ordered: int, categories: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
