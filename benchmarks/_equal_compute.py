@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ class Spending:
         metric: the one that is minimised.
     """
 
-    def __init__(self, service: Service, states: CheckpointStore, shared: Mapping[str, Any], metric: str) -> None:
-        self._service, self._states, self._shared, self._metric = service, states, dict(shared), metric
+    def __init__(self, service: Service, shared: Mapping[str, Any], metric: str) -> None:
+        self._service, self._shared, self._metric = service, dict(shared), metric
 
     def search(self, seed: int, cluster_seconds: float, space: SearchSpace | None = None) -> dict[str, Any]:
         """Hyper-Tune on the workload's space, or another; the study once its budget is spent."""
@@ -46,22 +46,22 @@ class Spending:
             )
         return over
 
-    def best(self, studies: list[dict[str, Any]]) -> dict[str, Any]:
+    def best(self, studies: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The study with the best trial."""
         return min(studies, key=lambda each: float(each["best"][0]["metrics"][self._metric]))
 
-    @contextmanager
-    def checkpoint(self, study: dict[str, Any]) -> Iterator[Path]:
-        """What the best trial of a study left.
-
-        Raises:
-            RuntimeError: it left nothing.
-        """
-        with tempfile.TemporaryDirectory(prefix="tw-choice-") as name:
-            state = self._states.get(study["id"], int(study["best"][0]["trial"]), Path(name))
-            if state is None:
-                raise RuntimeError(f"trial {study['best'][0]['trial']} of study {study['id']} has no checkpoint")
-            yield state.directory
+    def best_report(self, studies: Sequence[dict[str, Any]]) -> tuple[Config, int]:
+        """Configuration and resource of the best report of all trials, however far these were trained on."""
+        found: tuple[float, Config, int] | None = None
+        for study in studies:
+            for trial in self._service.pages(f"/v1/studies/{study['id']}/trials"):
+                for report in self._service.pages(f"/v1/trials/{trial['id']}/reports"):
+                    value = float(report["metrics"][self._metric])
+                    if found is None or value < found[0]:
+                        found = value, trial["config"], int(report["resource"])
+        if found is None:
+            raise RuntimeError("no trial has reported")
+        return found[1:]
 
     def _run(self, *studies: dict[str, Any]) -> list[dict[str, Any]]:
         """Studies side by side, once they are over."""
@@ -74,6 +74,20 @@ def held(space: SearchSpace, values: Config) -> SearchSpace:
     return SearchSpace(
         *(Categorical(each.name, [values[each.name]]) if each.name in values else each for each in space.root)
     )
+
+
+@contextmanager
+def checkpoint(states: CheckpointStore, study: dict[str, Any]) -> Iterator[Path]:
+    """What the best trial of a study left.
+
+    Raises:
+        RuntimeError: it left nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="tw-choice-") as name:
+        state = states.get(study["id"], int(study["best"][0]["trial"]), Path(name))
+        if state is None:
+            raise RuntimeError(f"trial {study['best'][0]['trial']} of study {study['id']} has no checkpoint")
+        yield state.directory
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks._equal_compute import Spending, service_with_states
+from benchmarks._equal_compute import Spending, checkpoint, service_with_states
 from benchmarks._harness import Cell, Result, arguments, interval, publish
 from benchmarks._ipt_runs import MAX_TOKENS, Setting
 from benchmarks._service import Service
@@ -83,15 +83,15 @@ def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, 
         "chunk_steps": scale.chunk_steps,
     }
     setting = Setting(dataset, 16, 0, 0, scale.select, scale.test)
-    spending = Spending(service, states, {"name": "ipt", "workload": "ipt.classify", "data": data}, "error")
+    spending = Spending(service, {"name": "ipt", "workload": "ipt.classify", "data": data}, "error")
     searched = spending.search(draw, scale.budget)
     used = float(searched["cluster_seconds"])
     plain = spending.repeat(IptWorkload.space.default(), used)
     return {
         "data set": dataset,
         "draw": draw,
-        "study %": _accuracy(spending, searched, setting, draw),
-        "default %": _accuracy(spending, spending.best(plain), setting, draw),
+        "study %": _accuracy(states, searched, setting, draw),
+        "default %": _accuracy(states, spending.best(plain), setting, draw),
         "choice": str(searched["best"][0]["config"]["strategy"]),
         "trials": sum(searched["counts"].values()),
         "defaults": len(plain),
@@ -100,11 +100,11 @@ def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, 
     }
 
 
-def _accuracy(spending: Spending, study: dict[str, Any], setting: Setting, draw: int) -> float:
+def _accuracy(states: CheckpointStore, study: dict[str, Any], setting: Setting, draw: int) -> float:
     """Accuracy in percent of a study's choice on the texts that nothing was chosen by."""
     texts = setting.texts(draw, choosing=False)
     labels = [texts.classes[label] for label in texts.y_valid]
-    with spending.checkpoint(study) as directory:
+    with checkpoint(states, study) as directory:
         return 100 * float(load(directory).score(texts.valid, labels))
 
 

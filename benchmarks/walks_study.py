@@ -4,9 +4,10 @@
 
 A fifth of a graph's edges is put aside before anything is trained. A real service with two Ray workers is given the
 rest: first Hyper-Tune searches all of `walks.node2vec`'s space for a budget of cluster seconds; then the default
-configuration is trained whole with one seed after another for as long or longer, and its best training taken; then
-Hyper-Tune searches for as long again with p = q = 1, which tells how much of the gain is that of second-order walks.
-All choices are made by edges that the workload itself hides of the rest, and judged by those that were put aside.
+configuration is trained whole with one seed after another for as long or longer; then Hyper-Tune searches for as long
+again with p = q = 1, which tells how much of the gain is that of second-order walks. Each of the three chooses the
+configuration and the walks per vertex of its best report, by edges that the workload itself hides of the rest. The
+choice is trained anew, with one seed for all, and judged by the edges that were put aside.
 
 tuned_minus_default_points      AUC of the study's choice minus the default's, times 100: mean over graphs and draws;
                                 `_low` and `_high` are Student's 95% interval
@@ -23,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._equal_compute import Spending, held, service_with_states
+from benchmarks._equal_compute import WORKERS, Spending, held
 from benchmarks._harness import Cell, Result, arguments, interval, publish
-from benchmarks._service import Service
+from benchmarks._service import Service, running_service
 from models.data import edges
 from models.data.edges import EdgeList
 from models.walks.evaluation import Links
-from models.walks.node2vec import STATE_FILE
+from models.walks.node2vec import Node2vecLearner
 from models.walks.workload import Node2vecWorkload
-from workers.checkpoints import CheckpointStore
+from tunewright.space import Config
 
 NAME = "walks_study"
 
@@ -59,10 +60,10 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     asked = arguments(NAME, (__doc__ or "").split("\n\n")[0], argv)
     scale = scale or (QUICK if asked.quick else FULL)
     result = Result(NAME, asked.command)
-    with service_with_states() as (service, states):
-        for dataset in scale.datasets:
-            for draw in range(scale.draws):
-                result.keep(compare(service, states, dataset, draw, scale.budget))
+    with running_service(WORKERS) as service:
+        for draw in range(scale.draws):
+            for dataset in scale.datasets:
+                result.keep(compare(service, dataset, draw, scale.budget))
     for name, other in (("default", "default AUC %"), ("first_order", "p = q = 1 AUC %")):
         gains = [float(row["tuned AUC %"] or 0) - float(row[other] or 0) for row in result.rows]
         mean, low, high = interval(gains)
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     publish(result, asked.json)
 
 
-def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, budget: float) -> dict[str, Cell]:
+def compare(service: Service, dataset: str, draw: int, budget: float) -> dict[str, Cell]:
     """One row: three ways to spend the same compute on one graph."""
     known, judged = put_aside(edges.load(dataset), draw)
     space = Node2vecWorkload.space
@@ -80,20 +81,22 @@ def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, 
         path = Path(name) / "edges.npy"
         np.save(path, known)
         data = {"path": str(path), "task": "links"}
-        spending = Spending(service, states, {"name": "walks", "workload": "walks.node2vec", "data": data}, "loss")
+        spending = Spending(service, {"name": "walks", "workload": "walks.node2vec", "data": data}, "loss")
         tuned = spending.search(draw, budget)
         used = float(tuned["cluster_seconds"])
         plain = spending.repeat(space.default(), used)
         first_order = spending.search(draw, used, held(space, {"p": 1.0, "q": 1.0}))
-    choice = tuned["best"][0]["config"]
+        graph = edges.read(path)
+    config, walks = spending.best_report([tuned])
     return {
         "graph": dataset,
         "draw": draw,
-        "tuned AUC %": _auc(spending, tuned, judged),
-        "default AUC %": _auc(spending, spending.best(plain), judged),
-        "p = q = 1 AUC %": _auc(spending, first_order, judged),
-        "p": float(choice["p"]),
-        "q": float(choice["q"]),
+        "tuned AUC %": _auc(config, walks, graph, judged, draw),
+        "default AUC %": _auc(*spending.best_report(plain), graph, judged, draw),
+        "p = q = 1 AUC %": _auc(*spending.best_report([first_order]), graph, judged, draw),
+        "p": float(config["p"]),
+        "q": float(config["q"]),
+        "walks": walks,
         "trials": sum(tuned["counts"].values()),
         "defaults": len(plain),
         "study s": used,
@@ -119,10 +122,12 @@ def put_aside(graph: EdgeList, draw: int) -> tuple[np.ndarray[Any, Any], Links]:
     )
 
 
-def _auc(spending: Spending, study: dict[str, Any], judged: Links) -> float:
-    """AUC in percent of a study's choice on the edges that nothing was chosen by."""
-    with spending.checkpoint(study) as directory, np.load(directory / STATE_FILE, allow_pickle=False) as state:
-        return 100 * judged.auc(np.nan_to_num(state["inner"], nan=0.0, posinf=0.0, neginf=0.0))
+def _auc(config: Config, walks: int, graph: EdgeList, judged: Links, seed: int) -> float:
+    """AUC in percent, on the edges that nothing was chosen by, of a configuration trained anew."""
+    learner = Node2vecLearner(config, graph, "links", seed=seed, threads=WORKERS)
+    for step in range(1, walks + 1):
+        learner.step(step)
+    return 100 * judged.auc(learner.vectors)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.data.edges import EdgeList
 from models.walks.evaluation import Groups, Links
@@ -52,6 +53,11 @@ class Node2vecLearner:
             "learn_seconds": learnt - walked,
         }
 
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(n, d) of the vertices; numbers that grew without bound are 0."""
+        return np.nan_to_num(self._vectors.inner, nan=0.0, posinf=0.0, neginf=0.0)
+
     def save(self, directory: Path) -> None:
         """Write the vectors; all randomness is by counter, and has no state."""
         np.savez(directory / STATE_FILE, inner=self._vectors.inner, outer=self._vectors.outer)
@@ -62,10 +68,9 @@ class Node2vecLearner:
             self._vectors.inner, self._vectors.outer = state["inner"], state["outer"]
 
     def _measure(self) -> dict[str, float]:
-        vectors = np.nan_to_num(self._vectors.inner, nan=0.0, posinf=0.0, neginf=0.0)
         if self._links is not None:
-            auc = self._links.auc(vectors)
+            auc = self._links.auc(self.vectors)
             return {"loss": 1 - auc, "link_auc": auc}
         assert self._groups is not None
-        micro, macro = self._groups.f1(vectors)
+        micro, macro = self._groups.f1(self.vectors)
         return {"loss": 1 - micro, "micro_f1": micro, "macro_f1": macro}
