@@ -14,6 +14,7 @@ import json
 import os
 import random
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
@@ -91,13 +92,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     session = Session()
-    for line in sys.stdin:
-        try:
-            answer = session.answer(json.loads(line))
-        except Exception:
-            answer = {"error": traceback.format_exc()}
-        answers.write(json.dumps(answer, default=_plain) + "\n")
-        answers.flush()
+    # Some peers write a folder for each study.
+    with tempfile.TemporaryDirectory(prefix="tw-peers-", ignore_cleanup_errors=True) as tempfile.tempdir:
+        for line in sys.stdin:
+            try:
+                answer = session.answer(json.loads(line))
+            except Exception:
+                answer = {"error": traceback.format_exc()}
+            answers.write(json.dumps(answer, default=_plain) + "\n")
+            answers.flush()
     # Some peers leave threads behind that would keep the process alive.
     os._exit(0)
 
