@@ -51,7 +51,8 @@ class Scale:
     budget: float
 
 
-FULL = Scale(("blogcatalog", "ca-astroph"), draws=3, budget=240.0)
+# Four to six whole trainings of the default; an hour and a half in all.
+FULL = Scale(("blogcatalog", "ca-astroph"), draws=2, budget=900.0)
 QUICK = Scale(("communities",), draws=1, budget=15.0)
 
 
