@@ -8,8 +8,8 @@ search       multi-objective Bayesian optimisation (expected hypervolume improve
 scale        V3 and JK-Net on an RMAT graph of 10^6 nodes and 10^7 edges, up to one accuracy
 propagation  the sparse product beside scipy, torch and a copy of memory; 10^8 edges with features on disk
 
-The accuracy part takes more than twenty minutes of processor time, each other about ten, all of --quick two. Times are
-the processor's, on one thread unless NUMBA_NUM_THREADS says more. Data sets that cannot be fetched end the part with a
+The accuracy part takes more than 17 minutes of processor time, each other about ten, all of --quick two. Times are the
+processor's, on one thread unless NUMBA_NUM_THREADS says more. Data sets that cannot be fetched end the part with a
 message.
 
 v3_minus_jknet_points         mean test accuracy over the data sets, difference in points

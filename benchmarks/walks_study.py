@@ -51,7 +51,7 @@ class Scale:
     budget: float
 
 
-# Four to six whole trainings of the default; an hour and a half in all.
+# Four (ca-AstroPh) to eight (BlogCatalog) whole trainings of the default.
 FULL = Scale(("blogcatalog", "ca-astroph"), draws=2, budget=900.0)
 QUICK = Scale(("communities",), draws=1, budget=15.0)
 
