@@ -78,15 +78,16 @@ def held(space: SearchSpace, values: Config) -> SearchSpace:
 
 @contextmanager
 def checkpoint(states: CheckpointStore, study: dict[str, Any]) -> Iterator[Path]:
-    """What the best trial of a study left.
+    """The state that was measured as the best of a study.
 
     Raises:
         RuntimeError: it left nothing.
     """
+    best = study["best"][0]
     with tempfile.TemporaryDirectory(prefix="tw-choice-") as name:
-        state = states.get(study["id"], int(study["best"][0]["trial"]), Path(name))
+        state = states.get(study["id"], int(best["trial"]), Path(name), at=best["resource"])
         if state is None:
-            raise RuntimeError(f"trial {study['best'][0]['trial']} of study {study['id']} has no checkpoint")
+            raise RuntimeError(f"trial {best['trial']} of study {study['id']} has no state at {best['resource']}")
         yield state.directory
 
 

@@ -203,6 +203,12 @@ def log(trial_id: str, position: int) -> Call[LogPage]:
     return Call("GET", _path("trials", trial_id, "log"), _LOG, params={"position": position, "limit": LOG_CHARACTERS})
 
 
+def checkpoint(trial_id: str, resource: float | None) -> dict[str, Any]:
+    """Keyword arguments of `httpx.Client.stream`."""
+    params = {} if resource is None else {"resource": resource}
+    return {"method": "GET", "url": _path("trials", trial_id, "checkpoint"), "params": params}
+
+
 def curves(study_id: str, metric: str | None, trials: int, points: int) -> Call[Curves]:
     params: dict[str, str | int] = {"trials": trials, "points": points}
     if metric is not None:

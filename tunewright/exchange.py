@@ -1,4 +1,4 @@
-"""The client's methods that carry whole studies: export and import.
+"""The client's methods that carry much: whole studies, and states of trials.
 
 `ExchangeCalls` belongs to `Client`, `AsyncExchangeCalls` to `AsyncClient`. Nothing here is sent again by itself: an
 import that was lost on its way is begun anew by whoever wants it.
@@ -6,14 +6,20 @@ import that was lost on its way is begun anew by whoever wants it.
 
 from __future__ import annotations
 
+import errno
+import shutil
+import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
-from pathlib import Path
-from typing import Literal
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Literal
 
 import httpx
 
 from tunewright import _requests as requests
 from tunewright._connection import as_api_error
+from tunewright.errors import ApiError
 from tunewright.views import Study
 
 Format = Literal["csv", "json", "parquet"]
@@ -60,6 +66,32 @@ class ExchangeCalls:
         except httpx.TransportError as failure:
             raise as_api_error(failure, self.url) from failure
 
+    def checkpoint(self, trial_id: str, directory: Path, resource: float | None = None) -> float:
+        """Fetch a state that a trial has saved: the files that its workload wrote.
+
+        `study.best[0]` says which trial is best, and at which resource.
+
+        Args:
+            directory: where they are put; it comes to be as a whole or not at all.
+            resource: what the state has been trained to; None takes the newest.
+        Returns:
+            What it has been trained to.
+        Raises:
+            ApiError: there is no such state; says which there are. Or it was replaced while it was fetched.
+            OSError: the directory exists already, or cannot be written.
+        """
+        with _arriving(directory) as file:
+            try:
+                with self._http.stream(**requests.checkpoint(trial_id, resource)) as response:
+                    if not response.is_success:
+                        response.read()
+                        raise requests.problem(response)
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+            except httpx.TransportError as failure:
+                raise as_api_error(failure, self.url) from failure
+            return _trained_to(response)
+
 
 class AsyncExchangeCalls:
     """`ExchangeCalls`, to be awaited."""
@@ -92,6 +124,57 @@ class AsyncExchangeCalls:
             return call.read(await self._http.request(**{**call.arguments(), "content": sent()}, timeout=None))
         except httpx.TransportError as failure:
             raise as_api_error(failure, self.url) from failure
+
+    async def checkpoint(self, trial_id: str, directory: Path, resource: float | None = None) -> float:
+        """As `Client.checkpoint`."""
+        with _arriving(directory) as file:
+            try:
+                async with self._http.stream(**requests.checkpoint(trial_id, resource)) as response:
+                    if not response.is_success:
+                        await response.aread()
+                        raise requests.problem(response)
+                    async for piece in response.aiter_bytes():
+                        file.write(piece)
+            except httpx.TransportError as failure:
+                raise as_api_error(failure, self.url) from failure
+            return _trained_to(response)
+
+
+@contextmanager
+def _arriving(directory: Path) -> Iterator[BinaryIO]:
+    """A file for an archive; what is in it becomes the directory when the block ends."""
+    if directory.exists():
+        raise FileExistsError(errno.EEXIST, "it exists already; name a directory that does not", str(directory))
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Beside it, so that it can take its place by one change of name.
+    draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        with tempfile.TemporaryFile(dir=draft) as file:
+            yield file
+            file.seek(0)
+            _unpack(file, draft / "state")
+        (draft / "state").rename(directory)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _unpack(archive: BinaryIO, directory: Path) -> None:
+    """Write the files of an archive; what is neither a file nor within the directory is no state's."""
+    directory.mkdir()
+    with tarfile.open(fileobj=archive, mode="r:") as members:
+        for member in members:
+            name = PurePosixPath(member.name)
+            source = members.extractfile(member) if member.isreg() else None
+            if source is None or name.is_absolute() or ".." in name.parts:
+                raise ApiError(200, "unexpected answer", f"{member.name!r} is no file of a state")
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as out:
+                shutil.copyfileobj(source, out)
+
+
+def _trained_to(response: httpx.Response) -> float:
+    return float(response.headers["Tunewright-Resource"])
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

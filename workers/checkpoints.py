@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fsspec
+
+PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,23 @@ class SavedState:
 
     directory: Path
     resource: float
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of a state: its name within it, its size in bytes, and where it is."""
+
+    name: str
+    size: int
+    path: str
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """A state where it is kept, and the resource it has been trained to."""
+
+    resource: float
+    files: list[StoredFile]
 
 
 @dataclass(frozen=True)
@@ -94,19 +113,40 @@ class CheckpointStore:
         Returns:
             None when it has none.
         """
+        found = self.look(study, trial, at=at)
+        if found is None:
+            return None
+        local = directory / f"state-{found.resource:.12g}"
+        local.mkdir()
+        for file in found.files:
+            path = local / file.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fs.get_file(file.path, str(path))
+        return SavedState(local, found.resource)
+
+    def look(self, study: str, trial: int, *, at: float | None = None) -> StoredState | None:
+        """What a trial's newest state consists of, or the one at a resource; None when it has none."""
         home = self._home(study, trial)
         index = self._index(home)
         found = None if index is None else index.newest if at is None else index.at(at)
         if found is None:
             return None
-        local = directory / f"state-{found.resource:.12g}"
-        local.mkdir()
         source = f"{home}/{found.state}"
-        for remote in self._fs.find(source):
-            path = local / remote[len(source) :].lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fs.get_file(remote, str(path))
-        return SavedState(local, found.resource)
+        files = sorted(self._fs.find(source, detail=True).items())
+        return StoredState(
+            found.resource,
+            [StoredFile(path[len(source) :].lstrip("/"), int(info["size"]), path) for path, info in files],
+        )
+
+    def read(self, file: StoredFile) -> Iterator[bytes]:
+        """A file of a state, piece by piece.
+
+        Raises:
+            OSError: it cannot be read, for example because a later state has replaced it.
+        """
+        with self._fs.open(file.path, "rb") as source:
+            while piece := source.read(PIECE):
+                yield piece
 
     def kept(self, study: str, trial: int) -> list[float]:
         """Resources of a trial's states that can be fetched, the newest first."""

@@ -21,7 +21,8 @@ class LegOrder:
     """Everything a worker needs to run one attempt of a job.
 
     Attributes:
-        keep: resources at which states of the trial stay, beside its newest: other trials may begin from them.
+        keep: resources at which states of the trial stay, beside its newest: other trials may begin from them, or it
+            is the best there.
     """
 
     study: str

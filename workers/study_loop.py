@@ -594,7 +594,9 @@ class StudyLoop:
 
     def _order(self, live: Live, attempt: int | None = None) -> LegOrder:
         job = live.job
-        keep = self._copies.kept(job.trial)
+        # A leg that the study's end cuts short leaves a state that is not the one which was measured as the best.
+        best = {incumbent.resource for incumbent in self._incumbents if incumbent.trial == job.trial}
+        keep = self._copies.kept(job.trial) | best
         return LegOrder(self._study, job, attempt or live.attempt, self.seed(job.trial), self._spec, keep)
 
     def _conclude(self) -> StudyState:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from asyncio import to_thread
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import StreamingResponse
 
 from service.api.dependencies import Cursor, Limit, MetricOrFirst, Services, ServicesDep, read
 from service.problems import answers
 from service.store import trial_story
+from service.store.errors import NotFound
 from service.store.repository import split_trial_id
 from tunewright.story_views import Lineage, TrialCurve
 from tunewright.views import LogPage, Measurement, Page, TrialDetail
-from workers.checkpoints import CheckpointStore
+from workers import state_archive
+from workers.checkpoints import CheckpointStore, StoredState
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +69,37 @@ async def get_lineage(trial_id: str, services: ServicesDep) -> Lineage:
     return await to_thread(_lineage, services, trial_id)
 
 
+@router.get(
+    "/{trial_id}/checkpoint",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-tar": {}}}, **answers(404, 503)},
+)
+def get_checkpoint(
+    trial_id: str,
+    services: ServicesDep,
+    resource: Annotated[
+        float | None, Query(ge=0, allow_inf_nan=False, description="What it was trained to; defaults to the newest")
+    ] = None,
+) -> StreamingResponse:
+    """A state that a trial has saved, as a tar archive of the files that its workload wrote.
+
+    The header `Tunewright-Resource` says what it has been trained to. When a study has ended, the states of its best
+    trials are kept.
+    """
+    store = _checkpoints(services)
+    try:
+        state = _state(services, store, trial_id, resource)
+    except OSError as error:
+        log.warning("states of trial %s cannot be looked at: %s", trial_id, error)
+        raise HTTPException(503, "The checkpoints cannot be reached now; try again.") from None
+    headers = {
+        "Content-Disposition": f'attachment; filename="checkpoint-{trial_id}-{state.resource:.12g}.tar"',
+        "Content-Length": str(state_archive.length(state.files)),
+        "Tunewright-Resource": repr(state.resource),
+    }
+    return StreamingResponse(state_archive.pieces(store, state.files), media_type="application/x-tar", headers=headers)
+
+
 def _curve(services: Services, trial_id: str, metric: str | None, points: int) -> TrialCurve:
     repository = services.repository
     # First, so that a trial which does not exist is called that.
@@ -89,8 +124,32 @@ def _lineage(services: Services, trial_id: str) -> Lineage:
 
 def _states(services: Services, trial_id: str) -> list[float] | None:
     try:
-        return CheckpointStore(services.settings.leg().checkpoint_url).kept(*split_trial_id(trial_id))
+        return _checkpoints(services).kept(*split_trial_id(trial_id))
     except OSError as error:
         # An object store that is away is no reason to hide the rest.
         log.warning("states of trial %s cannot be looked at: %s", trial_id, error)
         return None
+
+
+def _state(services: Services, store: CheckpointStore, trial_id: str, resource: float | None) -> StoredState:
+    study, number = split_trial_id(trial_id)
+    # Whether there is such a trial at all.
+    services.repository.trial(trial_id)
+    state = store.look(study, number, at=resource)
+    if state is None:
+        raise NotFound(_no_state(trial_id, resource, store.kept(study, number)))
+    return state
+
+
+def _no_state(trial_id: str, resource: float | None, kept: Sequence[float]) -> str:
+    if kept:
+        at = ", ".join(f"{each:.12g}" for each in kept)
+        return f"trial {trial_id} has no state at {resource:.12g}; there is one at {at}"
+    return (
+        f"no state of trial {trial_id} is kept: its workload has saved none yet, a client keeps it that trains it, "
+        "or its study has ended and others were better"
+    )
+
+
+def _checkpoints(services: Services) -> CheckpointStore:
+    return CheckpointStore(services.settings.leg().checkpoint_url)

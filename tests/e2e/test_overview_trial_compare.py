@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from tests.e2e.test_pages import (
 )
 from tests.tunewright.session_writer import BETTER, SessionWriter, attach
 from tunewright.study import StudyState, TrialState
+from workers.checkpoints import CheckpointStore
 from workers.journal import JobEnded, JobStarted, Printed
 
 __all__ = ["browser", "open_page"]
@@ -174,6 +177,26 @@ def test_trial_page_shows_failure_lineage_and_gives_its_configuration(running: S
     expect(page.locator("#lineage")).to_contain_text("trial 0 (a changed copy at 3 rounds)")
     expect(page.locator("#why")).to_contain_text("A changed copy of trial 0")
     expect(page.locator("#next")).to_be_hidden()
+
+
+def test_trial_page_gives_the_states_that_are_kept(running: Service, open_page: Open, tmp_path: Path) -> None:
+    study = running.study()
+    study.commit([started(0), *reports(0, [0.9, 0.5, 0.2])])
+    store = CheckpointStore(running.settings.leg().checkpoint_url)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "model").write_text("weights")
+    for resource in (3.0, 9.5):
+        store.put(study.id, 0, resource, tmp_path / "state", keep={3.0})
+    page = open_page(trial_page(running, study))
+
+    links = page.locator("#lineage").get_by_role("link")
+    expect(links).to_have_text(["9.5 rounds", "3 rounds"])
+    with page.expect_download() as download:
+        links.nth(0).click()
+
+    assert download.value.suggested_filename == f"checkpoint-{study.id}-0-9.5.tar"
+    with tarfile.open(download.value.path()) as members:
+        assert members.getnames() == ["model"]
 
 
 def test_trial_that_failed_with_nan_draws_what_it_had_measured(running: Service, open_page: Open) -> None:

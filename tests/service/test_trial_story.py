@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +160,64 @@ def test_progression_is_thinned_and_empty_without_an_incumbent(service: Service)
     found = get(service, f"/v1/studies/{study}/progression?points=4")
     assert [round(step["value"], 1) for step in found["steps"]] == [1.0, 0.7, 0.4, 0.1]
     assert get(service, f"/v1/studies/{'0' * 16}/progression", 404)
+
+
+# States
+
+
+def keep(service: Service, study: str, trial: int, root: Path, *resources: float) -> None:
+    store = CheckpointStore(service.settings.leg().checkpoint_url)
+    for resource in resources:
+        (root / "nested").mkdir(exist_ok=True)
+        (root / "nested" / "model").write_text(f"{trial} at {resource:g}")
+        store.put(study, trial, resource, root, keep=set(resources))
+
+
+@sqlite_only
+@pytest.mark.parametrize(("query", "resource"), [("", 6.0), ("?resource=6", 6.0), ("?resource=3.0", 3.0)])
+def test_a_state_is_sent_as_an_archive(
+    service: Service, study: str, tmp_path: Path, query: str, resource: float
+) -> None:
+    (tmp_path / "state").mkdir()
+    keep(service, study, 2, tmp_path / "state", 3.0, 6.0)
+
+    answer = service.client.get(f"/v1/trials/{study}-2/checkpoint{query}")
+
+    assert answer.status_code == 200
+    assert float(answer.headers["Tunewright-Resource"]) == resource
+    assert f'filename="checkpoint-{study}-2-{resource:g}.tar"' in answer.headers["Content-Disposition"]
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as members:
+        (member,) = members
+        file = members.extractfile(member)
+        assert file is not None
+        assert (member.name, file.read()) == ("nested/model", f"2 at {resource:g}".encode())
+
+
+@sqlite_only
+def test_a_state_that_is_not_kept_is_named_with_those_that_are(service: Service, study: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    keep(service, study, 2, tmp_path / "state", 3.0, 6.0)
+
+    other = get(service, f"/v1/trials/{study}-2/checkpoint?resource=9", 404)
+    none = get(service, f"/v1/trials/{study}-0/checkpoint", 404)
+    nothing = get(service, f"/v1/trials/{study}-99/checkpoint", 404)
+
+    assert "no state at 9; there is one at 6, 3" in other["detail"]
+    assert "no state of trial" in none["detail"]
+    assert "does not exist" in nothing["detail"]
+    for wrong in ("-1", "nan", "inf", "x"):
+        assert "resource" in get(service, f"/v1/trials/{study}-2/checkpoint?resource={wrong}", 422)["detail"]
+    for trick in (f"{study}-2%2F..%2F..", "..-2", f"{study}--2"):
+        assert service.client.get(f"/v1/trials/{trick}/checkpoint").status_code == 404
+
+
+@sqlite_only
+def test_a_store_of_states_that_is_away_is_said_to_be(
+    service: Service, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(CheckpointStore, "look", away)
+
+    assert "try again" in get(service, f"/v1/trials/{study}-2/checkpoint", 503)["detail"]

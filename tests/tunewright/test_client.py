@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import queue
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from tests.tunewright.live_service import LiveService
 from tunewright import ApiError, AsyncClient, Client, ConnectionFailed, SpecError, StudyState, TrialState, _connection
 from tunewright.study import Budget
 from tunewright.views import Study
+from workers.checkpoints import CheckpointStore
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -217,6 +220,93 @@ def test_the_async_client_speaks_the_same(service: LiveService) -> None:
                 await client.wait(study.id, timeout=0.05)
 
     asyncio.run(run())
+
+
+# States
+
+
+@pytest.fixture
+def trained(service: LiveService, tmp_path: Path) -> str:
+    """A trial with states at 3 and at 9."""
+    study = service.create()
+    runner = service.runner(study)
+    runner.commit(start(0, 0), report(0, 0, 3.0, 0.25), best=[incumbent(0, 0.25)])
+    store = CheckpointStore(service.settings.leg().checkpoint_url)
+    for resource in (3.0, 9.0):
+        written = tmp_path / f"written-{resource:g}"
+        (written / "nested").mkdir(parents=True)
+        (written / "nested" / "model").write_bytes(b"x" * int(resource) * 1_000_000)
+        store.put(study.id, 0, resource, written, keep={3.0})
+    return f"{study.id}-0"
+
+
+def test_a_state_is_fetched_into_a_directory(client: Client, trained: str, tmp_path: Path) -> None:
+    newest = client.checkpoint(trained, tmp_path / "there" / "newest")
+    earlier = client.checkpoint(trained, tmp_path / "there" / "earlier", resource=3)
+
+    assert (newest, earlier) == (9.0, 3.0)
+    assert (tmp_path / "there" / "newest" / "nested" / "model").stat().st_size == 9_000_000
+    assert (tmp_path / "there" / "earlier" / "nested" / "model").stat().st_size == 3_000_000
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["earlier", "newest"]
+
+
+def test_the_async_client_fetches_states_too(service: LiveService, trained: str, tmp_path: Path) -> None:
+    async def run() -> float:
+        async with AsyncClient(service.url) as client:
+            with pytest.raises(ApiError, match="there is one at 9, 3"):
+                await client.checkpoint(trained, tmp_path / "no", 5)
+            return await client.checkpoint(trained, tmp_path / "newest")
+
+    assert asyncio.run(run()) == 9.0
+    assert (tmp_path / "newest" / "nested" / "model").stat().st_size == 9_000_000
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_directory_that_is_there_is_left_alone(client: Client, trained: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+
+    with pytest.raises(FileExistsError, match="it exists already"):
+        client.checkpoint(trained, tmp_path / "mine")
+    with pytest.raises(ApiError, match="there is one at 9, 3"):
+        client.checkpoint(trained, tmp_path / "new", resource=4)
+
+    assert not (tmp_path / "new").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_state_that_goes_while_it_is_sent_leaves_nothing(
+    client: Client, trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> Iterator[bytes]:
+        yield b"x" * 1000
+        raise OSError("a later state has replaced it")
+
+    monkeypatch.setattr(CheckpointStore, "read", gone)
+
+    with pytest.raises(ConnectionFailed):
+        client.checkpoint(trained, tmp_path / "new")
+
+    assert not (tmp_path / "new").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "inner/../../outside", "link"])
+def test_an_archive_with_tricks_is_refused(tmp_path: Path, name: str) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as members:
+        member = tarfile.TarInfo(name)
+        if name == "link":
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        members.addfile(member)
+    answer = httpx.Response(200, content=archive.getvalue(), headers={"Tunewright-Resource": "3.0"})
+
+    with (
+        Client("http://there:1", transport=httpx.MockTransport(lambda _: answer)) as client,
+        pytest.raises(ApiError, match="is no file of a state"),
+    ):
+        client.checkpoint("0123456789abcdef-0", tmp_path / "state")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 # Addresses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -176,10 +177,36 @@ def test_a_pause_keeps_what_open_copies_begin_from(tmp_path: Path) -> None:
     assert [*first.lost, *second.lost] == []
 
 
-def test_other_optimizers_keep_nothing_but_the_newest(tmp_path: Path) -> None:
-    journal = MemoryJournal(spec("asha"))
+def test_other_optimizers_keep_the_newest_and_the_state_that_is_best(tmp_path: Path) -> None:
+    journal = MemoryJournal(spec("asha", budget=Budget(trials=12)))
 
     legs = run(journal, tmp_path)
 
-    assert {order.keep for order in legs.orders} == {frozenset()}
+    # Kept beside the newest is what a promoted trial begins from, of one that is the best there.
+    kept = [order.job for order in legs.orders if order.keep]
+    assert kept
+    assert all(order.keep <= {order.job.start} for order in legs.orders)
+    assert len(kept) < sum(order.job.start > 0 for order in legs.orders)
     assert legs.released == []
+
+
+def test_the_best_state_outlives_a_leg_that_the_studys_end_cuts_short(tmp_path: Path) -> None:
+    """The only trial is best at the end of its first rung, and its second leg never gets to its own."""
+    journal = MemoryJournal(spec("asha", budget=Budget(trials=1)))
+
+    class CutShort(Population):
+        def report(self, order: LegOrder, *resources: float) -> Reply:
+            if order.job.start and resources[-1] > order.job.start + 2:
+                journal.wanted = Wanted.CANCEL
+                while not self.loop.ending:
+                    time.sleep(0.01)
+            return super().report(order, *resources)
+
+    legs = CutShort(tmp_path)
+    legs.loop = StudyLoop(journal, make_optimizer, legs)
+    state = legs.loop.run()
+
+    (best,) = legs.loop.incumbents
+    assert state is StudyState.CANCELLED
+    assert best.resource < legs.store.kept("study", 0)[0]
+    assert best.resource in legs.store.kept("study", 0)

@@ -80,6 +80,7 @@ for _command in (
     life.note,
     life.rename,
     life.prioritize,
+    transfer.checkpoint,
     transfer.export,
     studies.delete,
     databases.attach,

@@ -1,4 +1,4 @@
-"""Commands that take studies away and bring them in."""
+"""Commands that take studies and what was trained away, and that bring studies in."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import typer
 
 from tunewright import document
 from tunewright.cli import output
-from tunewright.cli.identify import study_id
+from tunewright.cli.identify import SHOWN, study_id, trial_id
 from tunewright.cli.options import Json, StudyId, Url
 from tunewright.cli.problems import Refused
 from tunewright.client import Client
+from tunewright.errors import TunewrightError
 from tunewright.integrations import optuna_storage
 from tunewright.integrations.optuna_storage import OptunaStudy
 
@@ -59,6 +60,33 @@ def export(
             _write(pieces, to)
 
 
+def checkpoint(
+    what: Annotated[
+        str, typer.Argument(metavar="STUDY|TRIAL", help="A study, for its best trial; or a trial, such as last-0.")
+    ] = "last",
+    resource: Annotated[
+        float | None,
+        typer.Option(
+            help="What the state was trained to.", show_default="of a study where it is best, of a trial the newest"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory to write.", show_default="checkpoint-TRIAL")
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Fetch the trained model: the state that the best trial of a study, or any trial, has saved."""
+    with Client(url) as client:
+        trial, at = _best(client, study_id(client, what)) if "-" not in what else (trial_id(client, what), None)
+        directory = to or Path(f"checkpoint-{trial}")
+        try:
+            reached = client.checkpoint(trial, directory, at if resource is None else resource)
+        except OSError as error:
+            raise Refused(f"{error.filename or directory}: {error.strerror or error}") from None
+    typer.echo(f"trial {trial} at {reached:.12g}", err=True)
+    output.line(str(directory))
+
+
 def import_(
     file: Annotated[
         Path | None, typer.Argument(help="A study that was exported as JSON; - reads standard input.")
@@ -92,6 +120,17 @@ def import_(
         output.line(imported.id)
     if found is not None:
         _tell(found)
+
+
+def _best(client: Client, study: str) -> tuple[str, float]:
+    """The best trial of a study, and the resource at which it is."""
+    found = client.study(study)
+    if not found.best:
+        raise TunewrightError(f"study {study} is {found.state} and has no result yet")
+    if len(found.best) > 1:
+        some = ", ".join(f"{study}-{best.trial}" for best in found.best[:SHOWN])
+        raise Refused(f"{len(found.best)} trials of study {study} are best, each in its way; name one: {some}")
+    return f"{study}-{found.best[0].trial}", found.best[0].resource
 
 
 def _format_of(file: Path | None) -> Format:

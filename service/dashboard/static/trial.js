@@ -178,12 +178,20 @@ function reasonItem(job) {
 function drawLineage(lineage) {
   const { ancestors, descendants, states } = lineage;
   const resource = study.spec.fidelity?.name ?? "";
-  const kept = states === null ? "cannot be looked at now" : states.length ? `${states.map(amount).join(", ")} ${resource}` : "none is kept";
   drawOnce(byId("lineage"), lineage, () => [
     fact("Comes from", ancestors.length ? [element("ol", { class: "chain" }, ...ancestors.map((kin) => kinItem(kin, resource)))] : ["no other trial"]),
     fact("Led to", descendants.length ? [element("ul", { class: "chain" }, ...descendants.map((kin) => kinItem(kin, resource)))] : ["no other trial"]),
-    fact("Saved states", [kept]),
+    fact("Saved states", savedStates(states, resource)),
   ]);
+}
+
+function savedStates(states, resource) {
+  if (states === null) return ["cannot be looked at now"];
+  if (!states.length) return ["none is kept"];
+  const items = states.map((at) =>
+    element("li", {}, element("a", { href: `${api}/checkpoint?resource=${at}`, download: "", text: `${amount(at)} ${resource}` })),
+  );
+  return [element("ul", { class: "chain" }, ...items)];
 }
 
 function fact(name, parts) {
