@@ -4,7 +4,7 @@ A trial is whole within one window: the reference is measured, settings are file
 and the reference of all other knobs is measured again. Then everything is put back with another restart, and what
 seemed surely better is compared with what stands once more: loads and machines drift, and a drift helps against one of
 two neighbours only. What is better twice is restarted into for good. A test by the second ends a trial that is surely
-worse. A trial begins only while the window leaves time for all of it.
+worse. A trial begins only while the window and the session's budget leave time for all of it.
 
 To the tuner of the other knobs a server with other such settings is the same server in another context: what they stand
 at are numbers of the context.
@@ -35,8 +35,9 @@ from workers.session_ledger import Ledger
 from workers.session_watch import SECOND, Clock
 from workers.watchdog import environment
 
-# Intervals of each of a trial's measurements.
+# Intervals of each of a trial's measurements, and how many of these one that is kept takes.
 INTERVALS = 4
+MEASUREMENTS = 3
 # Probability with which settings that make no difference are taken for better, and the gain that is worth a change.
 ALPHA = 0.05
 LEAST_GAIN = 0.01
@@ -85,7 +86,7 @@ class Maintenance:
         self._restarts, self._command = restarts, command
         self._space = to_space(knobs)
         self._book, self._rules = RuleBook(self._space, {knob.name: knob.current for knob in knobs}), rules
-        self._interval = spec.interval
+        self._interval, self._budget = spec.interval, spec.budget
         self._hold, self._ledger, self._clock, self._guard = hold, ledger, clock, guard
         # What earlier runners kept was put back since, and may be tried again.
         self._tried = ledger.restarts
@@ -302,7 +303,17 @@ class Maintenance:
         if self._command is None:
             return False
         once = INTERVALS * 1.2 * self._interval + 2.0 * self._command.seconds + self._restarts.settle
-        return self._time_for(3.0 * once)
+        return self._time_for(MEASUREMENTS * once) and self._budget_for(MEASUREMENTS * once)
+
+    def _budget_for(self, seconds: float) -> bool:
+        """Whether the session's budget leaves room for a trial of so many seconds; says so where it does not."""
+        left_seconds = math.inf if self._budget.seconds is None else self._budget.seconds - self._ledger.active_seconds
+        left = math.inf if self._budget.intervals is None else self._budget.intervals - self._ledger.intervals
+        if left_seconds >= seconds and left >= MEASUREMENTS * INTERVALS:
+            return True
+        text = f"the budget leaves no room for another restart: one takes {MEASUREMENTS * INTERVALS} intervals"
+        self._ledger.notice_once("restart", "budget", f"{text} and about {seconds:.0f} s")
+        return False
 
     def _time_for(self, seconds: float) -> bool:
         now = self._clock.wall()

@@ -351,6 +351,23 @@ def test_outside_of_the_window_the_end_leaves_the_restart_to_others_and_says_so(
     assert scene.journal.status.state is SessionState.FINISHED
 
 
+# A trial takes 12 intervals, and 12 * 1.2 * 60 + 3 * (2 * 10 + 30) = 1,014 seconds.
+@pytest.mark.parametrize(
+    ("budget", "trials"),
+    [({"intervals": 11}, 0), ({"intervals": 23}, 1), ({"seconds": 1_000.0}, 0), ({"seconds": 1_700.0}, 1)],
+)
+def test_a_trial_for_which_the_budget_has_no_room_is_not_begun(budget: dict[str, Any], trials: int) -> None:
+    scene = stage(more_pool_is_better, budget=budget)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert len(scene.tried) == trials
+    assert len(scene.journal.of(Measured)) <= budget.get("intervals", np.inf)
+    notices = [fact.text for fact in scene.journal.of(Noticed) if "no room for another restart" in fact.text]
+    assert len(notices) == 1
+    assert scene.at_home
+
+
 def test_a_server_that_does_not_start_is_recovered_and_restarted_no_more() -> None:
     scene = stage(more_pool_is_better)
     scene.dies = lambda filed: filed.get("pool", 0) > 60
