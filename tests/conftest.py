@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -27,6 +28,14 @@ def pytest_report_to_serializable() -> Generator[None, dict[str, Any] | None, di
             (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report["sections"]
         ]
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_directories_left() -> Iterator[None]:
+    """Ray's directories have short paths, since they hold sockets, and so they are none of pytest's."""
+    yield
+    for path in Path("/tmp").glob(f"tw-*-{os.getpid()}"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class ChildProcess:

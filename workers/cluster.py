@@ -15,6 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -23,6 +24,7 @@ from ray.util import list_named_actors
 
 from tunewright.errors import SpecError, TunewrightError
 from tunewright.study import Resources
+from workers import signals
 from workers.ask_tell import Answer, Refused, Why, Word
 from workers.journal import Journal
 from workers.leg import LegSettings
@@ -118,7 +120,10 @@ class Cluster:
             options["address"] = self._settings.address
             _probe(self._settings.address)
         try:
-            found = ray.init(**options)
+            # Ray's own handler aborts a process that does not end within three seconds, and once Ray was shut down and
+            # started again it ends the process at once: databases' settings would not be put back, requests be cut off.
+            with signals.kept(SIGTERM):
+                found = ray.init(**options)
         except (RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
             if "Version mismatch" in str(error):
                 raise OtherVersion(_versions(self._settings.address, str(error))) from error
@@ -282,7 +287,8 @@ class Cluster:
         """
         if self.local and ray.is_initialized() and self.lost() is None:
             self._leave_sessions()
-        ray.shutdown()
+        with signals.kept(SIGTERM):
+            ray.shutdown()
 
     def _leave_sessions(self) -> None:
         """Where this process ends with its container, no watchdog is left to do it."""

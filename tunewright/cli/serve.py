@@ -194,11 +194,12 @@ async def _start_up(app: FastAPI, stack: AsyncExitStack) -> None:
 async def _announce(app: FastAPI, server: uvicorn.Server, listener: socket.socket) -> None:
     """Print the address once the service can work; end the server when it never will."""
     conductor = app.state.services.conductor
+    # Now: a server that is asked to end closes it.
+    host, port = listener.getsockname()[:2]
     while conductor.problem is not None:
         if not conductor.alive:
             server.should_exit = True
             raise TunewrightError(f"the service cannot start: {conductor.problem}")
         await asyncio.sleep(WATCH_SECONDS)
-    host, port = listener.getsockname()[:2]
     scheme = "https" if server.config.is_ssl else "http"
     print(f"{READY}{scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
