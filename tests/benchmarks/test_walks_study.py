@@ -62,4 +62,6 @@ def test_the_whole_benchmark_publishes_its_headlines(tmp_path: Path) -> None:
     (row,) = found["rows"]
     assert 50 < row["tuned AUC %"] <= 100
     assert row["defaults s"] >= row["study s"] > 0
-    assert {"tuned_minus_default_points", "tuned_minus_first_order_points_low"} <= set(found["headline"])
+    figure = "communities_tuned_minus_default_points"
+    assert found["headline"][figure] == pytest.approx(row["tuned AUC %"] - row["default AUC %"])
+    assert {f"{figure}_low", "communities_tuned_minus_first_order_points_high"} <= set(found["headline"])
