@@ -24,20 +24,7 @@ from tunewright.session import SessionState
 from workers.session_journal import Began, Intended, Noticed, RestartIntended, Restored, Skipped
 from workers.session_knobs import plain
 
-pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("service") / "data")
-    service.start()
-    yield service
-    service.close()
-
-
-@pytest.fixture(autouse=True)
-def address(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNEWRIGHT_URL", service.url)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("address")]
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.service.conftest import ended, report, start
@@ -12,20 +10,7 @@ from tests.tunewright.test_cli import rows, run
 from tunewright.study import Priority, TrialState
 from tunewright.views import Study
 
-pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("service") / "data")
-    service.start()
-    yield service
-    service.close()
-
-
-@pytest.fixture(autouse=True)
-def address(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNEWRIGHT_URL", service.url)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("address")]
 
 
 @pytest.fixture

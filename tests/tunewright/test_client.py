@@ -34,20 +34,6 @@ SPEC = {"name": "mine", "workload": "bowl", "budget": {"trials": 4}}
 EVENT = {"kind": "progress", "study": "s", "at": "2026-01-01T00:00:00Z", "body": {}}
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("service") / "data")
-    service.start()
-    yield service
-    service.close()
-
-
-@pytest.fixture
-def client(service: LiveService) -> Iterator[Client]:
-    with Client(service.url) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_connection, "FIRST_PAUSE", 0.0)

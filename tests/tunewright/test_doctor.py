@@ -19,14 +19,6 @@ from tunewright.cli import app
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("service") / "data")
-    service.start()
-    yield service
-    service.close()
-
-
 @pytest.fixture(autouse=True)
 def _well_again(service: LiveService) -> Iterator[None]:
     yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ from workers.journal import Printed
 
 LINES = [f"line {n} \x1b[1mof\x1b[0m many" for n in range(200)]
 TEXT = "\n".join([*LINES, ""])
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("logs") / "data")
-    service.start()
-    yield service
-    service.close()
 
 
 @pytest.fixture(autouse=True)

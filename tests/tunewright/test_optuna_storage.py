@@ -173,14 +173,6 @@ def test_conditions_are_found_behind_conditions_and_chance_is_none() -> None:
     }
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("service") / "data")
-    service.start()
-    yield service
-    service.close()
-
-
 def test_a_study_of_optuna_is_imported_and_starts_another(
     service: LiveService, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,14 +26,6 @@ pytestmark = pytest.mark.timeout(120)
 MODERN = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("service") / "data")
-    service.start()
-    yield service
-    service.close()
-
-
 @pytest.fixture
 def server(service: LiveService) -> Iterator[Server]:
     with Client(service.url) as client:

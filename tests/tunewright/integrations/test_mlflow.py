@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,6 @@ mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed; pip inst
 from tunewright.integrations.mlflow import TRIAL_TAG, log_study  # noqa: E402
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    service = LiveService(tmp_path_factory.mktemp("service") / "data")
-    service.start()
-    yield service
-    service.close()
 
 
 @pytest.fixture
