@@ -9,10 +9,14 @@ from db_knobs.catalog import Reported
 from db_knobs.knob import DIGITS, Applies
 from tunewright.space import Value
 
-REPORTED = """
-SELECT name, vartype, coalesce(unit, ''), min_val, max_val, enumvals, context, boot_val, setting, source
+# The server takes less than two segments of its log for these, and then does not start again.
+_TWO_SEGMENTS = "2 * pg_size_bytes(current_setting('wal_segment_size')) / 1048576"
+REPORTED = f"""
+SELECT name, vartype, coalesce(unit, ''),
+       CASE WHEN name IN ('min_wal_size', 'max_wal_size') THEN ({_TWO_SEGMENTS})::text ELSE min_val END,
+       max_val, enumvals, context, boot_val, setting, source
 FROM pg_settings WHERE context <> 'internal'
-"""
+"""  # nosec B608
 
 
 def reported_by(rows: Iterable[tuple[Any, ...]]) -> dict[str, Reported]:

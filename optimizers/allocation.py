@@ -151,7 +151,8 @@ def bracket_payoffs(
     tau is mixed with a prior that rises evenly from a half to 1 at the full resource.
 
     Args:
-        shares: (K,) ordered pairs of each rung against the full resource; the last one is not asked.
+        shares: (K,) ordered pairs of each rung against the full resource, nan where it was not compared: nothing is
+            known of such a rung but the prior. The last one is not asked.
         results: at the full resource, on which the shares rest.
         sizes: (K,) configurations that brackets of equal cost start at each rung, see `affordable_sizes`.
         power: how far the brackets that pay are preferred.
@@ -161,7 +162,8 @@ def bracket_payoffs(
     from scipy.special import ndtri
 
     prior = np.linspace(0.5, 1.0, len(sizes)) if len(sizes) > 1 else np.ones(1)
-    tau = (results * (2.0 * shares - 1.0) + _PRIOR_RESULTS * prior) / (results + _PRIOR_RESULTS)
+    mixed = (results * (2.0 * shares - 1.0) + _PRIOR_RESULTS * prior) / (results + _PRIOR_RESULTS)
+    tau = np.where(np.isnan(mixed), prior, mixed)
     tau[-1] = 1.0
     counts = np.maximum(np.array(sizes, dtype=np.float64), 1.0)
     payoff = np.sin(0.5 * np.pi * np.clip(tau, 0.0, 1.0)) * ndtri((counts - 0.375) / (counts + 0.25))

@@ -67,7 +67,7 @@ class Bohb(Hyperband):
         evidence = self._evidence[rung]
         rows, weights = evidence.ranked(rng)
         room = sample_size(self.problem.space.dimension)
-        count = max(self._least, math.floor(self._own.good_share * len(rows)))
+        count = max(self._least, math.floor(self._own.good_share * evidence.measured))
         bad = rows[-max(self._least, len(rows) - count) :]
         # HpBandSter's model grows with the study instead, and with it the time of every decision.
         good, bad = (

@@ -78,7 +78,8 @@ def main_effects(
     mean = float(volume @ values)
     total = float(volume @ (values - mean) ** 2)
     shares = np.zeros(low.shape[1])
-    if total <= 1e-12 * max(1.0, mean**2) * 1e-6:
+    # What rounding leaves of a constant, whatever the unit of the values.
+    if total <= 1e-18 * float(np.max(np.square(values))):
         return shares
     for j in range(low.shape[1]):
         weight = (values - mean) * volume / (high[:, j] - low[:, j])

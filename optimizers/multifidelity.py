@@ -53,7 +53,7 @@ class Theta:
         values: (K,) precisions with sum 1; 0 for rungs without a surrogate.
         reference: the rung against which they were measured; the highest once it has results enough.
         results: results there; 0 while nothing was compared.
-        shares: (K,) pairs in their order, as shares; 0 for rungs that were not compared.
+        shares: (K,) pairs in their order, as shares; nan for rungs that were not compared.
     """
 
     values: NDArray[np.float64]
@@ -285,7 +285,7 @@ class RungModels:
     def _equal(self) -> Theta:
         values = np.zeros(len(self.evidence))
         values[self.modelled] = 1.0 / max(1, len(self.modelled))
-        return Theta(values, max(self.modelled, default=0), 0, np.zeros(len(values)))
+        return Theta(values, max(self.modelled, default=0), 0, np.full(len(values), np.nan))
 
     def _compared(self, reference: int, results: int, rows: Sequence[int]) -> Theta:
         """Precisions from the results of the reference rung; its own surrogate is asked about what it has not seen."""
@@ -306,7 +306,7 @@ class RungModels:
         means, variances = (np.array(part) for part in zip(*found, strict=True))
         known = ~np.isnan(means).any(axis=0)
         means, variances, measured = means[:, known], variances[:, known], measured[known]
-        shares, values = np.zeros(len(self.evidence)), np.zeros(len(self.evidence))
+        shares, values = np.full(len(self.evidence), np.nan), np.zeros(len(self.evidence))
         shares[rungs] = ordered_share(means, measured)
         if self._theta_name == "rank_loss_p_norm":
             values[rungs] = theta_p_norm(shares[rungs])

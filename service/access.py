@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from service.store.audit import Act
 from tunewright.access import Scope as Needed
 
 # What is not so named could be set by a page of a neighbouring host name.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 COOKIE_WITH_TLS = "__Host-tunewright"
 COOKIE = "tunewright"
 
@@ -106,6 +108,11 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["caller"] = None
+        if scope["type"] == "http" and _CONTROL.search(scope["path"]):
+            # Routes are found without regard to a line feed at the end, and what a path needs is not.
+            detail = "there is nothing at this address: it has a control character"
+            await problems.response(404, "not-found", "Not Found", detail)(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["path"] in scopes.PROBES:
             await self._app(scope, receive, send)
             return

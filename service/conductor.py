@@ -209,7 +209,7 @@ class Conductor:
                     # Whatever held a lease ran on the Ray that ended with the service before this one.
                     leases.void(self._repository.engine)
                 return True
-            except (ClusterError, SQLAlchemyError) as error:
+            except (ClusterError, SQLAlchemyError, OSError) as error:
                 log.error("%s; trying again", error)
                 self._fails(error)
             self._stop.wait(CONNECT_RETRY_SECONDS)
@@ -343,11 +343,20 @@ class Conductor:
             reason = f"its runner died {count} times in a row, the last time: {problem}"
             self._close(study_id, StudyState.FAILED, reason)
 
+    def _ran_out(self, study_id: str) -> bool:
+        with self._repository.engine.connect() as connection:
+            lease = leases.lease(connection, leases.study_lease(study_id))
+        return lease is not None and lease.ran_out
+
     def _may_start(self, study: ConductorRow) -> bool:
         crashes = self._crashes.get(study.id)
         return crashes is None or time.monotonic() >= crashes.not_before
 
     def _start(self, study: ConductorRow) -> None:
+        if self._running.pop(study.id, None) is not None and self._ran_out(study.id):
+            # It has not died, and does not say that it lives: it hangs, or is too slow.
+            self._note_crash(study.id, "its lease ran out")
+            return
         epoch = self._acquire(study.id)
         if epoch is None:
             return

@@ -69,6 +69,9 @@ def _head(parts: Iterator[tuple[str, Any]]) -> tuple[DocumentHead, list[tuple[st
         if name in LISTS:
             first = [(name, value)]
             break
+        if name not in DocumentHead.model_fields:
+            # From a newer release. It is not kept: it may be large.
+            continue
         if name in found:
             raise SpecError(f"{name}: it stands twice; remove one")
         found[name] = value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,16 +81,24 @@ class CheckpointStore:
         self._fs: Any
         self._fs, self._root = fsspec.core.url_to_fs(url)
 
-    def put(self, study: str, trial: int, resource: float, directory: Path, *, keep: Set[float] = frozenset()) -> None:
+    def put(
+        self,
+        study: str,
+        trial: int,
+        resource: float,
+        directory: Path,
+        *,
+        keep: Set[float] = frozenset(),
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Store a state and make it the trial's newest; older ones are removed, but not those at resources to keep.
 
+        Args:
+            wanted: asked once it is there and before it counts; where it says no, all stays as it was.
         Raises:
             OSError: it could not be written, for example because the disk is full; the one before still stands.
         """
         home = self._home(study, trial)
-        before = self._index(home)
-        older = [] if before is None else [before.newest, *before.kept]
-        kept = [entry for entry in older if entry.resource in keep]
         name = f"{resource:.12g}-{secrets.token_hex(4)}"
         target = f"{home}/{name}"
         self._fs.makedirs(target, exist_ok=True)
@@ -101,6 +109,13 @@ class CheckpointStore:
                     self._fs.makedirs(remote, exist_ok=True)
                 else:
                     self._fs.put_file(str(path), remote)
+            if not wanted():
+                self._remove(target)
+                return
+            # Only now: the transfer may have taken so long that another attempt has stored states meanwhile.
+            before = self._index(home)
+            older = [] if before is None else [before.newest, *before.kept]
+            kept = [entry for entry in older if entry.resource in keep]
             self._replace(f"{home}/latest.json", _Index(_Entry(name, resource), kept).text())
         except BaseException:
             self._remove(target)

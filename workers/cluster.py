@@ -306,11 +306,17 @@ class Cluster:
             return
         # RAY_AUTH_MODE stays unset: Ray then turns tokens on itself, and only that makes it read the mode anew.
         path = self._settings.token_file
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
+            # As a whole or not at all: an empty one, left by a crash or a full disk, would keep Ray away for ever.
+            draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(secrets.token_hex(32))
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 

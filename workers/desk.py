@@ -22,7 +22,7 @@ from tunewright.study import StudySpec
 from workers.ask_tell import Answer, Ask, Finish, Given, GivenJob, Refused, Tell, Told, Why, Word, wrong_report
 from workers.journal import AttemptStarted, StudyRecord
 from workers.messages import Ended, Message, Reports
-from workers.orders import Launcher, LegOrder, LegResult, Outcome
+from workers.orders import DEAF_SECONDS, Launcher, LegOrder, LegResult, Outcome
 from workers.study_loop import StudyLoop
 
 # Leases are looked at this often.
@@ -81,7 +81,7 @@ class Desk(Launcher):
         self._leases: dict[int, _Lease] = {}
         self._lapsed: dict[int, _Lease] = {}
         self._keys: dict[str, _Known] = {}
-        self._looked_at = monotonic()
+        self._looked_at = self._round_at = monotonic()
         self._open: set[Future[Answer]] = set()
         self._closed = False
         self._lock = threading.Lock()
@@ -249,6 +249,11 @@ class Desk(Launcher):
     def end_round(self) -> None:
         """Answer whoever has jobs now or will not get any, and look at the leases."""
         now = self._monotonic()
+        if now - self._round_at > DEAF_SECONDS:
+            # Nobody is silent who was not listened to.
+            for lease in self._leases.values():
+                lease.heard = now
+        self._round_at = now
         waiting, self._seats = self._seats, deque()
         for seat in waiting:
             if seat.jobs or seat.until <= now or self.loop.ending:

@@ -9,6 +9,7 @@ again from a state has lost nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -96,6 +97,7 @@ class _Attempt:
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._group: list[tuple[float, Mapping[str, float]]] = []
         self._began = self._heard = self._told = self._logged = time.monotonic()
+        self._reply = Reply.CONTINUE
         self._stop_sent: float | None = None
 
     def run(self) -> LegResult:
@@ -106,7 +108,18 @@ class _Attempt:
             return LegResult(Outcome.STOPPED)
         root = self._process.scratch / f"states-{self._order.job.id}-{self._order.attempt}"
         root.mkdir()
-        self._process.send(self._start_message(root))
+        try:
+            return self._run(root)
+        finally:
+            # The process may live on for many legs.
+            shutil.rmtree(root, ignore_errors=True)
+
+    def _run(self, root: Path) -> LegResult:
+        start = self._start_message(root)
+        if self._reply is not Reply.CONTINUE:
+            # It was told while the state came, to a process that had nothing to stop.
+            return LegResult(Outcome.STOPPED)
+        self._process.send(start)
         while True:
             message = self._process.receive(POLL_SECONDS)
             ended = None if message is None else self._on_message(message)
@@ -155,10 +168,13 @@ class _Attempt:
         if message["type"] == "report":
             self._group.append((message["resource"], message["metrics"]))
         elif message["type"] == "checkpoint":
+            # Another attempt may have taken its place, and may have saved a later state.
             if self._tell(whole=True) is Reply.ABANDON:
-                # Another attempt has taken its place, and may have saved a later state.
                 return LegResult(Outcome.STOPPED)
-            self._process.send({"type": "saved", "problem": self._save(message)})
+            problem = self._save(message)
+            if self._reply is Reply.ABANDON:
+                return LegResult(Outcome.STOPPED)
+            self._process.send({"type": "saved", "problem": problem})
         elif message["type"] == "ended":
             if self._group:
                 self._tell()
@@ -169,8 +185,16 @@ class _Attempt:
 
     def _save(self, message: Mapping[str, Any]) -> str | None:
         order, resource, directory = self._order, message["resource"], Path(message["directory"])
+
+        def wanted() -> bool:
+            return self._reply is not Reply.ABANDON
+
         try:
-            self._telling(lambda: self._store.put(order.study, order.job.trial, resource, directory, keep=order.keep))
+            self._telling(
+                lambda: self._store.put(
+                    order.study, order.job.trial, resource, directory, keep=order.keep, wanted=wanted
+                )
+            )
         except OSError as error:
             return str(error)
         return None
@@ -179,9 +203,21 @@ class _Attempt:
         """Move a state, however long it takes, and say meanwhile that the leg is alive."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             future = pool.submit(work)
-            while not wait([future], ALIVE_SECONDS).done:
+            while not self._waiting(lambda: wait([future], ALIVE_SECONDS).done):
                 self._tell()
             return future.result()
+
+    def _waiting(self, work: Callable[[], T]) -> T:
+        """What takes this process's time and not the trial's: it is neither silence nor part of any of its limits."""
+        began = time.monotonic()
+        try:
+            return work()
+        finally:
+            waited = time.monotonic() - began
+            self._heard += waited
+            self._began += waited
+            if self._stop_sent is not None:
+                self._stop_sent += waited
 
     def _due(self, quiet: bool) -> bool:
         since = time.monotonic() - self._told
@@ -199,12 +235,13 @@ class _Attempt:
         log = ""
         if whole or time.monotonic() - self._logged > LOG_SECONDS:
             log, self._logged = self._process.printed(), time.monotonic()
-        reply = self._link.report(self._order.job.id, self._order.attempt, self._worker, group, log)
+        job, attempt = self._order.job.id, self._order.attempt
+        self._reply = self._waiting(lambda: self._link.report(job, attempt, self._worker, group, log))
         self._told = time.monotonic()
-        if reply is Reply.STOP and self._stop_sent is None:
+        if self._reply is Reply.STOP and self._stop_sent is None:
             self._stop_sent = self._told
             self._process.send({"type": "stop"})
-        return reply
+        return self._reply
 
     def _check_limits(self) -> None:
         now, limits, resources = time.monotonic(), self._order.spec.limits, self._order.spec.resources

@@ -19,6 +19,7 @@ import pickle  # nosec B403
 import secrets
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -131,6 +132,7 @@ class _Visitor(_Frames):
         self._nonce = secrets.token_bytes(NONCE_BYTES)
         self._known = False
         self._ready: list[tuple[int, Answer]] = []
+        self._lock = threading.Lock()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -164,12 +166,16 @@ class _Visitor(_Frames):
 
     def _answer(self, number: int, answer: Future[Answer]) -> None:
         # What is answered together, in the runner's own thread, is sent together.
-        self._ready.append((number, answer.result()))
-        if len(self._ready) == 1:
+        found = answer.result()
+        with self._lock:
+            self._ready.append((number, found))
+            first = len(self._ready) == 1
+        if first:
             self._loop.call_soon_threadsafe(self._flush)
 
     def _flush(self) -> None:
-        ready, self._ready = self._ready, []
+        with self._lock:
+            ready, self._ready = self._ready, []
         self.send(*ready)
 
 

@@ -14,6 +14,9 @@ from workers.journal import AttemptStarted, StudyRecord
 
 # A stopped leg gets half of this to save its state and end by itself; after the whole, its worker is killed.
 STOP_GRACE_SECONDS = 30.0
+# Rounds of a study's loop follow each other within a second or two. After a longer pause its own process was stopped,
+# or its store away, and what others said meanwhile has not been read yet.
+DEAF_SECONDS = 10.0
 
 
 @dataclass(frozen=True)

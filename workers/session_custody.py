@@ -10,7 +10,7 @@ putting it back changes what is filed, and the restart is up to whoever may make
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from db_knobs.database import Database, Former
 from db_knobs.errors import KnobError, RightMissing
@@ -201,9 +201,17 @@ class Custody:
         away = [name for name in self.former if not self._at_home(name, standing)]
         # Those that need a restart stand as they stood although something else may be filed.
         if not away and not self.ours & self.filed.keys():
-            return Returned(standing, changed=False)
+            return self._filed_again(standing)
         reasons = {n: f"stands at {standing[n]}, which this session did not set" for n in away if n not in self.ours}
         return self.back(reasons)
+
+    def _filed_again(self, standing: Config) -> Returned:
+        """Of what all stands as it stood: something else may be filed, where the connection was lost, or a runner died,
+        after it was written and before the server was told to read its files anew."""
+        if not self._database.files_settings or not self.ours:
+            return Returned(standing, changed=False)
+        returned = self.back()
+        return replace(returned, changed=bool(returned.stuck or returned.left))
 
     def _at_home(self, name: str, standing: Config) -> bool:
         return same(standing[name], self.former[name]["value"])

@@ -141,6 +141,11 @@ class SessionLoop:
             return end
         except (Fenced, LockedOut):
             raise
+        except LoginRefused as error:
+            if self._ledger.began is None:
+                return _End(SessionState.FAILED, str(error))
+            # It was let in before: its password was changed, and the next runner reads it anew.
+            raise LockedOut(str(error)) from None
         except ForeignChange as error:
             for knob, reason in error.theirs.items():
                 self._ledger.notice("foreign_change", f"{knob} {reason}; it is left as it is", knob)
@@ -501,9 +506,9 @@ class SessionLoop:
 
     def _old_end(self) -> _End:
         """The end that an earlier runner came to, and did not bring about."""
-        if (end := self._over()) is not None:
-            return end
         state, left = self._ledger.state, self._ledger.foreign
+        if not left and (end := self._over()) is not None:
+            return end
         if not state.final:
             state = SessionState.YIELDED if left else SessionState.FAILED
         reason = self._ledger.reason

@@ -279,6 +279,8 @@ class Maintenance:
         self._ledger.notice("restart", f"the restart failed: {problem}")
         self._ledger.commit()
         if self._hold.regain(0.0):
+            # It may have come up with what was filed, whatever its command says.
+            self._hold.custody.look()
             self._hold.custody.unfile(filed)
             if self._hold.custody.unsettled and self._restarted() is not None:
                 self._recover(filed)

@@ -107,6 +107,8 @@ class StudyLoop:
         # Numbers of what waits in the optimizer's queue; None for what a warm start put there.
         self._queue: deque[int | None] = deque()
         self._late: set[tuple[int, float]] = set()
+        # Jobs that were told to stop before this runner was there.
+        self._stopped: set[int] = set()
         self._ending: _Ending | None = None
         self._reason: str | None = None
         self._incumbents: list[Incumbent] = []
@@ -176,6 +178,8 @@ class StudyLoop:
     ) -> Future[Reply]:
         """As `Reports`; its answer."""
         message = Reports(job, attempt, worker, reports, log)
+        # A leg that is killed while it waits takes its call back; what it said is taken in all the same.
+        message.answer.set_running_or_notify_cancel()
         self.hear([message])
         return message.answer
 
@@ -251,6 +255,8 @@ class StudyLoop:
         for job_id, job in self._optimizer.running.items():
             attempts = record.attempts.get(job_id, 0)
             live = self._live[job_id] = Live(job, attempts + 1)
+            if job_id in self._stopped:
+                live.stop, live.stop_since = Verdict.STOP, self._monotonic()
             self._waiting.append(live)
             self._resume(live, attempts)
 
@@ -265,8 +271,8 @@ class StudyLoop:
             self._standing.note(fact.trial, fact.trial_state)
         elif fact.late:
             self._late.add((fact.report.trial, fact.report.resource))
-        else:
-            self._optimizer.observe(fact.report)
+        elif self._optimizer.observe(fact.report) is Verdict.STOP:
+            self._stopped.add(fact.report.job)
 
     def _over(self) -> bool:
         if self._ending is not None:
@@ -305,6 +311,8 @@ class StudyLoop:
                 self._live[job.id] = Live(job, attempt=1)
                 self._waiting.append(self._live[job.id])
             self._start(self._waiting.popleft())
+            # Many decisions may take longer than a lease lasts.
+            self._heartbeat()
 
     def _note_job(self, job: Job) -> int | None:
         """Take a job into the books; returns the number of the enqueued configuration that it took up, if it did."""

@@ -33,7 +33,7 @@ from workers.lease_keeper import kept
 from workers.leg import LegSettings
 from workers.line import DeskServer, Door
 from workers.observed import observed_leg, set_up
-from workers.orders import Launcher, LegOrder, LegResult, Outcome, Reply
+from workers.orders import DEAF_SECONDS, Launcher, LegOrder, LegResult, Outcome, Reply
 from workers.room import Room
 from workers.study_loop import StudyLoop
 
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 # A leg speaks every second unless it waits for an answer.
 SILENT_SECONDS = 30.0
-# Rounds follow each other within a second or two.
-DEAF_SECONDS = 10.0
 NO_DESK = "this study's trials run on the cluster; only one with `workload: external` gives jobs to clients"
 
 
@@ -162,7 +160,8 @@ class RayLauncher(Launcher):
     def kill(self, job: int, attempt: int) -> None:
         task = self._tasks.get((job, attempt))
         if task is not None:
-            ray.cancel(task, force=True)
+            # Not what the leg has asked of the runner: that is to be answered.
+            ray.cancel(task, force=True, recursive=False)
 
     def release(self, study: str, released: Released) -> None:
         self._removals.submit(self._prune, study, released)
@@ -184,7 +183,9 @@ class RayLauncher(Launcher):
         now = time.monotonic()
         if now - self._listened > DEAF_SECONDS:
             # This process was stopped, or its store away: what legs said meanwhile may not have been read yet.
-            self._heard = {key: max(heard, now) for key, heard in self._heard.items()}
+            for key, heard in list(self._heard.items()):
+                if key in self._heard:
+                    self._heard[key] = max(heard, now)
         self._listened = now
         for key, heard in list(self._heard.items()):
             silent = now - heard

@@ -106,6 +106,8 @@ class TrialProcess:
         if message is None and self._selector.select(timeout):
             self._fill()
             message = self._next_line()
+        elif message is None and not self.alive:
+            message = self._last_words()
         return message
 
     def printed(self) -> str:
@@ -153,6 +155,15 @@ class TrialProcess:
                 _kill(pid)
             killed |= new
         self._process.wait()
+
+    def _last_words(self) -> dict[str, Any]:
+        """What a child that is gone has said; what it has forked may hold the channel open for longer."""
+        while (message := self._next_line()) is None:
+            before = len(self._buffer)
+            self._fill()
+            if len(self._buffer) == before:
+                raise ProcessEnded(self._process.wait())
+        return message
 
     def _next_line(self) -> dict[str, Any] | None:
         end = self._buffer.find(b"\n")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.dependencies import CallerDep, Cursor, Limit, ServicesDep, read
+from service.api.dependencies import NO_NUL, CallerDep, Cursor, Limit, ServicesDep, read
 from service.api.submission import IdempotencyKey, request_key
 from service.databases import dry_run as attached_by
 from service.json_body import BadBody, JsonRoute
@@ -62,7 +62,10 @@ async def attach_database(
         response.status_code = 200
         return attached_by(found, project)
     # Of secrets not even a digest is kept.
-    key = request_key(caller, idempotency_key, "attach", attachment.model_dump(mode="json", exclude=_SECRETS))
+    view = attached_by(found, project)
+    where = [view.host, view.port, view.user, view.database]
+    body = attachment.model_dump(mode="json", exclude=_SECRETS)
+    key = request_key(caller, idempotency_key, "attach", body, where)
     new = await to_thread(services.databases.new, found, project)
     return await to_thread(databases.add, services.repository.engine, new, key)
 
@@ -74,7 +77,9 @@ async def list_databases(
     limit: Limit = 50,
     cursor: Cursor = None,
     project: ProjectName | None = None,
-    name: Annotated[str | None, Query(max_length=100, description="Only the one of this name, in each project")] = None,
+    name: Annotated[
+        str | None, Query(max_length=100, pattern=NO_NUL, description="Only the one of this name, in each project")
+    ] = None,
 ) -> Page[DatabaseView]:
     """Attached databases, newest first."""
     return await read(

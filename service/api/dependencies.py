@@ -24,6 +24,8 @@ from service.workload_catalog import WorkloadCatalog
 from tunewright.study import METRIC_NAME
 
 MAX_PAGE = 500
+# A text that every store can be asked about.
+NO_NUL = r"^[^\x00]*$"
 P = ParamSpec("P")
 T = TypeVar("T")
 

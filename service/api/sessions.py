@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy import Row
 
-from service.api.dependencies import CallerDep, Cursor, Limit, Services, ServicesDep, read
+from service.api.dependencies import NO_NUL, CallerDep, Cursor, Limit, Services, ServicesDep, read
 from service.api.submission import IdempotencyKey, request_key
 from service.json_body import JsonRoute
 from service.problems import answers
@@ -44,7 +44,9 @@ async def list_sessions(
     caller: CallerDep,
     limit: Limit = 50,
     cursor: Cursor = None,
-    database: Annotated[str | None, Query(max_length=200, description="Id or name of a database")] = None,
+    database: Annotated[
+        str | None, Query(max_length=200, pattern=NO_NUL, description="Id or name of a database")
+    ] = None,
     state: SessionState | None = None,
     project: ProjectName | None = None,
 ) -> Page[SessionSummary]:

@@ -167,6 +167,7 @@ def remove(engine: Engine, database_id: str) -> None:
         if session is not None:
             raise Conflict(f'session {session} on database "{found.name}" is not over; stop it before detaching')
         connection.execute(delete(DatabaseRow).where(DatabaseRow.id == database_id))
+        request_keys.forget(connection, database_id)
 
 
 def hold(connection: Connection, database_id: str) -> Row[Any]:

@@ -385,7 +385,7 @@ class _Best:
         """Whether the front changes; only measurements at the largest resource that was completed are compared."""
         level = (trial.completed > 0, trial.completed or max(trial.reports))
         before = self.front
-        if level > self._level:
+        if level > self._level and level[1] in trial.reports:
             self._level, self.front = level, []
         metrics = trial.reports.get(self._level[1])
         if metrics is not None:

@@ -43,6 +43,12 @@ class Lease:
     epoch: int
     seconds_left: float
 
+    @property
+    def ran_out(self) -> bool:
+        """Whether nobody holds it any more, and its last holder did not let it go."""
+        # Who lets go writes that it ended in 1970.
+        return -1e9 < self.seconds_left <= 0
+
 
 def study_lease(study_id: str) -> str:
     """Name of the lease under which a study's runner writes."""

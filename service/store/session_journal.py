@@ -29,6 +29,7 @@ from workers.session_journal import (
     JournalUnavailable,
     Measured,
     Noticed,
+    RestartTried,
     Restored,
     SessionBatch,
     SessionRecord,
@@ -176,7 +177,7 @@ class SqlSessionJournal:
             if isinstance(fact, (Measured, Skipped)):
                 shown = session_facts.interval(number, fact).model_dump(mode="json", exclude=_NOT_IN_EVENTS)
                 told.append(("interval", {**shown, "session": _figures(status)}))
-            elif isinstance(fact, (Noticed, Restored)):
+            elif isinstance(fact, (Noticed, Restored, RestartTried)):
                 told.append(("notice", session_facts.notice(number, fact).model_dump(mode="json")))
         if (before.state, before.reason, before.touched) != (status.state, status.reason, status.touched):
             told.append(("session", {"state": status.state, "reason": status.reason, **_figures(status)}))

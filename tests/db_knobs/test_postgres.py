@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
 
+from db_knobs.address import parse_dsn
 from db_knobs.attach import open_database
 from db_knobs.catalog import Host, entries
 from db_knobs.database import Allowed, Database
@@ -21,10 +23,12 @@ from db_knobs.errors import (
     UnknownKnob,
     ValueRefused,
 )
+from db_knobs.lab.postgres import PrivatePostgres, binaries
 from db_knobs.postgres import Postgres
 from db_knobs.postgres_connection import translation
 from db_knobs.statistics import between
 from tests.db_knobs.sites import PostgresSite, eventually, run
+from workers.session_custody import Custody
 
 
 @pytest.fixture
@@ -52,6 +56,47 @@ def test_what_a_dba_wrote_with_alter_system_is_put_back_as_it_was(postgres_site:
     assert postgres_site.stands("work_mem") == "12288"
     database.close()
     postgres_site.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+
+def test_what_was_written_before_a_connection_was_lost_is_taken_back(
+    postgres_site: PostgresSite, postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All stands as it stood, and would not after the next reload."""
+    postgres_database.connect()
+    custody = Custody(postgres_database, postgres_database.former(["work_mem"]))
+    custody.ours = {"work_mem"}
+    before = postgres_site.stands("work_mem")
+
+    def lost(*_: object) -> None:
+        raise ConnectionLost("sorry, too many clients already")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres_database, "_reload_and_read", lost)
+        with pytest.raises(ConnectionLost):
+            custody.put({"work_mem": 65536})
+    returned = custody.undo()
+    postgres_site.execute("SELECT pg_reload_conf()")
+
+    assert not returned.changed
+    assert not returned.stuck
+    assert postgres_site.execute("SELECT count(*) FROM pg_file_settings WHERE name = 'work_mem'") == [(0,)]
+    assert postgres_site.stands("work_mem") == before
+
+
+def test_a_log_of_large_segments_has_larger_bounds() -> None:
+    class LargeSegments(PrivatePostgres):
+        def _run(self, *command: Any, **options: Any) -> Any:
+            large = ["--wal-segsize=64"] if str(command[0]).endswith("initdb") else []
+            return super()._run(*command, *large, **options)
+
+    if binaries() is None:
+        pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
+    with LargeSegments() as server:
+        database = Postgres(parse_dsn(server.dsn()))
+        knobs = {knob.name: knob for knob in database.knobs(Allowed(names=["min_wal_size", "max_wal_size"]))}
+        database.close()
+
+    assert (knobs["min_wal_size"].low, knobs["max_wal_size"].low) == (128, 256)
 
 
 def test_a_setting_is_left_alone_when_nobody_tells_in_which_file_it_is(postgres_site: PostgresSite) -> None:

@@ -142,3 +142,12 @@ def test_dear_starts_make_whole_trainings_pay() -> None:
 
     assert int(np.argmax(free)) == 0
     assert int(np.argmax(dear)) == 3
+
+
+def test_a_rung_that_was_not_compared_is_not_taken_for_a_wrong_one() -> None:
+    unknown = bracket_payoffs(np.array([np.nan, np.nan, np.nan, 0.9]), 50, (27, 12, 6, 4))
+    wrong = bracket_payoffs(np.array([0.0, 0.0, 0.0, 0.9]), 50, (27, 12, 6, 4))
+
+    assert np.allclose(unknown, bracket_payoffs(np.full(4, 0.5), 0, (27, 12, 6, 4)))
+    assert unknown[0] > 0.1
+    assert wrong[0] == 0.0

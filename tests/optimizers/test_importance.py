@@ -37,6 +37,14 @@ def test_additive_function_has_the_shares_of_its_terms() -> None:
     assert found[0].high - found[0].low < 0.1
 
 
+def test_the_unit_of_the_losses_does_not_matter() -> None:
+    low, high = np.array([[0.0, 0.0], [0.5, 0.0]]), np.array([[0.5, 1.0], [1.0, 1.0]])
+
+    shares = [main_effects(low, high, scale * np.array([1.0, 2.0])) for scale in (1.0, 1e-9, 1e-100, 1e9)]
+
+    assert np.allclose(shares, [[1.0, 0.0]] * 4)
+
+
 def test_pure_interaction_leaves_no_main_effect() -> None:
     space = SearchSpace(Categorical("a", [False, True]), Categorical("b", [False, True]), Float("x", 0.0, 1.0))
     rng = np.random.default_rng(0)

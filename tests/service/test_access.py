@@ -24,6 +24,7 @@ from tests.service.access import bearer, gate, make_token, pass_time, revoke
 from tests.service.conftest import Service, sqlite_only, study_json
 from tunewright.access import Scope
 
+ROUTES_OF_ALL = ("/v1/audit", "/v1/diagnosis", "/metrics", "/v1/events")
 DOCS = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
 Operation = tuple[str, str]
 
@@ -94,6 +95,21 @@ def test_the_first_token_closes_the_service_and_revoking_it_does_not_open_it(ser
 
     assert (closed, opened) == (401, 200)
     assert service.client.get("/v1/studies").status_code == 401
+
+
+@sqlite_only
+def test_an_address_with_a_control_character_needs_no_less_than_the_one_without(service: Service) -> None:
+    one = make_token(service, Scope.READ, "alpha")
+    everything = make_token(service)
+    pass_time(service, auth.OPEN_SECONDS)
+
+    for path in (*ROUTES_OF_ALL, "/v1/studies", "/v1/databases", "/healthz"):
+        for token in (one, everything):
+            answer = service.client.get(f"{path}%0A", headers=bearer(token))
+            assert answer.status_code == 404, path
+            assert answer.headers["content-type"] == "application/problem+json"
+    for path in ("/v1/databases%0A", "/v1/databases/x:password%0A"):
+        assert service.client.post(path, headers=bearer(one), json={}).status_code == 404
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "other scheme", "no token", "wrong secret", "expired", "revoked"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -277,3 +278,38 @@ def test_on_a_cluster_that_can_grow_a_leg_of_each_study_waits(repository: Reposi
     make(repository, store_url, cluster).tick()
 
     assert cluster.started[0].share(0.0, 100) == 3
+
+
+def test_a_runner_that_lives_and_lets_its_lease_run_out_again_and_again_fails_its_study(
+    repository: Repository, store_url: str, clock: Any
+) -> None:
+    study = repository.create_study(complete_spec()).id
+    cluster = QuietCluster()
+    conductor = make(repository, store_url, cluster)
+
+    for _ in range(60):
+        conductor.tick()
+        with writing(repository.engine) as connection:
+            name = leases.study_lease(study)
+            now = time.time()
+            connection.execute(update(LeaseRow).where(LeaseRow.name == name).values(expires_at=now - 1))
+        clock.now += 1.0
+
+    assert len(cluster.started) == MAX_CRASHES
+    found = repository.study(study)
+    assert found.state is StudyState.FAILED
+    assert "its lease ran out" in (found.reason or "")
+
+
+def test_a_runner_that_lets_go_of_its_lease_has_not_crashed(repository: Repository, store_url: str, clock: Any) -> None:
+    study = repository.create_study(complete_spec()).id
+    cluster = QuietCluster()
+    conductor = make(repository, store_url, cluster)
+
+    for _ in range(10):
+        conductor.tick()
+        leases.release(repository.engine, leases.study_lease(study), cluster.started[-1].epoch)
+        clock.now += 1.0
+
+    assert len(cluster.started) == 10
+    assert not conductor.facts().crashes

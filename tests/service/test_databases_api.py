@@ -212,6 +212,23 @@ def test_a_repeated_request_attaches_once(service: Service, server: FakeServer) 
     assert again.json() == first.json()
     assert other.status_code == 409
 
+    assert service.client.delete(f"/v1/databases/{first.json()['id']}").status_code == 204
+    anew = service.client.post("/v1/databases", json=attachment(password=CANARY), headers=headers)
+    assert anew.status_code == 201
+    assert anew.json()["id"] != first.json()["id"]
+
+
+def test_a_key_is_of_one_address_also_where_that_stands_in_a_dsn(service: Service, server: FakeServer) -> None:
+    def attached(database: str) -> Any:
+        body = {"name": "prod", "dsn": f"postgresql://tuner:{CANARY}@db.example/{database}"}
+        return service.client.post("/v1/databases", json=body, headers={"Idempotency-Key": "k"})
+
+    assert [attached("shop").status_code, attached("other").status_code, attached("shop").status_code] == [
+        201,
+        409,
+        201,
+    ]
+
 
 def test_lists_have_pages(service: Service, server: FakeServer) -> None:
     ids = [attach(service, name=f"n{number}")["id"] for number in range(3)]

@@ -406,3 +406,27 @@ def test_a_cancelled_study_stays_cancelled(service: Service) -> None:
     runner.finish(StudyState.CANCELLED)
 
     assert bring(service, export(service, study, format="json").content).json()["state"] == "cancelled"
+
+
+def test_a_job_that_is_over_without_a_report_at_its_end_is_no_best(service: Service) -> None:
+    document = external(fidelity={"name": "steps", "max": 9})
+    at = "2026-01-01T00:00:00Z"
+    for trial, end in ((0, 1.0), (1, 9.0)):
+        job = {"number": trial, "start": 0, "end": end, "state": "completed", "trial_state": "waiting"}
+        job |= {"seq": 10 * trial, "end_seq": 10 * trial + 2, "started_at": at, "ended_at": at}
+        one = {"resource": 1, "metrics": {"loss": 0.5}, "job": trial, "seq": 10 * trial + 1}
+        document["trials"][trial] |= {"jobs": [job], "reports": [one], "state": "waiting"}
+    del document["trials"][2]
+
+    answer = bring(service, document)
+
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["best"][0]["trial"] == 0
+
+
+def test_what_stands_before_the_lists_and_is_not_known_is_not_kept(service: Service) -> None:
+    document = {"from a newer release": [{}] * 10, **external()}
+
+    assert bring(service, document).status_code == 201
+    twice = json.dumps(external()).replace('"version": 1', '"version": 1, "version": 1')
+    assert "version: it stands twice" in bring(service, twice).text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from workers import desk, study_loop
 from workers.ask_tell import Answer, Ask, Finish, Given, GivenJob, Refused, Tell, Told, Why
 from workers.desk import Desk
 from workers.journal import AttemptStarted, JobEnded, JobStarted, Reported, Wanted
-from workers.orders import Outcome, Reply
+from workers.orders import DEAF_SECONDS, Outcome, Reply
 from workers.study_loop import StudyLoop
 from workers.study_runner import make_optimizer
 
@@ -94,8 +95,19 @@ class Runner:
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and the loop see it."""
         self._catch_up()
+        while seconds > 0:
+            step = min(seconds, DEAF_SECONDS / 2)
+            self.clock.now += step
+            seconds -= step
+            self._catch_up()
+        # A round that hears of leases, one that is done with it.
+        for _ in range(2):
+            self._catch_up()
+
+    def stop_for(self, seconds: float) -> None:
+        """As when the store is away, or the process was stopped: a round sees that much time at once."""
+        self._catch_up()
         self.clock.now += seconds
-        # A round that sees the time, one that hears of leases, one that is done with it.
         for _ in range(3):
             self._catch_up()
 
@@ -241,6 +253,18 @@ def test_a_word_renews_the_lease(start: Start) -> None:
     runner.pass_time(59)
 
     assert runner.ask() == []
+
+
+def test_a_job_is_its_workers_after_a_time_in_which_nobody_listened(start: Start) -> None:
+    runner = start(parallel=1)
+    (job,) = runner.ask()
+
+    runner.stop_for(1000)
+
+    assert runner.ask() == []
+    assert runner.tell(job, (1.0, 0.5)).reply is Reply.CONTINUE
+    runner.pass_time(61)
+    assert [given.job.id for given in runner.ask()] == [job.job.id]
 
 
 def test_a_holder_that_was_silent_for_long_goes_on_if_nobody_has_asked(start: Start) -> None:
@@ -482,7 +506,9 @@ def test_a_pause_waits_for_the_jobs_that_are_out(start: Start) -> None:
     assert runner.ask() == []
     assert runner.complete(first).reply is Reply.CONTINUE
     assert runner.state is None
-    runner.clock.now += 61
+    while runner.state is None:
+        runner.clock.now += DEAF_SECONDS / 2
+        time.sleep(0.05)
 
     assert runner.end() is StudyState.PAUSED
     assert [fact.job for fact in runner.facts(JobEnded)] == [0], "the job of the silent client stays open"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -224,6 +225,105 @@ def test_a_long_log_is_handed_on_whole_while_it_grows(settings: LegSettings) -> 
     assert result.outcome is Outcome.COMPLETED
     assert result.log == "about to misbehave\n" + "".join(f"line {n} of a long story\n" for n in range(50_000))
     assert 0 < len(link.log) < len(result.log)
+
+
+@pytest.mark.parametrize("slow", ["report", "put", "get"])
+def test_what_a_trial_waits_for_is_no_silence_of_its_own(
+    tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """A store is away for longer than the trial may be silent, and than it may take."""
+    leg.run(steady(tmp_path, end=3), RecordingLink(), settings)
+
+    class Slow(RecordingLink):
+        def on_report(self) -> None:
+            if slow == "report" and self.resources == [4.0]:
+                time.sleep(3)
+
+    if slow != "report":
+        method = getattr(CheckpointStore, slow)
+
+        def moved(*arguments: Any, **options: Any) -> Any:
+            time.sleep(3)
+            return method(*arguments, **options)
+
+        monkeypatch.setattr(CheckpointStore, slow, moved)
+    link = Slow()
+    first = steady(tmp_path, end=6, seconds=0.1, silent_seconds=2, leg_seconds=2, checkpoint_seconds=60)
+
+    result = leg.run(replace(first, job=Job(1, 0, {"x": 0.5}, 3.0, 6.0)), link, settings)
+
+    assert (result.outcome, result.problem) == (Outcome.COMPLETED, None)
+    assert link.resources == [4.0, 5.0, 6.0]
+
+
+def test_a_stop_that_comes_while_a_state_is_fetched_ends_the_leg(
+    tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leg.run(steady(tmp_path, end=3), RecordingLink(), settings)
+
+    class Stopping(RecordingLink):
+        def on_report(self) -> None:
+            self.reply = Reply.STOP if self.calls > 1 else Reply.CONTINUE
+
+    get = CheckpointStore.get
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        time.sleep(1.5)
+        return get(*arguments, **options)
+
+    monkeypatch.setattr(CheckpointStore, "get", slowly)
+    link = Stopping()
+
+    result = leg.run(steady(tmp_path, end=27, seconds=0.5), link, settings)
+
+    assert result.outcome is Outcome.STOPPED
+    assert link.resources == []
+
+
+def test_an_attempt_that_is_replaced_while_it_stores_a_state_leaves_the_successors(
+    tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(settings.checkpoint_url)
+    (tmp_path / "later").mkdir()
+    put = CheckpointStore.put
+
+    class Replaced(RecordingLink):
+        def on_report(self) -> None:
+            if self.resources and self.calls > 2 and self.reply is Reply.CONTINUE:
+                put(store, "study", 0, 20.0, tmp_path / "later")
+                self.reply = Reply.ABANDON
+
+    def slowly(self: CheckpointStore, *arguments: Any, wanted: Any, **options: Any) -> None:
+        # The successor stores its own state in the middle of the transfer.
+        def asked() -> bool:
+            time.sleep(1.5)
+            return bool(wanted())
+
+        put(self, *arguments, wanted=asked, **options)
+
+    monkeypatch.setattr(CheckpointStore, "put", slowly)
+
+    result = leg.run(steady(tmp_path, end=27, seconds=0.05), Replaced(), settings)
+
+    assert result.outcome is Outcome.STOPPED
+    assert store.kept("study", 0) == [20.0]
+
+
+def test_a_process_that_lives_on_keeps_no_states(tmp_path: Path, settings: LegSettings) -> None:
+    for job, (start, end) in enumerate([(0.0, 3.0), (3.0, 6.0), (6.0, 9.0)]):
+        first = steady(tmp_path, end=end)
+        leg.run(replace(first, job=Job(job, 0, {"x": 0.5}, start, end)), RecordingLink(), settings)
+
+    assert leg._idle is not None
+    assert [path.name for path in leg._idle[1].scratch.iterdir()] == []
+
+
+def test_a_killed_child_that_has_forked_counts_as_lost_at_once(settings: LegSettings) -> None:
+    """What it has forked, as loaders of data are, holds its channel open."""
+    result = leg.run(order("rude:ForksAndIsKilled", limits=TrialLimits(silent_seconds=60)), RecordingLink(), settings)
+
+    assert result.outcome is Outcome.LOST
+    assert "SIGKILL" in (result.problem or "")
 
 
 def test_a_killed_child_counts_as_lost(tmp_path: Path, settings: LegSettings) -> None:

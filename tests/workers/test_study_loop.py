@@ -603,3 +603,60 @@ def test_a_study_ends_when_its_patience_does(crash_at: int | None) -> None:
     assert last.best[0].trial == 3
     # One more where the best one's end came together with its last report.
     assert 0 <= last.counts[TrialState.COMPLETED] - (4 + 5) <= 1
+
+
+def test_a_leg_that_takes_its_call_back_does_not_end_the_study() -> None:
+    """As Ray does with what a leg has asked when the leg is killed."""
+    journal = MemoryJournal(spec(budget=Budget(trials=2)))
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if order.attempt == 1 and order.job.id == 0:
+            answer = legs.loop.report(0, 1, "host:1", [(1.0, {"loss": 1.0})])
+            answer.cancel()
+            return LegResult(Outcome.LOST, "killed")
+        return train(legs, order)
+
+    run(journal, play)
+
+    assert journal.batches[-1].status.state is StudyState.COMPLETED
+
+
+def test_a_trial_that_was_told_to_stop_is_told_so_by_the_next_runner_too() -> None:
+    stopping = OptimizerSpec(name="asha", settings={"form": "stopping"})
+    journal = MemoryJournal(spec(parallel=1).model_copy(update={"optimizer": stopping}))
+    stopped: list[int] = []
+
+    def dies(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        for step in range(1, 10):
+            if legs.report(order, float(step)) is Reply.STOP:
+                stopped.append(order.job.trial)
+                journal.fenced = True
+                # The leg never gets to say that it has ended.
+                time.sleep(60)
+        return LegResult(Outcome.COMPLETED)
+
+    with pytest.raises(Fenced):
+        run(journal, dies)
+    following = journal.taken_over()
+    run(following)
+
+    ends = {fact.trial: fact.trial_state for fact in following.facts if isinstance(fact, JobEnded)}
+    assert stopped
+    assert ends[stopped[0]] is TrialState.STOPPED
+
+
+def test_many_decisions_are_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_loop, "HEARTBEAT_SECONDS", 0.0)
+    journal = MemoryJournal(spec(budget=Budget(trials=12), parallel=12))
+    beats: list[int] = []
+    heartbeat = journal.heartbeat
+
+    def counted() -> Wanted:
+        beats.append(len(journal.batches))
+        return heartbeat()
+
+    monkeypatch.setattr(journal, "heartbeat", counted)
+
+    run(journal)
+
+    assert beats.count(0) >= 12, "one after each decision before the first batch"

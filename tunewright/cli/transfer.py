@@ -140,6 +140,8 @@ def _format_of(file: Path | None) -> Format:
 
 def _write(pieces: Iterator[bytes], file: Path) -> None:
     """Write a file as a whole or not at all."""
+    if file.is_dir():
+        raise Refused(f"{file}: it is a directory; name a file")
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with partial.open("wb") as out:

@@ -102,7 +102,7 @@ class _StudyLog:
     def end(self, study: Study) -> None:
         """Log how the study stands, and end its run when it is over."""
         for name, value in (study.best[0].metrics if study.best else {}).items():
-            self._mlflow.log_metric(self.run, f"best_{name}", value, step=study.trials)
+            self._mlflow.log_metric(self.run, _name(f"best_{name}"), value, step=study.trials)
         self._mlflow.set_tag(self.run, "tunewright.state", study.state.value)
         if study.state.final:
             self._mlflow.set_terminated(self.run, _STUDY_STATUS.get(study.state, "FINISHED"), _stamp(study.ended_at))

@@ -31,7 +31,9 @@ class TunewrightScheduler(TrialScheduler):
         """The search is told by Tune, once no other attempt follows."""
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        return _search(tune_controller).judge(trial.trial_id, result)
+        search = _search(tune_controller)
+        search.scheduled = True
+        return search.judge(trial.trial_id, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """As `on_trial_error`."""

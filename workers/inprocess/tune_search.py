@@ -82,6 +82,10 @@ class TunewrightSearch(Searcher):
         self._jobs: dict[str, Job] = {}
         # What the optimizer has decided and nobody has begun.
         self._decided: Job | None = None
+        # Trials that Tune has ended, whatever the optimizer would have made of them.
+        self._gone: set[int] = set()
+        # Whether the scheduler has been heard of.
+        self.scheduled = False
         # A wrong setting is found now and not after the first trial.
         self._create(SearchSpace(Float("x", 0, 1)), None)
 
@@ -119,8 +123,10 @@ class TunewrightSearch(Searcher):
         return self._space.params(job.config)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        if self.scheduled:
+            # It has judged the result, whose trial may be at its next job since.
+            return
         job = self._jobs.get(trial_id)
-        # The scheduler has seen the result before, and would have ended the job.
         if self.by_resource and job is not None and result.get(self._resource, 0) >= job.end:
             raise OptimizerError(
                 f'scheduler: "{self._name}" decides how far trials train; give scheduler=TunewrightScheduler(), '
@@ -128,6 +134,8 @@ class TunewrightSearch(Searcher):
             )
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if trial_id in self._numbers:
+            self._gone.add(self._numbers[trial_id])
         if result and not error:
             self._last(trial_id, result)
         job = self._jobs.get(trial_id)
@@ -200,8 +208,15 @@ class TunewrightSearch(Searcher):
     def _next(self) -> Job | None:
         """The job to begin next; None while there is none, or as many run as may."""
         optimizer = self._begun
-        if self._decided is None and len(optimizer.running) < self._most:
-            self._decided = optimizer.next_job()
+        while self._decided is None and len(optimizer.running) < self._most:
+            job = optimizer.next_job()
+            if job is None:
+                break
+            if job.begins_trial or job.trial not in self._gone:
+                self._decided = job
+            else:
+                # It did well enough to go on, but Tune has ended it: by a stop criterion, or by itself.
+                optimizer.finish(job.id, JobEnd.CANCELLED)
         return self._decided
 
     def _take(self, trial_id: str, job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -108,6 +109,19 @@ class LeavesChildren(_Rude):
         print(f"child {child.pid}", flush=True)
         report(1, {"loss": 1.0})
         raise ValueError("gone")
+
+
+class ForksAndIsKilled(_Rude):
+    """Forks, as loaders of data do, and is killed from outside."""
+
+    name = "forks-and-is-killed"
+
+    def misbehave(self, report: Report) -> None:
+        report(1, {"loss": 1.0})
+        if os.fork() == 0:
+            time.sleep(120)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ReturnsEarly(_Rude):

@@ -143,6 +143,36 @@ class TestSearch:
 
         assert leg(search, "c", 0.1) == (STEPS, "STOP")
 
+    @pytest.mark.parametrize("name", ["asha", "hypertune"])
+    def test_a_trial_that_ends_by_itself_is_not_waited_for(self, name: str) -> None:
+        """By a stop criterion of Tune's, which comes before the scheduler: mostly the best ones, due for promotion."""
+        search = begun(name, 30, max_resource=STEPS)
+        running: list[str] = []
+        ended = 0
+        while True:
+            while len(running) < 4 and isinstance(search.suggest(f"t{ended + len(running)}"), dict):
+                running.append(f"t{ended + len(running)}")
+            assert search.waiting() is None
+            if not running:
+                break
+            trial = running.pop(0)
+            search.on_trial_complete(
+                trial, {"training_iteration": search._jobs[trial].end, "loss": 1 / (ended + 1), "done": True}
+            )
+            ended += 1
+
+        assert ended == 30
+        assert search.over
+
+    def test_who_reports_past_the_end_of_its_next_leg_is_not_told_to_give_a_scheduler(self) -> None:
+        search = begun("asha", 30, max_resource=STEPS)
+        search.scheduled = True
+        for number in range(6):
+            trial, result = f"t{number}", {"training_iteration": 8, "loss": 1.0 - number / 10}
+            assert isinstance(search.suggest(trial), dict)
+            search.judge(trial, result)
+            search.on_trial_result(trial, result)
+
     def test_who_reports_nan_is_stopped(self) -> None:
         search = begun("hypertune", max_resource=STEPS)
         search.suggest("a")
