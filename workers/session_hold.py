@@ -60,6 +60,7 @@ class Hold:
 
     Attributes:
         custody: the settings; set by `know`.
+        known: whether it was: the server has let this session in before.
         restart: restarts the server at the session's end, where it may be; returns whether it did. May raise what
             `Database` raises.
     """
@@ -79,7 +80,7 @@ class Hold:
         self._moves: Mapping[str, tuple[str, ...]] = {}
         # What somebody else was seen to have set; it is never touched again.
         self._left: dict[str, str] = {}
-        self._known = False
+        self.known = False
         self.restart: Callable[[], bool] = lambda: False
         self._holder = f"session {ledger.record.session}"
 
@@ -100,7 +101,7 @@ class Hold:
                 if not self._ledger.touched and self._clock.monotonic() - began >= LOCK_SECONDS:
                     raise LockHeld("another tuning session holds this server; stop it first, or wait for its end")
             except LoginRefused as error:
-                if not self._known:
+                if not self.known:
                     raise
                 raise LockedOut(str(error)) from None
             except UnknownServer as error:
@@ -116,7 +117,7 @@ class Hold:
 
     def know(self, began: Began) -> None:
         """What it takes to put settings back: from now on, everything of ours can be."""
-        self._known = True
+        self.known = True
         # A store gives plain data back.
         former = {n: FormerSetting(value=each["value"], text=each["text"]) for n, each in began.former.items()}
         knobs = [from_plain(fields) for fields in began.knobs.values()]

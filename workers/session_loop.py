@@ -142,7 +142,7 @@ class SessionLoop:
         except (Fenced, LockedOut):
             raise
         except LoginRefused as error:
-            if self._ledger.began is None:
+            if not self._hold.known:
                 return _End(SessionState.FAILED, str(error))
             # It was let in before: its password was changed, and the next runner reads it anew.
             raise LockedOut(str(error)) from None

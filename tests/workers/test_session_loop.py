@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from db_knobs.database import Capability, Database
-from db_knobs.errors import DatabaseError, StatementTimeout
+from db_knobs.errors import DatabaseError, LoginRefused, StatementTimeout
 from optimizers.onlinetune import OnlineTuneSettings
 from tests.workers.memory_session_journal import MemorySessionJournal
-from tests.workers.simulated_server import KNOBS, Killed, NotedWatchdog, PlainInsight, Server
+from tests.workers.simulated_server import KNOBS, Connection, Killed, NotedWatchdog, PlainInsight, Server
 from tunewright.session import SessionSpec, SessionState
 from tunewright.space import Config
 from workers.session_journal import Began, Fenced, Intended, Measured, Restored, Skipped, Wanted
@@ -786,3 +786,66 @@ def test_a_successor_says_when_the_watchdog_had_been_there_first() -> None:
     scene.follow(wanted=Wanted.CANCEL)
 
     assert [fact.by for fact in scene.journal.of(Restored)] == ["watchdog"]
+
+
+@pytest.mark.parametrize("wanted", [Wanted.RUN, Wanted.CANCEL])
+def test_what_somebody_else_has_set_stays_whoever_ends_the_session_and_whatever_is_wanted_then(wanted: Wanted) -> None:
+    """It yields and cannot put the rest back; its runner dies over it."""
+    scene = stage()
+    scene.server.effect = lambda config: 1.0 + 0.01 * (float(config["cache"]) - 20)
+
+    def happens() -> None:
+        scene.server.settings["cost"] = 7.5
+        scene.server.denied = {"cache", "fast", "cost"}
+
+    away_at(scene, happens)
+    commit = scene.journal.commit
+
+    def dies(batch: Any) -> None:
+        commit(batch)
+        if batch.status.state is SessionState.RESTORING:
+            scene.server.later(10, _killed)
+
+    scene.journal.commit = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        scene.run()
+    scene.server.denied = set()
+
+    state = scene.follow(wanted=wanted)
+
+    assert state is SessionState.YIELDED
+    assert scene.server.settings == scene.server.defaults | {"cost": 7.5}
+    assert "cost" in scene.journal.of(Restored)[-1].left
+
+
+def test_a_password_that_changed_is_for_the_next_runner_also_where_only_new_connections_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As PostgreSQL does it: the connection that there is goes on, and what opens one of its own is refused."""
+    scene = stage()
+
+    def opening(method: Any) -> Any:
+        def opened(self: Any, *arguments: Any) -> Any:
+            if not scene.server.login:
+                raise LoginRefused("password authentication failed")
+            return method(self, *arguments)
+
+        return opened
+
+    for name in ("read", "former", "apply", "restore"):
+        monkeypatch.setattr(Connection, name, opening(getattr(Connection, name)))
+    away_at(scene, lambda: setattr(scene.server, "login", False))
+
+    scene.run()
+    told = scene.journal.status.reason or ""
+    scene.server.login = True
+
+    assert "password" in told
+    assert scene.journal.status.state is not SessionState.FAILED
+    assert scene.follow() is SessionState.FINISHED
+    assert scene.journal.status.intervals == INTERVALS
+    assert scene.at_home
+
+
+def _killed() -> None:
+    raise Killed

@@ -368,6 +368,25 @@ def test_a_trial_for_which_the_budget_has_no_room_is_not_begun(budget: dict[str,
     assert scene.at_home
 
 
+def test_a_command_that_fails_although_the_server_came_up_leaves_nothing_that_was_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = stage(lambda config: 1.0 if config["pool"] == 40 else 0.5, budget={"intervals": 30})
+    restart = Command.run_restart
+
+    def late(self: Command, environment: Mapping[str, str]) -> None:
+        restart(self, environment)
+        if len(self.calls) == 1:
+            raise RestartFailed("it did not end within 10 s")
+
+    monkeypatch.setattr(Command, "run_restart", late)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert scene.at_home
+    assert {fact.running["pool"] for fact in scene.journal.of(Measured)} == {40}
+
+
 def test_a_server_that_does_not_start_is_recovered_and_restarted_no_more() -> None:
     scene = stage(more_pool_is_better)
     scene.dies = lambda filed: filed.get("pool", 0) > 60
