@@ -32,8 +32,6 @@ from tunewright.space import Config, Value
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 10.0
 VERIFY_SECONDS = 10.0
-# Statements that are looked at, those that took longest first.
-MAX_STATEMENTS = 500
 # A plan takes a moment to estimate; no more than these are, and none for longer than this.
 ESTIMATED_STATEMENTS = 30
 ESTIMATE_SECONDS = 1.0

@@ -14,9 +14,8 @@ from typing import Any, Literal
 import pymysql
 
 from db_knobs.address import Kind
-from db_knobs.database import MAX_STATEMENTS
 from db_knobs.mysql_connection import PROGRAM, Connection, lost, rows
-from db_knobs.statistics import Snapshot, Statement
+from db_knobs.statistics import MAX_STATEMENTS, Snapshot, Statement
 
 PICOSECONDS = 1e-12
 

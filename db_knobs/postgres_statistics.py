@@ -11,9 +11,9 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from db_knobs.database import ESTIMATE_SECONDS, ESTIMATED_STATEMENTS, MAX_STATEMENTS, Estimate
+from db_knobs.database import ESTIMATE_SECONDS, ESTIMATED_STATEMENTS, Estimate
 from db_knobs.postgres_connection import APPLICATION, Connection, reading
-from db_knobs.statistics import Snapshot, Statement
+from db_knobs.statistics import MAX_STATEMENTS, Snapshot, Statement
 
 _DATABASE = """
 SELECT extract(epoch FROM clock_timestamp())::float8, xact_commit, xact_rollback, blks_hit, blks_read, tup_returned,

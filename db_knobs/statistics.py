@@ -22,6 +22,8 @@ COUNTERS = (
 )
 # Seconds by which a clock and a server's uptime may disagree, which counts whole ones.
 UPTIME_SLACK = 5.0
+# Statements that are looked at, those that took longest first.
+MAX_STATEMENTS = 500
 # Buckets that are wider than this tell no quantile, only about where it is.
 FINE = 1.5
 
@@ -171,7 +173,9 @@ def between(before: Snapshot, after: Snapshot) -> Metrics:
 
 def workload_between(before: Workload, after: Workload) -> dict[str, Statement]:
     """Statements that ran between two counts, with what they did in between."""
-    ran = {name: statement.since(before.get(name)) for name, statement in after.items()}
+    # Of as many as are asked for at most, one that was not among them need not be new: its whole past would count.
+    known = before.keys() if len(before) >= MAX_STATEMENTS else after.keys()
+    ran = {name: statement.since(before.get(name)) for name, statement in after.items() if name in known}
     return {name: statement for name, statement in ran.items() if statement.calls > 0}
 
 

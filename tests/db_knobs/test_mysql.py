@@ -21,6 +21,7 @@ from db_knobs.mysql import MySQL
 from db_knobs.mysql_connection import translation
 from db_knobs.statistics import between
 from tests.db_knobs.sites import MariaDBSite, run
+from workers.session_custody import Custody
 
 
 @pytest.fixture
@@ -58,6 +59,20 @@ def test_what_the_server_moves_along_is_reported_and_put_back(
     assert applied.settings == {"innodb_io_capacity": 5000, "innodb_io_capacity_max": 10000}
     mariadb_database.restore(former)
     assert mariadb_site.all_settings() == before
+
+
+def test_the_reference_is_what_stood_with_what_the_server_has_moved_along(mariadb_database: Database) -> None:
+    names = ["innodb_io_capacity", "innodb_io_capacity_max"]
+    before = mariadb_database.read(names)
+    custody = Custody(mariadb_database, mariadb_database.former(names))
+    custody.ours = set(names)
+
+    custody.put({"innodb_io_capacity": 5000})
+    moved = mariadb_database.read(names)
+    custody.put({"innodb_io_capacity": before["innodb_io_capacity"]})
+
+    assert moved["innodb_io_capacity_max"] != before["innodb_io_capacity_max"]
+    assert mariadb_database.read(names) == custody.expected == before
 
 
 def test_knobs_that_bound_each_other_can_be_set_in_any_order(mariadb_database: Database) -> None:

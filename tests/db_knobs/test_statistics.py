@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from db_knobs import latency
 from db_knobs.errors import StatisticsReset
-from db_knobs.statistics import Snapshot, Statement, between, workload_between
+from db_knobs.statistics import MAX_STATEMENTS, Snapshot, Statement, between, workload_between
 
 FIRST = Snapshot(
     at=100.0,
@@ -147,3 +147,12 @@ def test_moments_give_the_quantiles_of_log_normal_latencies() -> None:
         expected = float(np.quantile(np.concatenate([fast, slow]), q))
         assert latency.from_moments(calls, means, deviations, q) == pytest.approx(expected, rel=0.05)
     assert latency.from_moments(np.zeros(1), np.ones(1), np.ones(1), 0.5) is None
+
+
+def test_a_statement_that_was_not_among_those_asked_for_does_not_count_with_its_past() -> None:
+    before = {f"s{n}": Statement(f"s{n}", 10, 1.0, 10) for n in range(MAX_STATEMENTS)}
+    after = {**before, "s0": Statement("s0", 12, 1.2, 12), "late": Statement("late", 1_000, 100.0, 1_000)}
+
+    assert workload_between(before, after) == {"s0": Statement("s0", 12, 1.2, 12).since(before["s0"])}
+    few = dict(list(before.items())[1:])
+    assert set(workload_between(few, after)) == {"s0", "late"}
