@@ -85,11 +85,12 @@ def _document(engine: Engine, study: Study) -> Iterator[bytes]:
         active_seconds=study.active_seconds,
         cluster_seconds=study.cluster_seconds,
     )
+    horizon = exports.Horizon.of(engine, study.id)
     pieces = document.write(
         head,
         earlier=exports.document_earlier(engine, study.id),
-        queue=exports.document_queue(engine, study.id),
-        trials=exports.document_trials(engine, study.id),
+        queue=exports.document_queue(engine, study.id, horizon),
+        trials=exports.document_trials(engine, study.id, horizon),
     )
     while group := "".join(islice(pieces, GROUP)):
         yield group.encode()

@@ -1,18 +1,20 @@
 """What exports read of a study: all of it, a chunk at a time.
 
-Every chunk is a transaction of its own, so that a slow reader holds nothing up. A study that runs meanwhile may have
-got further in the last chunk than it had in the first.
+Every chunk is a transaction of its own, so that a slow reader holds nothing up. Of a study that runs meanwhile, rows of
+tables may know more in the last chunk than they did in the first. A document, which can be imported, says what there
+was up to one place in its journal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, Engine, Row, func, join, select, true
 
 from service.store.rows import utc
-from service.store.tables import EarlierRow, EnqueuedRow, JobRow, ReportRow, TrialNoteRow, TrialRow
+from service.store.tables import EarlierRow, EnqueuedRow, JobRow, ReportRow, StatusRow, TrialNoteRow, TrialRow
 from tunewright.document import DocumentEarlier, DocumentJob, DocumentQueued, DocumentReport, DocumentTrial
 from tunewright.study import TrialState
 
@@ -51,7 +53,30 @@ def metric_names(engine: Engine, table: type[TrialRow] | type[ReportRow], study_
         return sorted(found.scalars())
 
 
-def document_trials(engine: Engine, study_id: str) -> Iterator[DocumentTrial]:
+@dataclass(frozen=True)
+class Horizon:
+    """How far a document looks into a study's journal.
+
+    Attributes:
+        place: the first that it does not tell.
+        trials: that had begun by then.
+    """
+
+    place: int
+    trials: int
+
+    @classmethod
+    def of(cls, engine: Engine, study_id: str) -> Horizon:
+        """All that there is now."""
+        with engine.connect() as connection:
+            place = connection.scalar(select(StatusRow.seq).where(StatusRow.study_id == study_id)) or 0
+            last = connection.scalar(
+                select(func.max(JobRow.trial)).where(JobRow.study_id == study_id, JobRow.seq < place)
+            )
+        return cls(place, 0 if last is None else last + 1)
+
+
+def document_trials(engine: Engine, study_id: str, horizon: Horizon) -> Iterator[DocumentTrial]:
     """Trials with their jobs, reports and notes, by number."""
     for chunk in _chunks(trials(engine, study_id)):
         first, last = chunk[0].number, chunk[-1].number
@@ -60,31 +85,37 @@ def document_trials(engine: Engine, study_id: str) -> Iterator[DocumentTrial]:
             measured = _by_trial(connection, ReportRow, study_id, first, last, ReportRow.resource)
             notes = _by_trial(connection, TrialNoteRow, study_id, first, last, TrialNoteRow.trial)
         for row in chunk:
+            if row.number >= horizon.trials:
+                return
+            every = jobs.get(row.number, ())
+            begun = [_job(job, horizon) for job in every if job.seq < horizon.place]
+            later = len(begun) < len(every) or any((job.end_seq or 0) >= horizon.place for job in every)
             yield DocumentTrial.model_construct(
                 number=row.number,
-                state=TrialState(row.state),
+                state=begun[-1].trial_state or TrialState.RUNNING if later else TrialState(row.state),
                 config=row.config,
                 rung=row.rung,
                 bracket=row.bracket,
                 started_at=utc(row.started_at),
-                ended_at=_time(row.ended_at),
+                ended_at=None if later else _time(row.ended_at),
                 seconds=row.seconds,
-                problem=row.problem,
+                problem=None if later else row.problem,
                 retry_of=row.retry_of,
                 notes="".join(note.text for note in notes.get(row.number, ())),
-                jobs=[_job(job) for job in jobs.get(row.number, ())],
-                reports=[_report(report) for report in measured.get(row.number, ())],
+                jobs=begun,
+                reports=[_report(report) for report in measured.get(row.number, ()) if report.seq < horizon.place],
             )
 
 
-def document_queue(engine: Engine, study_id: str) -> Iterator[DocumentQueued]:
+def document_queue(engine: Engine, study_id: str, horizon: Horizon) -> Iterator[DocumentQueued]:
     """Configurations that were enqueued, in order."""
     for row in _rows(engine, EnqueuedRow, study_id, "number"):
+        taken = row.seq is not None and row.seq < horizon.place
         yield DocumentQueued(
             number=row.number,
             config=row.config,
-            seq=row.seq,
-            trial=row.trial,
+            seq=row.seq if taken else None,
+            trial=row.trial if row.trial is not None and row.trial < horizon.trials else None,
             retry_of=row.retry_of,
             created_at=utc(row.created_at),
         )
@@ -102,7 +133,8 @@ def document_earlier(engine: Engine, study_id: str) -> Iterator[DocumentEarlier]
         )
 
 
-def _job(row: Row[Any]) -> DocumentJob:
+def _job(row: Row[Any], horizon: Horizon) -> DocumentJob:
+    ended = row.end_seq is not None and row.end_seq < horizon.place
     return DocumentJob.model_construct(
         number=row.number,
         start=row.start,
@@ -111,14 +143,14 @@ def _job(row: Row[Any]) -> DocumentJob:
         bracket=row.bracket,
         parent=row.parent,
         why=row.why,
-        state=row.state,
-        trial_state=None if row.trial_state is None else TrialState(row.trial_state),
+        state=row.state if ended else "running",
+        trial_state=TrialState(row.trial_state) if ended and row.trial_state is not None else None,
         attempts=row.attempts,
         seq=row.seq,
-        end_seq=row.end_seq,
+        end_seq=row.end_seq if ended else None,
         started_at=utc(row.started_at),
-        ended_at=_time(row.ended_at),
-        problem=row.problem,
+        ended_at=_time(row.ended_at) if ended else None,
+        problem=row.problem if ended else None,
     )
 
 

@@ -430,3 +430,32 @@ def test_what_stands_before_the_lists_and_is_not_known_is_not_kept(service: Serv
     assert bring(service, document).status_code == 201
     twice = json.dumps(external()).replace('"version": 1', '"version": 1, "version": 1')
     assert "version: it stands twice" in bring(service, twice).text
+
+
+def test_a_study_that_goes_on_while_it_is_exported_can_be_imported(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that is under way to the client is promoted, another ends, and a new one begins."""
+    monkeypatch.setattr(exports, "CHUNK", 2)
+    monkeypatch.setattr(exporting, "GROUP", 1)
+    study = service.create(optimizer="asha", budget={"trials": 100})["id"]
+    runner = service.runner(study)
+    for n in range(4):
+        runner.commit(start(n, n, end=1.0), report(n, n, 1.0), ended(n, n, TrialState.WAITING))
+    runner.commit(start(4, 4, end=1.0))
+    pieces = exporting.export(
+        service.repository.engine, service.repository.study(study), exporting.Format.JSON, exporting.What.TRIALS
+    )
+    text = b""
+    while b'"number":1' not in text:
+        text += next(pieces)
+    runner.commit(start(5, 0, begin=1.0, end=3.0), report(4, 4, 1.0), ended(4, 4, TrialState.WAITING))
+    runner.commit(start(6, 5, end=1.0), report(6, 5, 1.0), ended(6, 5, TrialState.WAITING))
+
+    answer = bring(service, text + b"".join(pieces))
+
+    assert answer.status_code == 201, answer.text
+    trials = service.repository.trials(answer.json()["id"], limit=10).items
+    assert [trial.number for trial in trials] == [4, 3, 2, 1, 0]
+    # What had not ended at the place up to which the document tells is over for whoever imports it.
+    assert (trials[0].state, trials[0].resource) == (TrialState.CANCELLED, 0.0)
