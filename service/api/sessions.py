@@ -30,9 +30,12 @@ async def create_session(
     """Begin to tune a database. What is asked for is checked against what the database says of itself, if it answers;
     a second session on the same server is refused."""
     row = await to_thread(_database, services, spec.database, caller.confined(spec.project))
-    await services.databases.check(spec, row)
     complete = spec.model_copy(update={"database": row.id, "project": row.project})
     key = request_key(caller, idempotency_key, "session", complete.model_dump(mode="json"))
+    # Whatever the database says by now: a request that is repeated is answered as it was.
+    if (repeated := await to_thread(sessions.repeated, services.repository.engine, key)) is not None:
+        return repeated
+    await services.databases.check(spec, row)
     session = await to_thread(sessions.create, services.repository.engine, complete, row.id, key)
     services.conductor.nudge()
     return session

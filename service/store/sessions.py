@@ -82,6 +82,19 @@ def create(engine: Engine, spec: SessionSpec, database_id: str, key: RequestKey 
         return _view(connection, row)
 
 
+def repeated(engine: Engine, key: RequestKey | None) -> SessionView | None:
+    """The session that a request with this key has created; None if there is none.
+
+    Raises:
+        Conflict: the key was used for another request.
+    """
+    if key is None:
+        return None
+    with writing(engine) as connection:
+        earlier = request_keys.earlier(connection, key)
+        return None if earlier is None else _view(connection, _row(connection, earlier.study_id))
+
+
 def page(
     engine: Engine,
     *,

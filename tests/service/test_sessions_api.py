@@ -137,7 +137,11 @@ def test_a_repeated_request_begins_one_session(service: Service, server: FakeSer
     again = service.client.post("/v1/sessions", json={"database": "prod"}, headers=headers)
     other = service.client.post("/v1/sessions", json={"database": "prod", "seed": 1}, headers=headers)
 
+    server.grants = False
+    later = service.client.post("/v1/sessions", json={"database": "prod"}, headers=headers)
+
     assert (first.status_code, again.json()) == (201, first.json())
+    assert later.json() == first.json(), "whatever the database says by now"
     assert other.status_code == 409
     assert "Idempotency-Key" in other.json()["detail"]
 

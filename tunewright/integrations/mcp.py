@@ -69,7 +69,7 @@ class Server:
     def answer(self, line: str) -> dict[str, Any] | None:
         """The answer to one message; None to a notification, or to an answer."""
         try:
-            message = json.loads(line)
+            message = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError):
             return _answer(None, error=_Refused(NOT_JSON, "the line is not JSON").error)
         if not isinstance(message, dict):
@@ -164,6 +164,11 @@ def _stamped(result: Mapping[str, Any], cacheable: bool = False) -> dict[str, An
     """A result with what the revision without handshake wants beside it."""
     caching = {"ttlMs": 0, "cacheScope": "private"} if cacheable else {}
     return {"resultType": "complete", "_meta": {_SERVER_KEY: _SERVER}, **result, **caching}
+
+
+def _no_number(name: str) -> None:
+    """Python reads NaN and Infinity, which JSON does not have, and which no answer could hold."""
+    raise ValueError(f"{name} is not JSON")
 
 
 def _answer(identifier: Any, **outcome: Any) -> dict[str, Any]:

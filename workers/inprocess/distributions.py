@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -86,10 +87,12 @@ def _listed(name: str, values: list[Any]) -> tuple[Parameter, Callable[[Value], 
     if not values:
         raise SpaceError(f'parameter "{name}": its list is empty; give at least one value')
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in plain)
-    if numbers and all(a < b for a, b in pairwise(plain)):
-        return Ordinal(name, plain), None
-    if all(isinstance(value, (bool, int, float, str)) for value in plain):
+    simple = all(isinstance(value, (bool, int, float, str)) and value not in (math.inf, -math.inf) for value in plain)
+    # 1 and 1.0 may mean different things to an estimator, and are one choice to a space; so are two that are equal.
+    if simple and len(set(plain)) == len(plain):
+        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in plain)
+        if numbers and all(a < b for a, b in pairwise(plain)):
+            return Ordinal(name, plain), None
         return Categorical(name, plain), None
     # Whatever else an estimator takes (None, functions, other estimators) is chosen by its place in the list.
     return Categorical(name, list(range(len(plain)))), lambda place: plain[int(place)]

@@ -154,6 +154,7 @@ def test_without_a_handshake_each_request_says_what_it_speaks(server: Server) ->
     ("line", "code"),
     [
         ("{", -32700),
+        ('{"jsonrpc": "2.0", "id": NaN, "method": "ping"}', -32700),
         ("[" * 100_000, -32700),
         ("[]", -32600),
         ('{"id": 1}', -32600),

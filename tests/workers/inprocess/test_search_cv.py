@@ -225,6 +225,17 @@ def test_distributions_become_parameters_and_their_values_what_they_stand_for() 
     assert params["a"] == 0.3
 
 
+@pytest.mark.parametrize(
+    "values", [[1.0, np.inf], [1, 1.0], [2, 2, 3], [True, 1], [-np.inf, 0.5], ["a", "a"], [None, 1]]
+)
+def test_a_list_may_hold_what_the_estimator_takes(values: list[Any]) -> None:
+    found = Distributions.of({"x": values})
+
+    drawn = {repr(found.params(found.space.decode([u]))["x"]) for u in np.linspace(0.01, 0.99, 50)}
+
+    assert drawn == {repr(value) for value in values}
+
+
 def test_a_space_of_ours_with_conditions(flowers: tuple[Any, Any]) -> None:
     space = SearchSpace(
         Categorical("criterion", ["gini", "entropy"]), Int("max_depth", 1, 5, when={"criterion": "gini"})
