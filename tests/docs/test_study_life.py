@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import ended, report, start
+from tests.service.conftest import ended, incumbent, report, start
 from tests.tunewright.live_service import LiveService
 from tests.tunewright.test_cli import run
 from tunewright import Client, StudySpec
 from tunewright.study import Budget, Priority, TrialState
+from workers.checkpoints import CheckpointStore
 
 PAGE = (Path(__file__).parents[2] / "docs" / "study-life.md").read_text()
 
@@ -45,7 +46,7 @@ def test_the_study_can_be_submitted(service: LiveService) -> None:
     )
 
 
-def test_the_commands_run_one_after_the_other(service: LiveService) -> None:
+def test_the_commands_run_one_after_the_other(service: LiveService, tmp_path: Path) -> None:
     study = service.create().id
     service.repository.engine.dispose()
     runner = service.runner(service.repository.study(study))
@@ -55,17 +56,23 @@ def test_the_commands_run_one_after_the_other(service: LiveService) -> None:
         report(0, 0, 9.0),
         ended(0, 0, TrialState.COMPLETED),
     )
-    runner.finish()
+    runner.finish(best=[incumbent(0, 0.5)])
+    states = CheckpointStore(service.settings.leg().checkpoint_url)
+    for trial, resource in ((0, incumbent(0, 0.5).resource), (3, 9.0)):
+        (tmp_path / "state").mkdir(exist_ok=True)
+        (tmp_path / "state" / "weights").write_text(str(trial))
+        states.put(study, trial, resource, tmp_path / "state")
     service.repository.extend(study, Budget(trials=50))
     commands = [line for block in blocks("sh") for line in block.splitlines()]
 
     for command in commands:
         # What comes after a clone is about the study that was shown before.
         program, *arguments = shlex.split(command)
-        result = run(*(study if word == "last" else word for word in arguments))
+        result = run(*(re.sub(r"^last(?=$|-\d)", study, word) for word in arguments))
         assert program == "tunewright"
         assert result.exit_code == 0, (command, result.output)
 
+    assert [(tmp_path / name / "weights").read_text() for name in ("model", "model-3")] == ["0", "3"]
     found = service.repository.study(study)
     assert (found.name, found.priority) == ("nightly search", Priority.HIGH)
     assert found.tags == ["team=search", "reviewed"]

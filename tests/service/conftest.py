@@ -143,8 +143,8 @@ class Runner:
         self.journal.commit(batch)
         return batch
 
-    def finish(self, state: StudyState = StudyState.COMPLETED) -> None:
-        self.commit(state=state)
+    def finish(self, state: StudyState = StudyState.COMPLETED, **fields: Any) -> None:
+        self.commit(state=state, **fields)
         self.journal.release()
 
 
