@@ -102,6 +102,23 @@ def test_failed_trials_are_bad_ones() -> None:
     assert sum(float(trial.config["x"]) < 0.35 for trial in late) <= 4
 
 
+def test_good_ones_are_a_share_of_those_that_did_not_fail() -> None:
+    optimizer = bohb(good_share=0.5)
+    sound = 0
+    for number in range(120):
+        job = optimizer.next_job()
+        assert job is not None
+        if job.why["rule"] == "density ratio":
+            assert job.why["good"] <= max(2, sound // 2), "half of those with a result, on whatever rung"
+        end = JobEnd.FAILED
+        if number % 6 == 0:
+            optimizer.observe(Report(job.id, job.trial, job.end, {"loss": float(job.config["x"])}))
+            end, sound = JobEnd.COMPLETED, sound + 1
+        optimizer.finish(job.id, end)
+
+    assert any(job.why["rule"] == "density ratio" for job in optimizer.jobs)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_brackets_are_hyperbands(seed: int) -> None:
     table = hartmann6(max_resource=9)

@@ -230,6 +230,14 @@ def test_a_key_is_of_one_address_also_where_that_stands_in_a_dsn(service: Servic
     ]
 
 
+def test_a_filter_that_no_store_can_hold_is_named(service: Service, server: FakeServer) -> None:
+    for path, field in (("/v1/databases?name=a%00b", "name"), ("/v1/sessions?database=a%00b", "database")):
+        answer = service.client.get(path)
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == field
+
+
 def test_lists_have_pages(service: Service, server: FakeServer) -> None:
     ids = [attach(service, name=f"n{number}")["id"] for number in range(3)]
 

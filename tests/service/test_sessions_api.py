@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from db_knobs.errors import ConnectionLost
 from service import auth
+from service.store.tables import EventRow
 from tests.service.access import bearer, make_token, pass_time
 from tests.service.conftest import Service, sqlite_only
 from tests.service.live_databases import FakeServer, attach, attachment, begin, problems_of, use
@@ -240,6 +243,9 @@ def test_restarts_are_asked_for_by_the_name_of_a_command_and_shown(service: Serv
     assert session["spec"]["restarts"] == {**RESTARTS, "most": 3, "settle": 120.0}
     (notice,) = service.client.get(f"/v1/sessions/{session['id']}/notices").json()["items"]
     assert (notice["kind"], notice["text"]) == ("restart", "shared_buffers = 65536: kept: +12.0%")
+    with service.repository.engine.connect() as connection:
+        told = connection.execute(select(EventRow.body).where(EventRow.kind == "notice")).scalars().all()
+    assert ["shared_buffers" in json.dumps(body) for body in told] == [True]
     (interval,) = service.client.get(f"/v1/sessions/{session['id']}/intervals").json()["items"]
     assert interval["config"] == {"work_mem": 8192, "jit": False, "shared_buffers": 65536}
     assert service.client.get(f"/v1/sessions/{session['id']}").json()["current"]["shared_buffers"] == 65536

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray._private.utils import check_version_info
 
-from workers.cluster import Cluster, ClusterSettings, OtherVersion
+from workers.cluster import TOKEN_VARIABLES, Cluster, ClusterSettings, OtherVersion
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,25 @@ def test_a_cluster_of_another_version_is_told_with_both(
         told.value
     )
     assert f"install ray=={ray.__version__} on every node" in str(told.value)
+
+
+def test_a_token_that_a_full_disk_has_left_empty_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in TOKEN_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    # Put back at the end, whatever is set meanwhile.
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "")
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    token = tmp_path / "token"
+    token.touch()
+    cluster = Cluster(ClusterSettings(None, 1, tmp_path / "ray", token))
+
+    cluster.connect()
+    made = token.read_text()
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    cluster.connect()
+
+    assert len(made) == 64
+    assert token.read_text() == made
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ray", "token"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from tests.service.conftest import ended, incumbent, report, start
 from tests.tunewright.live_service import LiveService
 from tunewright.client import Client
-from tunewright.study import StudyState, TrialState
+from tunewright.study import Objective, StudyState, TrialState
 from tunewright.views import Study
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed; pip install mlflow-skinny")
@@ -66,6 +67,20 @@ def test_a_study_is_a_run_and_its_trials_are_runs_within_it(service: LiveService
     curve = store.get_metric_history(first.info.run_id, "loss")
     assert [(point.step, point.value) for point in curve] == [(1, 0.5), (3, 0.25)]
     assert second.data.tags["tunewright.problem"] == "ValueError: bad"
+
+
+def test_an_objective_may_have_a_name_that_mlflow_does_not_allow(service: LiveService, store: Any) -> None:
+    study = service.create(objectives=[Objective(metric="recall@10", direction="maximize")])
+    best = replace(incumbent(0, 0.25), metrics={"recall@10": 0.25})
+    service.runner(study).commit(
+        start(0, 0), ended(0, 0, TrialState.COMPLETED), best=[best], state=StudyState.COMPLETED
+    )
+
+    with Client(service.url) as client:
+        parent = log_study(client, study.id, experiment="mine", mlflow=store)
+
+    run = store.get_run(parent)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"best_recall_10": 0.25})
 
 
 def test_it_is_logged_once_however_often_it_is_asked_for(service: LiveService, store: Any) -> None:
