@@ -64,6 +64,11 @@ class ServiceProcess:
         log.close()
         wait_until(self._ready, READY_SECONDS, "the service to be ready")
 
+    @property
+    def exit_code(self) -> int | None:
+        assert self._process is not None
+        return self._process.returncode
+
     def kill(self) -> None:
         """kill -9 of the service's own process, nothing else."""
         assert self._process is not None

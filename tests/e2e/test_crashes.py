@@ -167,6 +167,8 @@ def test_ray_killed(service: ServiceProcess, trace: Path, part: str) -> None:
 
     assert_whole(service, study, before)
     assert_finished_not_rerun(trace, finished)
+    service.stop()
+    assert service.exit_code == 0, "it ends in good order, although it has started Ray twice"
 
 
 @pytest.mark.parametrize("optimizer", ["asha", "bayes"])
