@@ -51,7 +51,7 @@ class Scale:
     budget: float
 
 
-# Four (ca-AstroPh) to eight (BlogCatalog) whole trainings of the default.
+# Eight to ten whole trainings of the default, seen on two busy processors.
 FULL = Scale(("blogcatalog", "ca-astroph"), draws=4, budget=900.0)
 QUICK = Scale(("communities",), draws=1, budget=15.0)
 

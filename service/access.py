@@ -34,8 +34,8 @@ from service.settings import ServiceSettings
 from service.store.audit import Act
 from tunewright.access import Scope as Needed
 
-# What is not so named could be set by a page of a neighbouring host name.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What is not so named could be set by a page of a neighbouring host name.
 COOKIE_WITH_TLS = "__Host-tunewright"
 COOKIE = "tunewright"
 

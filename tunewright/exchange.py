@@ -161,20 +161,30 @@ def _arriving(directory: Path) -> Iterator[BinaryIO]:
 def _unpack(archive: BinaryIO, directory: Path) -> None:
     """Write the files of an archive; what is neither a file nor within the directory is no state's."""
     directory.mkdir()
-    with tarfile.open(fileobj=archive, mode="r:") as members:
-        for member in members:
-            name = PurePosixPath(member.name)
-            source = members.extractfile(member) if member.isreg() else None
-            if source is None or name.is_absolute() or ".." in name.parts:
-                raise ApiError(200, "unexpected answer", f"{member.name!r} is no file of a state")
-            path = directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as out:
-                shutil.copyfileobj(source, out)
+    try:
+        with tarfile.open(fileobj=archive, mode="r:") as members:
+            for member in members:
+                name = PurePosixPath(member.name)
+                source = members.extractfile(member) if member.isreg() else None
+                if source is None or name.is_absolute() or ".." in name.parts:
+                    raise _no_state(f"{member.name!r} is no file of a state")
+                path = directory / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+    except tarfile.TarError as error:
+        raise _no_state(f"this is no state: {error}") from None
 
 
 def _trained_to(response: httpx.Response) -> float:
-    return float(response.headers["Tunewright-Resource"])
+    try:
+        return float(response.headers["Tunewright-Resource"])
+    except (KeyError, ValueError):
+        raise _no_state(f"{response.url} is not a Tunewright service of this version") from None
+
+
+def _no_state(detail: str) -> ApiError:
+    return ApiError(200, "unexpected answer", detail)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -155,7 +155,7 @@ class Custody:
         change = {name: value for name, value in config.items() if not same(self.expected[name], value)}
         if all(same(value, self.former[name]["value"]) for name, value in config.items()):
             # All stands as it stood only with what the server has moved along.
-            moved = self.former.keys() - config.keys() - self.filed.keys()
+            moved = self.ours - config.keys() - self.filed.keys()
             change |= {name: self.former[name]["value"] for name in moved if not self._at_home(name, self.expected)}
         if not change:
             return []

@@ -507,12 +507,14 @@ class SessionLoop:
     def _old_end(self) -> _End:
         """The end that an earlier runner came to, and did not bring about."""
         state, left = self._ledger.state, self._ledger.foreign
-        if not left and (end := self._over()) is not None:
+        reason = self._ledger.reason and self._ledger.reason.split(_NOT_BACK)[0]
+        end = self._over()
+        # A budget that has passed since is no reason to keep the settings of a session that had failed.
+        if end is not None and not left and (end.state is not SessionState.FINISHED or end.reason == reason):
             return end
         if not state.final:
             state = SessionState.YIELDED if left else SessionState.FAILED
-        reason = self._ledger.reason
-        return _End(state, reason and reason.split(_NOT_BACK)[0], left)
+        return _End(state, reason, left)
 
     def _conclude(self, end: _End) -> SessionState:
         """Leave the server as promised, however long that takes, and write the last state.

@@ -61,9 +61,9 @@ async def attach_database(
     if dry_run:
         response.status_code = 200
         return attached_by(found, project)
-    # Of secrets not even a digest is kept.
-    view = attached_by(found, project)
-    where = [view.host, view.port, view.user, view.database]
+    # Of secrets not even a digest is kept; of what a DSN says, where it leads.
+    address = found.address
+    where = [address.host, address.port, address.user, address.database]
     body = attachment.model_dump(mode="json", exclude=_SECRETS)
     key = request_key(caller, idempotency_key, "attach", body, where)
     new = await to_thread(services.databases.new, found, project)

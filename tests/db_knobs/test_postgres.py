@@ -347,6 +347,19 @@ def test_every_knob_of_the_catalogue_takes_its_default_and_its_ends(
     postgres_database.restore(former)
 
 
+def test_every_choice_that_is_offered_stands_as_it_was_set(postgres_database: Database) -> None:
+    accepted = {name: entry.loses for name, entry in entries("postgresql").items() if entry.loses}
+    offered = [knob for knob in postgres_database.knobs(Allowed(accepted=accepted)) if knob.type == "enum"]
+    former = postgres_database.former([knob.name for knob in offered])
+
+    for knob in offered:
+        for choice in knob.choices:
+            assert postgres_database.apply({knob.name: choice}).settings == {knob.name: choice}
+    postgres_database.restore(former)
+
+    assert "wal_compression" in former
+
+
 def test_a_choice_that_this_build_lacks_is_refused(postgres_database: Database) -> None:
     with pytest.raises(ValueRefused, match="wal_compression"):
         postgres_database.apply({"wal_compression": "middle-out"})

@@ -288,6 +288,13 @@ def test_an_id_may_be_cut_short_while_it_is_unique(service: LiveService) -> None
     assert "<study>-<number>" in run("trial", "last").stderr
 
 
+def test_an_export_into_a_directory_is_refused(measured: tuple[Study, Runner], tmp_path: Path) -> None:
+    result = run("export", measured[0].id, "--output", str(tmp_path))
+
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "it is a directory; name a file" in result.stderr
+
+
 def test_the_catalogue_is_listed() -> None:
     assert rows(run("workloads"))[0]["workload"] == "bowl"
     assert "asha" in [row["optimizer"] for row in rows(run("optimizers"))]

@@ -295,6 +295,22 @@ def test_an_archive_with_tricks_is_refused(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [(b"{}", {}), (b"no archive", {"Tunewright-Resource": "3.0"}), (b"", {"Tunewright-Resource": "x"})],
+)
+def test_an_answer_that_is_no_state_leaves_nothing(tmp_path: Path, content: bytes, headers: dict[str, str]) -> None:
+    answer = httpx.Response(200, content=content, headers=headers)
+
+    with (
+        Client("http://there:1", transport=httpx.MockTransport(lambda _: answer)) as client,
+        pytest.raises(ApiError, match="unexpected answer"),
+    ):
+        client.checkpoint("0123456789abcdef-0", tmp_path / "state")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 # Addresses
 
 

@@ -818,6 +818,33 @@ def test_what_somebody_else_has_set_stays_whoever_ends_the_session_and_whatever_
     assert "cost" in scene.journal.of(Restored)[-1].left
 
 
+def test_a_budget_that_passes_meanwhile_keeps_nothing_of_a_session_that_had_failed() -> None:
+    """It loses its right and cannot put anything back; its runner dies over it, and its successor comes too late."""
+    scene = stage(keep=True, budget={"seconds": 400.0})
+    scene.server.effect = lambda config: 1.0 + 0.01 * (float(config["cache"]) - 20)
+    scene.server.later(310.0, lambda: setattr(scene.server, "denied", {"cache", "fast", "cost"}))
+    commit = scene.journal.commit
+
+    def dies(batch: Any) -> None:
+        commit(batch)
+        if batch.status.state is SessionState.RESTORING:
+            # What is said then is new, and written with the time.
+            scene.server.later(100, lambda: setattr(scene.server, "denied", {"cache"}))
+            scene.server.later(400, _killed)
+
+    scene.journal.commit = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        scene.run()
+    assert scene.journal.status.active_seconds > 400.0
+    assert not scene.at_home
+    scene.server.denied = set()
+
+    state = scene.follow()
+
+    assert state is SessionState.FAILED
+    assert scene.at_home
+
+
 def test_a_password_that_changed_is_for_the_next_runner_also_where_only_new_connections_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
