@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tunewright._view import View
 from tunewright.study import TrialState
+from tunewright.views import Point
 
 
 class TrialCurve(View):
@@ -25,8 +26,8 @@ class TrialCurve(View):
     metric: str
     direction: str | None = None
     resource: str
-    points: list[tuple[float, float]] = Field(default_factory=list)
-    median: list[tuple[float, float]] = Field(default_factory=list)
+    points: list[Point] = Field(default_factory=list)
+    median: list[Point] = Field(default_factory=list)
     finished: int = 0
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from tunewright._view import View
 from tunewright.access import DEFAULT_PROJECT
@@ -17,6 +17,12 @@ from tunewright.study import Objective, Priority, StudySpec, StudyState, TrialSt
 from tunewright.workload import WorkloadInfo
 
 T = TypeVar("T")
+
+# [resource, value]. Told as a list of two alike, as many programs that read OpenAPI documents know no `prefixItems`.
+Point = Annotated[
+    tuple[float, float],
+    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
+]
 
 
 class Page(View, Generic[T]):
@@ -322,7 +328,7 @@ class Curve(View):
 
     trial: int
     state: TrialState
-    points: list[tuple[float, float]]
+    points: list[Point]
 
 
 class Curves(View):

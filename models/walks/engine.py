@@ -177,7 +177,8 @@ class _Engine:
                 self._reader.close()
 
     def _waiting(self) -> bool:
-        return any(self._store.length(_pool(span)) for span in range(self._plan.spans))
+        # Between rounds all wait in pools. Where a round is resumed, the last of them may be in the span's buckets.
+        return any(self._store.length(name) for name in self._names)
 
     def _run_span(self) -> None:
         cut, span = self._plan, self._span

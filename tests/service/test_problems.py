@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
 
@@ -175,6 +176,12 @@ def test_the_document_says_what_the_service_answers_with(document: dict[str, Any
     assert {"201", "409", "413", "415", "507"} <= set(create)
     events = document["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]
     assert list(events) == ["text/event-stream"]
+
+
+def test_the_document_keeps_to_what_most_readers_of_such_documents_know(document: dict[str, Any]) -> None:
+    assert "prefixItems" not in json.dumps(document)
+    pair = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+    assert document["components"]["schemas"]["TrialCurve"]["properties"]["median"]["items"] == pair
 
 
 def test_the_document_is_made_once(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import signal
@@ -167,6 +168,36 @@ def test_a_run_that_breaks_off_resumes_to_the_same_corpus(
 
     outcome = walk(graph, tmp_path / "walks", RULE, **arguments)
 
+    assert np.array_equal(np.concatenate(list(outcome.corpus)), whole)
+
+
+def test_a_run_that_breaks_off_behind_each_commit_comes_to_the_same_corpus(
+    graph: Graph, whole: np.ndarray, tmp_path: Path
+) -> None:
+    def break_off(found: object) -> None:
+        # What is told first comes before the commit: each run gets one commit further.
+        nonlocal told
+        told += 1
+        if told == 2:
+            raise KeyboardInterrupt
+
+    for runs in itertools.count(1):
+        told = 0
+        try:
+            outcome = walk(
+                graph,
+                tmp_path / "walks",
+                RULE,
+                walks_per_vertex=2,
+                memory_budget=200_000,
+                commit_seconds=0,
+                progress=break_off,
+            )
+            break
+        except KeyboardInterrupt:
+            continue
+
+    assert runs > 100
     assert np.array_equal(np.concatenate(list(outcome.corpus)), whole)
 
 
