@@ -14,8 +14,9 @@ from models.active.situation import Criterion, Situation, Terrain
 from models.active.student import Student
 from tunewright.errors import WorkloadError
 
-# An oracle that has let so many batches in a row pass without any answer is taken to be gone.
-PATIENCE = 3
+# An oracle that has let so many questions in a row pass without an answer is taken to be gone. One that is silent about
+# nine nodes of ten does so once in 40,000 times.
+PATIENCE = 100
 # Sums of prices in bits are rounded.
 _ROUNDING = 1e-9
 
@@ -48,7 +49,7 @@ class Campaign:
         spent: what answers have cost; a question that is not answered costs nothing.
         rounds: batches asked.
         answers: questions answered.
-        unanswered: batches in a row without any answer.
+        unanswered: questions in a row without an answer, of batches without any.
         belief: (n, C) what the student makes of the answers.
     """
 
@@ -82,7 +83,7 @@ class Campaign:
         """Add to the purse, and buy as many whole batches as it then can pay for.
 
         Raises:
-            WorkloadError: the oracle has let several batches in a row pass without any answer.
+            WorkloadError: the oracle has let many questions in a row pass without an answer.
         """
         self.purse += income
         while self.purse + _ROUNDING >= self.batch * self.price:
@@ -92,7 +93,8 @@ class Campaign:
             if len(chosen) == 0:
                 return
             labels = likeliest(belief[chosen], random)
-            self._settle(sum(self._ask(int(node), int(label)) for node, label in zip(chosen, labels, strict=True)))
+            answers = [self._ask(int(node), int(label)) for node, label in zip(chosen, labels, strict=True)]
+            self._settle(len(answers), sum(answers))
             self.learn()
 
     def learn(self) -> None:
@@ -118,15 +120,15 @@ class Campaign:
         self.knowledge.set_aside(node)
         return False
 
-    def _settle(self, answered: int) -> None:
+    def _settle(self, asked: int, answered: int) -> None:
         self.rounds += 1
         self.answers += answered
         self.spent += answered * self.price
         self.purse -= answered * self.price
-        self.unanswered = 0 if answered else self.unanswered + 1
+        self.unanswered = 0 if answered else self.unanswered + asked
         if self.unanswered >= PATIENCE:
             raise WorkloadError(
-                f"oracle: it has answered none of the last {PATIENCE} batches; "
+                f"oracle: it has answered none of the last {self.unanswered} questions; "
                 f"see that it can answer, and go on from the {self.answers} answers before"
             )
 

@@ -101,7 +101,7 @@ def following(graph: Graph, plan: Plan, asked: Sequence[Question]) -> list[Quest
     terrain = _terrain(graph, plan.steps)
     raw = Student(terrain.features, plan.penalty).fit(*known.targets())
     belief, random = known.narrowed(raw), np.random.default_rng([plan.seed, len(asked)])
-    chosen = criterion(plan.criterion)(Situation(terrain, known, belief, len(asked), random), plan.batch)
+    chosen = criterion(plan.criterion)(Situation(terrain, known, belief, len(asked) // plan.batch, random), plan.batch)
     labels = likeliest(belief[chosen], random)
     return [
         Question(int(node), int(label), tuple(float(share) for share in raw[node]))

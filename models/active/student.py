@@ -78,10 +78,9 @@ def propagated(graph: Graph, steps: int) -> NDArray[np.float32]:
     are scaled to the mean norm 1 of all rows, so that a penalty means the same for every graph.
     """
     x = propagate(normalised(graph, "symmetric"), graph.features, steps)[-1]
-    if min(x.shape) > COMPONENTS:
-        from sklearn.decomposition import TruncatedSVD
+    from sklearn.decomposition import TruncatedSVD
 
-        x = TruncatedSVD(COMPONENTS, n_iter=3, random_state=0).fit_transform(x).astype(np.float32)
+    x = TruncatedSVD(min(COMPONENTS, *x.shape), n_iter=3, random_state=0).fit_transform(x).astype(np.float32)
     return np.ascontiguousarray(
         x / np.float32(max(1e-12, float(np.sqrt(np.mean(np.square(x, dtype=np.float64).sum(axis=1))))))
     )

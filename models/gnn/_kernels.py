@@ -9,8 +9,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import kernel
+from models.compiled import kernel, prefetch
 
+# Floats of a cache line. From so many features on, beginnings of rows of x are asked for so many entries before they are
+# needed: with fewer, asking costs as much as waiting, and the rest of a long row comes by itself.
+_LINE, _ASKED_FROM, _ASKED, _AHEAD = 16, 64, 128, 8
 # Blocks of rows that threads take: enough that a hub's block does not keep the others waiting.
 BLOCKS = 64
 
@@ -35,13 +38,19 @@ def multiply(indptr: Any, indices: Any, values: Any, x: Any, out: Any) -> None:
 # entries at a time, so that the sum is read and written a quarter as often.
 @kernel(parallel=True)
 def _multiply_blocks(indptr, indices, values, x, out, bounds):  # type: ignore[no-untyped-def]
-    d = x.shape[1]
+    d, last = x.shape[1], len(indices) - 1
+    features = x.reshape(-1)
     for block in numba.prange(len(bounds) - 1):
         for row in range(bounds[block], bounds[block + 1]):
             total = out[row]
             total[:] = 0.0
             place, end = indptr[row], indptr[row + 1]
             while place + 4 <= end:
+                if d >= _ASKED_FROM:
+                    for ahead in range(place + _AHEAD, place + _AHEAD + 4):
+                        first = np.int64(indices[min(ahead, last)]) * d
+                        for line in range(first, first + min(d, _ASKED), _LINE):
+                            prefetch(features, line)
                 p, q, r, s = x[indices[place]], x[indices[place + 1]], x[indices[place + 2]], x[indices[place + 3]]
                 a, b, e, f = values[place], values[place + 1], values[place + 2], values[place + 3]
                 for column in range(d):

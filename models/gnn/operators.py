@@ -6,6 +6,7 @@ again. It does so before training, once, and not in every epoch: that is where S
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def propagate_out_of_core(
     Returns:
         X_0 to X_k; from X_1 on memory-mapped, read only.
     Raises:
-        WorkloadError: not even one column fits.
+        WorkloadError: not even one column fits, or the disk is full.
     """
     columns = memory // (3 * csr.n * 4)
     if columns < 1:
@@ -138,7 +139,7 @@ def propagate_out_of_core(
             f"propagation: a memory of {memory} bytes is smaller than one block; "
             f"give at least {3 * csr.n * 4} for {csr.n} nodes"
         )
-    made: list[Any] = [np.lib.format.open_memmap(file, "w+", np.float32, x.shape) for file in files]
+    made = [_reserved(file, x.shape) for file in files]
     for start in range(0, x.shape[1], columns):
         part = slice(start, start + columns)
         here = np.ascontiguousarray(x[:, part])
@@ -150,3 +151,14 @@ def propagate_out_of_core(
     for step in made:
         step.flush()
     return [x, *(np.load(file, mmap_mode="r") for file in files)]
+
+
+def _reserved(file: Path, shape: tuple[int, ...]) -> Any:
+    """A memory-mapped float32 array in a file whose place on disk is taken: a full disk would kill whoever writes."""
+    made = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+    try:
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        raise WorkloadError(f"{file}: {file.stat().st_size} bytes are needed there: {error.strerror}") from error
+    return made

@@ -171,7 +171,10 @@ def _piece(
     for words in store.take(log_name(piece), np.uint32, 1 << 16):
         words = np.concatenate([rest, words]) if len(rest) else words
         whole = whole_records(words)
-        decode(words[:whole], matrix, used)
+        if not decode(words[:whole], matrix, used):
+            raise GraphError(
+                f"{file.name}: logged steps are damaged, or of other walks; remove its directory and walk anew"
+            )
         rest = words[whole:]
     matrix.tofile(file)
     return int(np.count_nonzero(used < columns))

@@ -161,7 +161,7 @@ class _Engine:
         self._done = -1
 
     def run(self) -> Outcome:
-        with ThreadPoolExecutor(1) as self._io, ThreadPoolExecutor(self._threads) as self._pool:
+        with self._store.held(), ThreadPoolExecutor(1) as self._io, ThreadPoolExecutor(self._threads) as self._pool:
             try:
                 self._resume()
                 while self._round == 0 or self._waiting():
@@ -343,7 +343,8 @@ class _Engine:
         state = self._store.restore()
         if state is None:
             return
-        different = [name for name, value in self._made_by.items() if state["made_by"].get(name) != value]
+        ours, theirs = self._made_by, state["made_by"]
+        different = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
         if different:
             raise GraphError(
                 f"{self._target}: holds unfinished walks with another {', '.join(different)}; walk with that, "

@@ -275,14 +275,19 @@ def decode(words: Any, matrix: Any, used: Any) -> Any:
     Args:
         words: whole records of one piece.
         matrix: (rows, length + 1) uint32; used (rows,): how much of each row is filled, kept up to date.
+    Returns:
+        Whether the records fit: False, and the rest left out, if one is of no row or longer than its row.
     """
     at = np.int64(0)
     while at < len(words):
         row, count = words[at], np.int64(words[at + 1])
+        if row >= len(matrix) or used[row] + count > matrix.shape[1]:
+            return False
         for j in range(count):
             matrix[row, used[row] + j] = words[at + 2 + j]
         used[row] += count
         at += 2 + count
+    return True
 
 
 @kernel()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.walks.corpus import Corpus
 from models.walks.engine import Outcome, Progress, walk
 from models.walks.errors import GraphError
 from models.walks.format import NO_VERTEX, Graph
@@ -22,6 +23,8 @@ from models.walks.rule import Rule
 
 DECAY = 0.85
 LENGTH = 80
+# Counting takes up to so many bytes for each vertex of the walks that are counted at once.
+_COUNTING_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ def pagerank2(
     """
     if not decay < 1:
         raise GraphError(f"decay: {decay!r} must be above 0 and below 1")
+    if walks < 1:
+        raise GraphError(f"walks: {walks} must be at least 1")
+    asked = np.unique(np.asarray(queries, np.int64))
+    if not len(asked) or len(asked) != len(queries) or asked[0] < 0 or asked[-1] >= graph.vertices:
+        raise GraphError(f"queries: must be distinct vertices, from 0 to {graph.vertices - 1}, at least one")
     work = Path(tempfile.mkdtemp(prefix="pagerank-", dir=directory))
     try:
         outcome = walk(
@@ -76,23 +84,48 @@ def pagerank2(
             threads=threads,
             progress=progress,
         )
-        rows = np.concatenate([np.asarray(shard) for shard in outcome.corpus])
+        tallies = _tallies(outcome.corpus, len(queries), memory_budget)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     order = np.argsort(np.argsort(queries))
     return [
-        _scores(int(query), rows[int(at) :: len(queries)], decay) for query, at in zip(queries, order, strict=True)
+        tallies[int(at)].scores(int(query), walks, decay) for query, at in zip(queries, order, strict=True)
     ], outcome
 
 
-def _scores(query: int, rows: NDArray[np.uint32], decay: float) -> Scores:
-    """Means over walks (r, columns), and their errors."""
-    walk_of, column = np.nonzero(rows != NO_VERTEX)
-    pairs = walk_of.astype(np.int64) << 32 | rows[walk_of, column]
-    pairs, visits = np.unique(pairs, return_counts=True)
-    vertices, place = np.unique(pairs & 0xFFFFFFFF, return_inverse=True)
-    total = np.bincount(place, visits) / len(rows)
-    squares = np.bincount(place, visits.astype(np.float64) ** 2) / len(rows)
-    errors = np.sqrt(np.maximum(squares - total**2, 0) / len(rows))
-    order = np.lexsort((vertices, -total))
-    return Scores(query, vertices[order], (1 - decay) * total[order], (1 - decay) * errors[order])
+def _tallies(corpus: Corpus, queries: int, memory: int) -> list[_Tally]:
+    """Visits of each query's walks; walk i is of query i mod their number. Of the walks, a part is held at a time."""
+    tallies = [_Tally() for _ in range(queries)]
+    at_once = max(queries, memory // (_COUNTING_BYTES * corpus.columns))
+    first = 0
+    for shard in corpus:
+        for start in range(0, len(shard), at_once):
+            rows = np.asarray(shard[start : start + at_once])
+            for query, tally in enumerate(tallies):
+                tally.add(rows[(query - first) % queries :: queries])
+            first += len(rows)
+    return tallies
+
+
+class _Tally:
+    """How often walks came to each vertex they met, summed over walks, and the sum of the squares."""
+
+    def __init__(self) -> None:
+        self._vertices = np.empty(0, np.int64)
+        self._visits, self._squares = np.empty(0), np.empty(0)
+
+    def add(self, rows: NDArray[np.uint32]) -> None:
+        """Count walks (r, columns)."""
+        walk_of, column = np.nonzero(rows != NO_VERTEX)
+        pairs = walk_of.astype(np.int64) << 32 | rows[walk_of, column]
+        pairs, visits = np.unique(pairs, return_counts=True)
+        self._vertices, place = np.unique(np.concatenate([self._vertices, pairs & 0xFFFFFFFF]), return_inverse=True)
+        self._visits = np.bincount(place, np.concatenate([self._visits, visits]))
+        self._squares = np.bincount(place, np.concatenate([self._squares, visits.astype(np.float64) ** 2]))
+
+    def scores(self, query: int, walks: int, decay: float) -> Scores:
+        """Means over so many walks, and their errors."""
+        total, squares = self._visits / walks, self._squares / walks
+        errors = np.sqrt(np.maximum(squares - total**2, 0) / walks)
+        order = np.lexsort((self._vertices, -total))
+        return Scores(query, self._vertices[order], (1 - decay) * total[order], (1 - decay) * errors[order])

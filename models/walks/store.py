@@ -7,10 +7,12 @@ the next commit. The promise is for a process that dies; a machine that loses po
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.walks.errors import GraphError, storage_errors
 
-JOURNAL = "journal.json"
+JOURNAL, LOCK = "journal.json", "lock"
 
 
 class AppendStore:
@@ -43,6 +45,24 @@ class AppendStore:
         self._generations: dict[str, int] = {}
         self.bytes_written = self.bytes_read = 0
         directory.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out, which would cut back and remove files that this one is writing.
+
+        The lock ends with the process, however that ends.
+
+        Raises:
+            GraphError: another process works here.
+        """
+        with (self._directory / LOCK).open("wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise GraphError(
+                    f"{self._directory}: another process walks here; wait for it, end it, or choose another place"
+                ) from None
+            yield
 
     def length(self, name: str) -> int:
         """Bytes that a sequence holds."""
@@ -132,7 +152,7 @@ class AppendStore:
         self._sizes, self._generations = dict(self._written), dict(body.get("generations", {}))
         known = {self._file(name): size for name, size in self._written.items()}
         for path in self._directory.iterdir():
-            if path not in known and path != journal:
+            if path not in known and path.name not in (JOURNAL, LOCK):
                 path.unlink()
         for path, size in known.items():
             if not path.exists() or path.stat().st_size < size:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from models.active.knowledge import UNKNOWN
 from models.active.learner import ActiveLearner, read_options, terrain
 from models.active.oracle import SimulatedOracle
 from models.active.situation import Situation
-from models.active.student import Student
+from models.active.student import Student, propagated
 from models.active.workload import ActiveWorkload
 from models.data.graphs import load
 from tunewright.errors import WorkloadError
@@ -89,9 +91,33 @@ def test_a_campaign_ends_well_when_nothing_is_left_to_ask():
 def test_an_oracle_that_never_answers_is_said_to():
     running = campaign(oracle=Mute())
 
-    with pytest.raises(WorkloadError, match="answered none of the last 3 batches"):
+    with pytest.raises(WorkloadError, match="answered none of the last 102 questions"):
         running.earn(100)
     assert running.spent == 0
+
+
+def test_an_oracle_that_is_mostly_silent_is_not_taken_to_be_gone():
+    graph = load("sbm")
+    running = campaign(oracle=SimulatedOracle(graph.labels, graph.n_classes, silence=0.8), batch=1)
+
+    running.earn(10)
+
+    # Small batches are often without any answer, three in a row as well.
+    assert running.answers == 10
+    assert running.rounds > 30
+
+
+def test_principal_components_come_first_also_of_few_features():
+    graph = load("sbm")
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((graph.n, 100), dtype=np.float32)
+    noise[:, 90] += 20 * (graph.labels == 0)
+
+    components = propagated(replace(graph, features=noise), 1)
+
+    strengths = np.square(components, dtype=np.float64).sum(axis=0)
+    assert (np.diff(strengths) <= 1e-3 * strengths[0]).all()
+    assert strengths[0] > 5 * strengths[1]
 
 
 def test_nodes_about_which_the_oracle_is_silent_cost_nothing_and_are_not_asked_again():

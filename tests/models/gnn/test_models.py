@@ -192,6 +192,15 @@ def test_the_named_designs_are_pascas():
     assert design(SgapWorkload.space.default()) == V3
 
 
+def test_the_first_report_of_a_process_does_not_time_its_warming_up(graph, monkeypatch):
+    learner = SgapLearner(V3, FAST, graph, seed=0)
+    # Seconds at the beginnings and ends of predictions: four before the first report, one before each other.
+    clock = iter([0, 9, 10, 13, 20, 22, 30, 34, 40, 43, 50, 51])
+    monkeypatch.setattr("models.gnn.learner.time.perf_counter", lambda: float(next(clock)))
+
+    assert [learner.step(epoch)["inference_ms"] for epoch in (1, 2, 3)] == [2000, 2000, 1000]
+
+
 def test_memory_counts_what_the_design_looks_at(graph):
     small = SgapLearner(Design(steps=4, message="mean"), FAST, graph)
     large = SgapLearner(Design(steps=4, message="gate"), FAST, graph)

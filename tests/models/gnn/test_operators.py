@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import numpy as np
@@ -113,6 +114,15 @@ def test_threads_change_no_bit():
     threads_at_most(before)
 
     assert np.array_equal(alone, together)
+
+
+def test_a_full_disk_is_told_before_it_can_kill(graph, tmp_path, monkeypatch):
+    def full(file, start, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(WorkloadError, match=r"1\.npy: \d+ bytes are needed there: No space left"):
+        propagate_out_of_core(normalised(graph, "symmetric"), graph.features, [tmp_path / "1.npy"], memory=1 << 20)
 
 
 def test_out_of_core_gives_the_same_features_within_its_memory(graph, tmp_path):

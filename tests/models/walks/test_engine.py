@@ -21,7 +21,7 @@ from models.walks import corpus as corpora
 from models.walks import engine, kernels
 from models.walks.build import build_graph
 from models.walks.corpus import Corpus
-from models.walks.engine import walk
+from models.walks.engine import Progress, walk
 from models.walks.errors import GraphError
 from models.walks.format import NO_VERTEX, Graph
 from models.walks.loading import Line, LoadingRule
@@ -200,6 +200,46 @@ def test_a_run_that_breaks_off_behind_each_commit_comes_to_the_same_corpus(
 
     assert runs > 100
     assert np.array_equal(np.concatenate(list(outcome.corpus)), whole)
+
+
+@pytest.mark.parametrize(("begun", "resumed"), [(np.arange(0, 1505, 2), None), (None, np.arange(0, 1505, 2))])
+def test_walks_from_some_vertices_are_not_resumed_as_those_from_all(
+    graph: Graph, tmp_path: Path, begun: np.ndarray | None, resumed: np.ndarray | None
+) -> None:
+    def break_off(found: Progress) -> None:
+        if found.round:
+            raise KeyboardInterrupt
+
+    arguments = {"memory_budget": 200_000, "commit_seconds": 0}
+    with pytest.raises(KeyboardInterrupt):
+        walk(graph, tmp_path / "walks", RULE, sources=begun, progress=break_off, **arguments)
+
+    with pytest.raises(GraphError, match="holds unfinished walks with another sources"):
+        walk(graph, tmp_path / "walks", RULE, sources=resumed, **arguments)
+
+
+def test_two_at_once_are_told_apart(graph: Graph, whole: np.ndarray, tmp_path: Path) -> None:
+    def second(found: object) -> None:
+        nonlocal tried
+        if not tried:
+            tried = True
+            with pytest.raises(GraphError, match="another process walks here"):
+                walk(graph, tmp_path / "walks", RULE, walks_per_vertex=2, memory_budget=200_000)
+
+    tried = False
+    outcome = walk(graph, tmp_path / "walks", RULE, walks_per_vertex=2, memory_budget=200_000, progress=second)
+
+    assert tried
+    assert np.array_equal(np.concatenate(list(outcome.corpus)), whole)
+
+
+def test_steps_that_do_not_fit_their_walks_are_refused(graph: Graph, tmp_path: Path) -> None:
+    store = AppendStore(tmp_path / "store", 400)
+    # A row, how many steps, the steps: three where a walk has two.
+    store.append(corpora.log_name(0), np.array([1, 3, 5, 6, 7], np.uint32))
+
+    with pytest.raises(GraphError, match="steps are damaged"):
+        corpora.write(tmp_path, store, rows=2, columns=3, per_piece=2, starts=np.arange(2), made_by={})
 
 
 PROGRAM = """

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.walks import corpus as corpora
+from models.walks import pagerank
 from models.walks.errors import GraphError
 from models.walks.format import Graph
 from models.walks.pagerank import pagerank2
@@ -45,6 +47,26 @@ def test_scores_agree_with_the_exact_ones_within_their_errors(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [graph.path]
 
 
+def test_walks_counted_in_parts_give_the_same_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = skewed(tmp_path / "graph")
+    whole, _ = pagerank2(graph, [8, 3, 5], walks=300)
+
+    monkeypatch.setattr(corpora, "SHARD_ROWS", 128)
+    monkeypatch.setattr(pagerank, "_COUNTING_BYTES", 100_000)
+    parts, _ = pagerank2(graph, [8, 3, 5], walks=300)
+
+    for one, other in zip(whole, parts, strict=True):
+        assert one.query == other.query
+        assert np.array_equal(one.vertices, other.vertices)
+        assert np.array_equal(one.scores, other.scores)
+        assert np.array_equal(one.errors, other.errors)
+
+
+def test_no_walks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match="walks: 0 must be at least 1"):
+        pagerank2(tiny(tmp_path / "graph"), [1], walks=0)
+
+
 def test_any_budget_gives_the_same_scores(tmp_path: Path) -> None:
     graph = skewed(tmp_path / "graph")
 
@@ -59,5 +81,5 @@ def test_any_budget_gives_the_same_scores(tmp_path: Path) -> None:
 def test_queries_that_are_no_vertices_are_refused(tmp_path: Path, queries: list[int]) -> None:
     graph = tiny(tmp_path / "graph")
 
-    with pytest.raises(GraphError, match="sources: must be distinct vertices, from 0 to 8"):
+    with pytest.raises(GraphError, match="queries: must be distinct vertices, from 0 to 8"):
         pagerank2(graph, queries)
