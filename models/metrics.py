@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ def classification_metrics(margins: NDArray[Any], classes: NDArray[np.int64]) ->
         margins: (n, k) scores whose softmax are the class probabilities.
         classes: (n,) true classes from 0 to k - 1.
     Returns:
-        `loss`, `error` and `accuracy`; the loss is not finite if a margin is not.
+        `loss`, `error` and `accuracy`; all NaN if a margin is, or the largest is infinite.
     """
     scores = margins.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         shifted = scores - scores.max(axis=1, keepdims=True)
         log_normalizer = np.log(np.exp(shifted).sum(axis=1))
     loss = float(np.mean(log_normalizer - shifted[np.arange(len(classes)), classes]))
-    wrong = int(np.count_nonzero(scores.argmax(axis=1) != classes))
+    # The largest of margins that are no numbers would be the first, and classes of a diverged model partly right.
+    wrong = math.nan if math.isnan(loss) else int(np.count_nonzero(scores.argmax(axis=1) != classes))
     return {"loss": loss, "error": wrong / len(classes), "accuracy": 1 - wrong / len(classes)}
 
 

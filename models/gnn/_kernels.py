@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models.compiled import kernel, prefetch
 
-# Floats of a cache line. From so many features on, beginnings of rows of x are asked for so many entries before they are
-# needed: with fewer, asking costs as much as waiting, and the rest of a long row comes by itself.
+# Floats of a cache line. From so many features on, the beginnings of rows of x are asked for so many entries before
+# they are needed: with fewer, asking costs as much as waiting, and the rest of a long row comes by itself.
 _LINE, _ASKED_FROM, _ASKED, _AHEAD = 16, 64, 128, 8
 # Blocks of rows that threads take: enough that a hub's block does not keep the others waiting.
 BLOCKS = 64

@@ -18,8 +18,8 @@ from models.gnn.designs import Training
 
 STATE_FILE = "state.pt"
 _MB = 1e6
-# Predictions that a process measures before its first report: what is warmed up, and so not slow, should not hang on into
-# how many legs a trial was cut.
+# Predictions that a process measures before its first report: else a trial that is cut into many legs would be measured
+# by how long it takes to warm up.
 _FIRST_PREDICTIONS = 4
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 STRATEGIES = ("lookup", "conv", "bilstm", "attention", "late")
 TABLES = ("random", "embedding", "hashed")
@@ -69,12 +70,13 @@ class InstanceEncoder(nn.Module):
         self._strategy, self._length = str(config["strategy"]), length
         self._max = config.get("pooling") == "max"
         rank = int(config["bottleneck"])
-        self._buckets = 0
+        self._buckets, self._hashed = 0, False
         self.table: nn.Parameter | None = None
         self.down: nn.Module | None = None
         table = config.get("table")
         if self._strategy == "lookup" and table != "embedding":
             self._buckets = BUCKETS if table == "hashed" else vocabulary
+            self._hashed = self._buckets < vocabulary
             self.table = drawn((self._buckets, rank), 1 / math.sqrt(rank), random)
         else:
             self.down = PROJECTIONS[str(config.get("projection", "linear"))](width, rank, random)
@@ -88,7 +90,7 @@ class InstanceEncoder(nn.Module):
             hidden: (batch, length, width) frozen embeddings, or a layer's hidden states (`late`).
         """
         if self.table is not None:
-            rows = ids if self._buckets > int(ids.max()) else ids * _SPREAD % self._buckets
+            rows = ids * _SPREAD % self._buckets if self._hashed else ids
             tokens = functional.embedding(rows, self.table)
         else:
             assert self.down is not None
@@ -97,7 +99,7 @@ class InstanceEncoder(nn.Module):
             codes: Tensor = self.mixer(tokens, seen)
             return codes
         if self.mixer is not None:
-            tokens = self.mixer(tokens * seen[:, :, None])
+            tokens = self.mixer(tokens * seen[:, :, None], seen)
         return pool(tokens, seen, self._length, self._max)
 
 
@@ -108,7 +110,7 @@ class Convolution(nn.Module):
         super().__init__()
         self.weight = drawn((rank, rank, KERNEL), 1 / math.sqrt(rank * KERNEL), random)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, seen: Tensor) -> Tensor:
         mixed = functional.conv1d(tokens.transpose(1, 2), self.weight, padding=KERNEL // 2)
         return functional.gelu(mixed).transpose(1, 2)
 
@@ -123,8 +125,11 @@ class BiLstm(nn.Module):
         for parameter in self.lstm.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(rank), 1 / math.sqrt(rank), generator=random)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        found: Tensor = self.lstm(tokens)[0]
+    def forward(self, tokens: Tensor, seen: Tensor) -> Tensor:
+        # Packed: the backward direction begins at each text's own end, not in what fills the batch up.
+        lengths = seen.sum(dim=1).clamp(min=1).cpu().long()
+        packed = pack_padded_sequence(tokens, lengths, batch_first=True, enforce_sorted=False)
+        found: Tensor = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1])[0]
         return found
 
 

@@ -140,8 +140,9 @@ class Learner:
     def measure(self) -> dict[str, float]:
         """Log loss, error, accuracy and macro F1 on the validation texts."""
         scores = scored(self.method, self._valid)
+        found = classification_metrics(scores, self._y_valid)
         f1 = macro_f1(scores.argmax(axis=1), self._y_valid, len(self.card.classes))
-        return {**classification_metrics(scores, self._y_valid), "f1": f1}
+        return {**found, "f1": f1 if math.isfinite(found["error"]) else math.nan}
 
     def save(self, directory: Path) -> None:
         """Write an export that `models.ipt.load` reads, and what further learning needs beside it."""

@@ -78,14 +78,20 @@ class Zoomer:
         self.recipe = recipe
         self.graph = graph or build_graph(train)
         self.features = read_features(train)
+        # A number of the table that no training row has was never learned: who bears it is a stranger.
+        self.known_users, self.known_queries, self.known_items = (
+            np.bincount(numbers, minlength=count) > 0
+            for numbers, count in ((train.user, train.users), (train.query, train.queries), (train.item, train.items))
+        )
         self.sampler = Sampler(self.graph, recipe.method, recipe.scale, seed=seed)
         self.embeddings = EmbeddingTable(self.features.rows, recipe.dimensions, random)
         self.towers = Towers(recipe.dimensions, len(recipe.scale), self.features.fields, recipe.levels, random)
 
     def request_vectors(self, users: NDArray[np.int32], queries: NDArray[np.int32]) -> NDArray[np.float32]:
         """(b, d + 2) vectors of requests; users and queries by number, -1 for an unknown one."""
-        user = np.where(users < 0, np.int32(-1), self.graph.user_nodes(users)).astype(np.int32)
-        query = np.where(queries < 0, np.int32(-1), self.graph.query_nodes(queries)).astype(np.int32)
+        stranger = (users < 0) | ~self.known_users[users], (queries < 0) | ~self.known_queries[queries]
+        user = np.where(stranger[0], np.int32(-1), self.graph.user_nodes(users)).astype(np.int32)
+        query = np.where(stranger[1], np.int32(-1), self.graph.query_nodes(queries)).astype(np.int32)
         given = read_request(self.sampler.draw(user, query), self.features)
         with torch.no_grad():
             table, codes = self.embeddings.look_up(given.codes, learn=False)
@@ -93,9 +99,11 @@ class Zoomer:
         return found
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """(items, d + 2) vectors of all items."""
+        """(items, d + 2) vectors of all items; those never met in training by their fields alone."""
         first = self.graph.users + self.graph.queries
-        return vectors_of_items(self.towers, self.embeddings, self.features.codes[first : first + self.graph.items])
+        codes = self.features.codes[first : first + self.graph.items].copy()
+        codes[~self.known_items, 0] = self.features.codes[self.features.unknown(2), 0]
+        return vectors_of_items(self.towers, self.embeddings, codes)
 
     def state(self) -> dict[str, Any]:
         return {"towers": self.towers.state_dict(), "embeddings": self.embeddings.state()}
@@ -207,8 +215,12 @@ class ZoomerLearner:
         offered[:, 1:] = model.features.codes[item][:, 1:]
         table, (*codes, item_codes) = model.embeddings.look_up([*given.codes, offered], learn=True)
         requests, items = model.towers.request(table, codes, given), model.towers.items(table, item_codes)
+        loss = self._loss(requests, items, rows)
+        if not loss.requires_grad:
+            # Softmax learns from clicks alone, and this batch has none.
+            return
         self._optimizer.zero_grad()
-        self._loss(requests, items, rows).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.towers.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
         model.embeddings.update(self._recipe.embedding_rate, self._recipe.decay)
@@ -229,13 +241,15 @@ class ZoomerLearner:
 
     def _rows(self, start: int, end: int) -> NDArray[np.int64]:
         """Rows number `start` to `end` of the endless sequence of passes."""
-        size = len(self._train)
-        number = start // size
-        if number != self._pass:
-            self._pass = number
-            self._order = np.random.default_rng([self._seed, 7, number]).permutation(size)
-        rows = self._order[start - number * size : end - number * size]
-        return rows if start + len(rows) == end else np.r_[rows, self._rows(start + len(rows), end)]
+        size, found = len(self._train), []
+        while start < end:
+            number = start // size
+            if number != self._pass:
+                self._pass = number
+                self._order = np.random.default_rng([self._seed, 7, number]).permutation(size)
+            found.append(self._order[start - number * size : end - number * size])
+            start += len(found[-1])
+        return np.concatenate(found)
 
     def _ranks(self, items: NDArray[np.float32]) -> NDArray[np.int64]:
         ranked, found = self._judge.ranked, [np.zeros(0, np.int64)]

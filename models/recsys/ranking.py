@@ -7,7 +7,12 @@ from numpy.typing import NDArray
 
 
 def auc(scores: NDArray[np.floating], clicked: NDArray[np.bool_]) -> float:
-    """Chance that a random click scores above a random exposure without one; ties count half. 0.5 if either lacks."""
+    """Chance that a random click scores above a random exposure without one; ties count half.
+
+    0.5 if either lacks, NaN if a score is.
+    """
+    if np.isnan(scores).any():
+        return float("nan")
     positives = int(clicked.sum())
     if not 0 < positives < len(clicked):
         return 0.5
@@ -22,6 +27,8 @@ def ranks_of(
 ) -> NDArray[np.int64]:
     """How many items score at least as high as the wanted one, for each request; those already seen do not count.
 
+    A score that is no number is above all others for another item, and below them for the wanted one.
+
     Args:
         scores: (n, items); wanted: (n,) item; seen: for each request the items that are not recommended again.
     """
@@ -31,7 +38,7 @@ def ranks_of(
     for row, items in enumerate(seen):
         masked[row, items] = -np.inf
     masked[rows, wanted] = -np.inf
-    return np.asarray((masked >= own[:, None]).sum(axis=1))
+    return np.asarray((~(masked < own[:, None])).sum(axis=1))
 
 
 def hit_rate(ranks: NDArray[np.int64], k: int) -> float:

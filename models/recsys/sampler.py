@@ -14,6 +14,8 @@ from models.recsys.graph import Adjacency, Graph
 from models.recsys.profiles import node_profiles
 from tunewright.errors import WorkloadError
 
+_WORD = 2**64 - 1
+
 Method: TypeAlias = Literal["roi", "uniform", "importance", "full"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # So many of a node's strongest neighbours of each type are kept: the neighbour cache.
@@ -66,7 +68,7 @@ class Sampler:
         if not scale or min(scale) < 1:
             raise WorkloadError(f"scale: {list(scale)} must hold a number of at least 1 for each hop")
         self.graph, self.method, self.scale = graph, method, tuple(int(k) for k in scale)
-        self._seed = np.uint64(seed)
+        self._seed = seed
         self._adjacency = graph.adjacency(reach)
         self.profiles = node_profiles(self._adjacency, seed) if method == "roi" else np.zeros((1, 1), np.float32)
         self._squares = np.square(self.profiles).sum(axis=1)
@@ -99,7 +101,7 @@ class Sampler:
         nothing = np.zeros(len(nodes), np.int64)
         levels = [Level(nodes, request, nothing, nothing, np.ones(len(nodes), np.float32))]
         for hop, k in enumerate(self.scale):
-            seed = self._seed * np.uint64(1_000_003) + np.uint64(turn * 16 + hop)
+            seed = np.uint64((self._seed * 1_000_003 + turn * 16 + hop) & _WORD)
             picked, weights = self._pick(levels[-1], focal, hidden, k, FAR_REACH if hop else REACH, seed)
             rows, kinds, places = np.nonzero(picked >= 0)
             levels.append(

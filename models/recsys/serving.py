@@ -34,7 +34,7 @@ class Recommender:
 
     def __init__(self, model: Zoomer, *, exact: bool = False) -> None:
         self._model, graph = model, model.graph
-        self._users, self._queries, self._count = graph.users, graph.queries, graph.items
+        self._count = graph.items
         # The last row is an item nobody knows.
         unknown = model.features.codes[[model.features.unknown(2)]]
         stranger = vectors_of_items(model.towers, model.embeddings, unknown)
@@ -45,14 +45,14 @@ class Recommender:
 
     def answer(self, asked: Sequence[Asked]) -> list[Answer]:
         """Answers to a batch of requests, in their order; costs little more than one."""
-        users, known_users = _known([one.user for one in asked], self._users)
-        queries, known_queries = _known([one.query for one in asked], self._queries)
+        users, known_users = _known([one.user for one in asked], self._model.known_users)
+        queries, known_queries = _known([one.query for one in asked], self._model.known_queries)
         vectors = self._model.request_vectors(users, queries)
         rows = [row for row, one in enumerate(asked) if one.items is None]
         found = dict(zip(rows, self._best(vectors[rows], [asked[row] for row in rows], users[rows]), strict=True))
         items = [found[row] if one.items is None else list(one.items) for row, one in enumerate(asked)]
         ends = np.cumsum([len(of_one) for of_one in items]).tolist()
-        places, _ = _known([item for of_one in items for item in of_one], self._count)
+        places, _ = _known([item for of_one in items for item in of_one], np.ones(self._count, np.bool_))
         owners = np.repeat(np.arange(len(asked)), [len(of_one) for of_one in items])
         scores = _chances(np.einsum("nd,nd->n", self._items[places], vectors[owners]))
         return [
@@ -116,10 +116,11 @@ def _index(items: NDArray[np.float32]) -> Any:
     return index
 
 
-def _known(numbers: Sequence[int], count: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Numbers with `UNKNOWN` for those outside 0 to count - 1, and which are known."""
+def _known(numbers: Sequence[int], met: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Numbers with `UNKNOWN` for those that were not `met` (count,) or are none, and which are known."""
     given = np.array(numbers, np.int64)
-    known = (given >= 0) & (given < count)
+    known = (given >= 0) & (given < len(met))
+    known[known] = met[given[known]]
     return np.where(known, given, UNKNOWN).astype(np.int32), known
 
 

@@ -112,7 +112,8 @@ class _Tally:
 
     def __init__(self) -> None:
         self._vertices = np.empty(0, np.int64)
-        self._visits, self._squares = np.empty(0), np.empty(0)
+        self._visits: NDArray[np.float64] = np.empty(0)
+        self._squares: NDArray[np.float64] = np.empty(0)
 
     def add(self, rows: NDArray[np.uint32]) -> None:
         """Count walks (r, columns)."""
@@ -120,8 +121,9 @@ class _Tally:
         pairs = walk_of.astype(np.int64) << 32 | rows[walk_of, column]
         pairs, visits = np.unique(pairs, return_counts=True)
         self._vertices, place = np.unique(np.concatenate([self._vertices, pairs & 0xFFFFFFFF]), return_inverse=True)
-        self._visits = np.bincount(place, np.concatenate([self._visits, visits]))
-        self._squares = np.bincount(place, np.concatenate([self._squares, visits.astype(np.float64) ** 2]))
+        met = visits.astype(np.float64)
+        self._visits = np.bincount(place, np.concatenate([self._visits, met])).astype(np.float64)
+        self._squares = np.bincount(place, np.concatenate([self._squares, met**2])).astype(np.float64)
 
     def scores(self, query: int, walks: int, decay: float) -> Scores:
         """Means over so many walks, and their errors."""

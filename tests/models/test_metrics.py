@@ -24,8 +24,10 @@ def test_log_loss_of_a_very_sure_model_is_finite():
 
 
 @pytest.mark.parametrize("margin", [np.nan, np.inf])
-def test_a_margin_that_is_not_finite_shows_in_the_loss(margin):
-    assert not np.isfinite(classification_metrics(np.array([[margin, 0.0]]), np.array([0]))["loss"])
+def test_a_margin_that_is_not_finite_makes_no_figure_look_good(margin):
+    found = classification_metrics(np.array([[margin, 0.0], [0.0, 1.0]]), np.array([0, 1]))
+
+    assert np.isnan(list(found.values())).all()
 
 
 def test_rmse_and_r2_are_the_closed_form():

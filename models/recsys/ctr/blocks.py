@@ -206,6 +206,15 @@ def sources(config: Config) -> list[list[int]]:
     return [meaning[name](k) for k, name in enumerate(names, 1)]
 
 
+def takes_scalars(config: Config) -> bool:
+    """Whether any block reads interactions beside the embeddings."""
+    return any(_reads_scalars(read, str(config[f"kind_{k}"])) for k, read in enumerate(sources(config), 1))
+
+
+def _reads_scalars(read: Sequence[int], kind: str) -> bool:
+    return 0 in read and BLOCKS[kind] in (Mlp, Cross)
+
+
 class Graph(nn.Module):
     """Blocks as the configuration connects them, and one output: a weighted sum of all that no other block reads.
 
@@ -221,11 +230,11 @@ class Graph(nn.Module):
         self.blocks = nn.ModuleList()
         self._scalars = scalars
         for k, read in enumerate(self._sources, 1):
-            kind = BLOCKS[str(config[f"kind_{k}"])]
+            kind = str(config[f"kind_{k}"])
             own = [shape for source in read for shape in shapes[source]]
-            if scalars and 0 in read and kind in (Mlp, Cross):
+            if scalars and _reads_scalars(read, kind):
                 own.append(Shape(0, scalars))
-            block = kind(own, int(config[f"depth_{k}"]), int(config[f"size_{k}"]), width, manner)
+            block = BLOCKS[kind](own, int(config[f"depth_{k}"]), int(config[f"size_{k}"]), width, manner)
             self.blocks.append(block)
             shapes.append([block.shape])
         used = {source for read in self._sources for source in read}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.data._click_table import Clicks
-from models.recsys.ctr.blocks import Graph, Manner
+from models.recsys.ctr.blocks import Graph, Manner, takes_scalars
 from models.recsys.ctr.embeddings import Embeddings, Table, field_widths, lay_out
 from models.recsys.ctr.pairs import Pair, Pairs, ranked_pairs
 from tunewright.space import Config
@@ -61,8 +61,8 @@ class ClickModel(nn.Module):
             if some:
                 self.interactions.append(Pairs(str(function), some, width, random))
         scalars = len(chosen) + len(rest)
-        # Interactions that are to feed blocks go to the output where there is no block.
-        self._to_blocks = deep and config.get("pair_output") == "blocks"
+        # Interactions that are to feed blocks go to the output where no block takes them.
+        self._to_blocks = config.get("pair_output") == "blocks" and takes_scalars(config)
         self.graph: Graph | None = None
         if deep:
             manner = Manner(str(config["activation"]), str(config["norm"]), float(config["dropout"]), random)
@@ -105,7 +105,7 @@ def _chosen(
     config: Config, kept: Sequence[int], table: Clicks, pairs: Sequence[Pair] | None
 ) -> tuple[list[Pair], list[Pair]]:
     """Positions of the pairs that meet by the first function, and of those that meet by the second."""
-    if config["pairs"] == "none" and pairs is None:
+    if config["pairs"] == "none":
         return [], []
     place = {field: position for position, field in enumerate(kept)}
     if pairs is None and config["pairs"] == "all":

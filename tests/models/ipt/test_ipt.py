@@ -11,7 +11,7 @@ import torch
 from models.data.text import load_texts
 from models.ipt.backbone import load_backbone
 from models.ipt.classifier import load
-from models.ipt.encoders import Phm, pool
+from models.ipt.encoders import BUCKETS, InstanceEncoder, Phm, pool
 from models.ipt.learner import Learner, macro_f1
 from models.ipt.methods import BASELINES
 from models.ipt.tiny import TINY, tiny
@@ -105,7 +105,7 @@ def test_without_prompts_the_layers_give_what_the_model_gives(model):
 
 
 @pytest.mark.parametrize("model", TINY)
-@pytest.mark.parametrize("strategy", ["attention", "lookup", "late", "task", "lora"])
+@pytest.mark.parametrize("strategy", ["attention", "bilstm", "conv", "lookup", "late", "task", "lora"])
 def test_scores_of_a_text_do_not_depend_on_its_company(model, strategy):
     method = learner(model, strategy=strategy).method.eval()
     with torch.no_grad():
@@ -117,6 +117,30 @@ def test_scores_of_a_text_do_not_depend_on_its_company(model, strategy):
     alone = method(method.backbone.tokenize([short], 16))
 
     torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["bilstm", "conv"])
+def test_what_fills_a_batch_up_changes_no_code(strategy):
+    random = torch.Generator().manual_seed(0)
+    encoder = InstanceEncoder({"strategy": strategy, "bottleneck": 4}, 8, 50, 2, random)
+    seen, hidden = torch.tensor([[1, 1, 1, 0, 0, 0]]), torch.randn(1, 6, 8, generator=random)
+    ids = torch.zeros(1, 6, dtype=torch.long)
+
+    filled, alone = encoder(ids, seen, hidden), encoder(ids[:, :3], seen[:, :3], hidden[:, :3])
+
+    torch.testing.assert_close(filled, alone)
+
+
+def test_a_hashed_token_has_its_row_in_any_company():
+    config = {"strategy": "lookup", "bottleneck": 4, "table": "hashed"}
+    encoder = InstanceEncoder(config, 8, 3 * BUCKETS, 2, torch.Generator().manual_seed(0))
+    small, large = torch.tensor([[5, 7, 9]]), torch.tensor([[5, 7, 2 * BUCKETS]])
+    seen, hidden = torch.ones(1, 2, dtype=torch.long), torch.zeros(1, 2, 8)
+
+    torch.testing.assert_close(encoder(small[:, :2], seen, hidden), encoder(large[:, :2], seen, hidden))
+    both = encoder(torch.cat([small, large]), torch.ones(2, 3, dtype=torch.long), torch.zeros(2, 3, 8))
+    alone = encoder(small, torch.ones(1, 3, dtype=torch.long), torch.zeros(1, 3, 8))
+    torch.testing.assert_close(both[:1], alone)
 
 
 @pytest.mark.parametrize("insertion", ["input", "layers"])

@@ -278,6 +278,20 @@ def test_given_pairs_are_the_ones_that_meet():
     assert [part.count for part in learner.model.interactions] == [2]
 
 
+def test_given_pairs_do_not_meet_in_a_configuration_without_any():
+    assert not list(ClickModel(SPACE.complete({"pairs": "none"}), TABLE_OF_CLICKS, random(), [(0, 1)]).interactions)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interactions_reach_the_output_whatever_the_blocks(kind):
+    chosen = {"pairs": "all", "pair_function": "fwfm", "pair_output": "blocks", "blocks": 1, "kind_1": kind}
+    found = ClickModel(SPACE.complete(chosen), TABLE_OF_CLICKS, random())
+
+    found(found.index(TABLE_OF_CLICKS.codes[:50])).sum().backward()
+
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in found.interactions.parameters())
+
+
 # Strategies that learn choices
 
 

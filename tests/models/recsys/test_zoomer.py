@@ -9,7 +9,7 @@ import torch
 from models.data.interactions import generate, split_globally
 from models.recsys.asked import Asked
 from models.recsys.attention import Edges, FocalLayer, Levels
-from models.recsys.features import EmbeddingTable
+from models.recsys.features import RESERVED, EmbeddingTable
 from models.recsys.graph import build_graph
 from models.recsys.learner import Recipe, ZoomerLearner, judged
 from models.recsys.losses import focal_loss, sampled_softmax
@@ -66,6 +66,42 @@ def test_the_auc_is_that_of_all_pairs():
 
     assert auc(scores, clicked) == pytest.approx(better.mean())
     assert auc(scores, np.zeros(60, bool)) == 0.5
+
+
+def test_scores_that_are_no_numbers_rank_last():
+    scores = np.full((2, 4), np.nan, np.float32)
+
+    assert ranks_of(scores, np.array([2, 0]), [np.array([0]), np.array([], int)]).tolist() == [4, 4]
+    assert np.isnan(auc(scores[0], np.array([True, False, False, True])))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "both"])
+def test_a_batch_without_clicks_is_no_error(split, loss):
+    train = split.train.take(np.flatnonzero(~split.train.clicked)[:200], split.train.part)
+    made = ZoomerLearner(
+        Recipe(dimensions=16, scale=(4,), batch=64, loss=loss), train, judged(split.valid, 60, 10), unit=500, seed=1
+    )
+
+    made.learn(1)
+
+    assert np.isfinite(made.measure()["auc"])
+
+
+def test_numbers_without_training_rows_are_strangers(split):
+    rows = np.flatnonzero((split.train.user < 60) & (split.train.query < 6) & (split.train.item < 30))
+    train = split.train.take(rows, split.train.part)
+    model = ZoomerLearner(Recipe(dimensions=16), train, judged(split.valid, 60, 10), unit=500, seed=1).model
+    users, queries = np.array([-1, 80], np.int32), np.array([-1, 7], np.int32)
+
+    vectors, items = model.request_vectors(users, queries), model.item_vectors()
+    own = model.embeddings.weight[RESERVED:][model.graph.users + model.graph.queries :][30 : model.graph.items]
+    own += 1
+    one, other = Recommender(model).answer([Asked(user=80, query=2, items=(1,)), Asked(user=3, query=7, items=(1,))])
+
+    assert np.array_equal(vectors[0], vectors[1])
+    assert np.array_equal(items, model.item_vectors())
+    assert (one.known_user, one.known_query) == (False, True)
+    assert (other.known_user, other.known_query) == (True, False)
 
 
 def test_ranks_leave_out_what_was_seen():
