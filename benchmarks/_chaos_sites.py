@@ -1,7 +1,8 @@
 """Where the chaos benchmark lets studies run, and what can happen there.
 
 An attack is a function that does the damage and, where nobody else would, mends it again: a killed service is started
-anew as its supervisor would, a full disk gets its room back. Everything else has to recover by itself.
+anew as its supervisor would, a full disk gets its room back. Everything else has to recover by itself. It returns when
+the damage had landed, before any mending: `time.time()`, as trials write it into their record.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from db_knobs.lab.postgres import PrivatePostgres
 from tests.e2e.ray_head import RayNode, running_head, running_node
 from tests.e2e.service_process import ServiceProcess, descendants, kill
 
-Attack: TypeAlias = Callable[[], None]
+Attack: TypeAlias = Callable[[], float]
 DISK_MEGABYTES = 64
 FULL_SECONDS = 4.0
 STOPPED_SECONDS = 4.0
@@ -73,10 +74,12 @@ def embedded(home: Path, rng: random.Random) -> Iterator[Site]:
         service.start()
         stack.callback(service.stop)
 
-        def restarted(damage: Attack) -> Attack:
-            def attack() -> None:
+        def restarted(damage: Callable[[], None]) -> Attack:
+            def attack() -> float:
                 damage()
+                landed = time.time()
                 service.start()
+                return landed
 
             return attack
 
@@ -115,14 +118,16 @@ def replicated(home: Path, rng: random.Random) -> Iterator[Site]:
             service.start()
             stack.callback(service.stop)
 
-        def service_killed(leads: bool) -> None:
+        def service_killed(leads: bool) -> float:
             rows = postgres.execute("SELECT holder FROM leases WHERE name = 'conductor'", database)
             leader = int(rows[0][0].rpartition(":")[2]) if rows else None
             victims = [service for service in services if (service.pid == leader) is leads]
             if not victims:
                 raise NoVictim
             victims[0].kill()
+            landed = time.time()
             victims[0].start()
+            return landed
 
         def on_cluster(role: str) -> Attack:
             return lambda: _kill_one(role, [head.pid, node.pid], rng)
@@ -142,7 +147,7 @@ def replicated(home: Path, rng: random.Random) -> Iterator[Site]:
 ROLES = {"runner": "StudyRunner", "worker": "ray::leg", "trial": "tunewright.child"}
 
 
-def _kill_one(mark: str, roots: list[int], rng: random.Random) -> None:
+def _kill_one(mark: str, roots: list[int], rng: random.Random) -> float:
     """kill -9 of one process, of those below the roots, that bears the mark."""
     found = []
     for process in [process for root in roots for process in descendants(root)]:
@@ -154,23 +159,28 @@ def _kill_one(mark: str, roots: list[int], rng: random.Random) -> None:
     if not found:
         raise NoVictim
     kill(rng.choice(sorted(found)))
+    return time.time()
 
 
-def _node_lost(node: RayNode) -> None:
+def _node_lost(node: RayNode) -> float:
     """A node of the cluster is gone from one moment to the next; another one joins."""
     node.end()
+    landed = time.time()
     node.start()
+    return landed
 
 
-def _away(down: Attack, up: Attack, seconds: float) -> None:
+def _away(down: Callable[[], None], up: Callable[[], None], seconds: float) -> float:
     down()
+    landed = time.time()
     try:
         time.sleep(seconds)
     finally:
         up()
+    return landed
 
 
-def _fill(disk: Path) -> None:
+def _fill(disk: Path) -> float:
     filler = disk / "filler"
     try:
         with filler.open("wb", buffering=0) as file:
@@ -178,10 +188,12 @@ def _fill(disk: Path) -> None:
                 pass
     except OSError:
         pass
+    landed = time.time()
     try:
         time.sleep(FULL_SECONDS)
     finally:
         filler.unlink()
+    return landed
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def run(
         methods: baselines to run; none: all of the form's. OnlineTune and `default` always run: one is what is judged,
             the other says how noisy the run was.
     Returns:
-        Headlines, and rows: a method each, then a method and phase each.
+        Headlines, that against GP-UCB only where it ran; and rows: a method each, then a method and phase each.
     Raises:
         LabError: the server is not installed here.
     """
@@ -337,11 +337,13 @@ def _headline(sessions: Mapping[str, Sequence[Judged]], ceilings: NDArray[np.flo
         "cumulative_gain_vs_default": _gain(ours),
         "cumulative_gain_vs_best_baseline": (1.0 + _gain(ours)) / (1.0 + max(rivals)) - 1.0,
         "unsafe_share": shares[OURS],
-        # Where the rival was never unsafe there is nothing to reduce.
-        "unsafe_reduction_vs_gp_ucb": 1.0 - shares[OURS] / shares["gp_ucb"] if shares["gp_ucb"] > 0 else 0.0,
         "worst_interval_vs_default": math.expm1(min(each.ratio for each in ours)),
         "seconds_per_recommendation": float(np.mean([each.seconds for each in ours])),
     }
+    if "gp_ucb" in shares:
+        # Where the rival was never unsafe there is nothing to reduce.
+        reduction = 1.0 - shares[OURS] / shares["gp_ucb"] if shares["gp_ucb"] > 0 else 0.0
+        headline["unsafe_reduction_vs_gp_ucb"] = reduction
     if ceilings is not None:
         ceiling = _ceiling_gain(ours, ceilings)
         headline["ceiling_gain"] = ceiling

@@ -6,7 +6,7 @@ import resource
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,8 @@ def bare_rmat(nodes: int, edges: int, features: NDArray[np.float32], seed: int =
 def speeds(nodes: int, edges: int, threads: int) -> list[dict[str, Cell]]:
     """GB/s of one step on an RMAT graph, by whose product and number of features; the fastest of some repeats.
 
+    Seconds are the processor's, of all threads together, and those of the result's memory, which each makes anew, are
+    within. Repeats go round: each begins with another product, so that none always follows the same one.
     Bytes are those that the product has to touch: each entry's value (4), column (4; 8 of torch, which counts as 4) and
     row of features (4 d), and each row of the result (4 d). What caches save shows as speed above the copy's.
     """
@@ -53,8 +55,8 @@ def speeds(nodes: int, edges: int, threads: int) -> list[dict[str, Cell]]:
         x = rng.standard_normal((nodes, width), dtype=np.float32)
         touched = len(csr.indices) * (8 + 4 * width) + x.nbytes
         row: dict[str, Cell] = {"edges": graph.edges, "features": width}
-        for name, product in _products(csr, x).items():
-            row[f"{name} GB/s"] = touched / _shortest(product) / 1e9
+        for name, seconds in _shortest(_products(csr, x)).items():
+            row[f"{name} GB/s"] = touched / seconds / 1e9
         row["copy GB/s"] = copied
         rows.append(row)
     return rows
@@ -109,8 +111,8 @@ def _products(csr: CSR, x: NDArray[np.float32]) -> dict[str, Callable[[], object
             torch.from_numpy(csr.values),
             size=(csr.n, csr.n),
         )
-    dense, out = torch.from_numpy(x), np.empty_like(x)
-    return {"ours": lambda: apply(csr, x, out), "scipy": lambda: theirs @ x, "torch": lambda: tensor @ dense}
+    dense = torch.from_numpy(x)
+    return {"ours": lambda: apply(csr, x), "scipy": lambda: theirs @ x, "torch": lambda: tensor @ dense}
 
 
 def _copy_speed(threads: int) -> float:
@@ -118,14 +120,19 @@ def _copy_speed(threads: int) -> float:
     source = torch.ones(1 << 27)
     target = torch.empty_like(source)
     assert torch.get_num_threads() == threads
-    return 2 * source.numel() * 4 / _shortest(lambda: target.copy_(source)) / 1e9
+    return 2 * source.numel() * 4 / _shortest({"copy": lambda: target.copy_(source)})["copy"] / 1e9
 
 
-def _shortest(call: Callable[[], object]) -> float:
-    call()
-    times = []
-    for _ in range(_REPEATS):
-        began = time.perf_counter()
+def _shortest(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Least processor seconds of each call, after one that does not count; each repeat begins with the next one."""
+    names = list(calls)
+    for call in calls.values():
         call()
-        times.append(time.perf_counter() - began)
-    return min(times)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for repeat in range(_REPEATS):
+        first = repeat % len(names)
+        for name in names[first:] + names[:first]:
+            began = time.process_time()
+            calls[name]()
+            times[name].append(time.process_time() - began)
+    return {name: min(seconds) for name, seconds in times.items()}

@@ -18,10 +18,14 @@ from typing import Any
 import httpx
 import psutil
 
+from models.data.packages import CACHE_VARIABLE, OFFLINE_VARIABLE
+
 SERVE = (sys.executable, "-m", "tunewright.cli", "serve")
 WORKLOADS = Path(__file__).parent / "workloads"
 READY_SECONDS = 120.0
 STOP_SECONDS = 40.0
+# What is set of Tunewright's for this machine, and not for another service.
+OWN_VARIABLES = (CACHE_VARIABLE, OFFLINE_VARIABLE, "TUNEWRIGHT_RAY_TEMP_DIR")
 POLL_SECONDS = 0.02
 
 
@@ -88,7 +92,7 @@ def running_service(cpus: int = 2, environment: Mapping[str, str] | None = None)
     """Start a service, hand it out once it is ready, stop it and remove everything it wrote.
 
     Args:
-        environment: settings beside those that every benchmark has.
+        environment: settings beside those that every benchmark has; nothing else is set.
     Raises:
         RuntimeError: it ended, or was not ready in time; the end of its log is in the message.
     """
@@ -103,7 +107,7 @@ def running_service(cpus: int = 2, environment: Mapping[str, str] | None = None)
                 env={
                     # Ray's sockets need a short path.
                     "TUNEWRIGHT_RAY_TEMP_DIR": str(home / "ray"),
-                    **os.environ,
+                    **inherited(),
                     "TUNEWRIGHT_IMPORT_PATHS": json.dumps([str(WORKLOADS)]),
                     **(environment or {}),
                 },
@@ -118,6 +122,13 @@ def running_service(cpus: int = 2, environment: Mapping[str, str] | None = None)
         finally:
             service.client.close()
             _stop(process)
+
+
+def inherited() -> dict[str, str]:
+    """The environment without what is set for another service, such as the address of its store."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("TUNEWRIGHT_") or name in OWN_VARIABLES
+    }
 
 
 def wait(condition: Callable[[], object], seconds: float, what: str, every: float = POLL_SECONDS) -> None:

@@ -1,6 +1,6 @@
 """Ask and tell: pairs per second of clients that train elsewhere, beside Optuna's on its RDB storage.
 
-    python -m benchmarks.ask_tell [--part pairs|list] [--quick] [--json FILE]
+    python -m benchmarks.ask_tell [--part pairs|list] [--peers all|none] [--quick] [--json FILE]
 
 A pair is one configuration had and one result told, of 20 parameters. A client is a process with one sequential loop.
 Ours goes through the Python client, REST and the runner, and tells and asks in one round trip, without batches;
@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,13 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--part", choices=("pairs", "list"))
+    parser.add_argument("--peers", choices=("all", "none"), default="all")
     own, rest = parser.parse_known_args(argv)
     asked = arguments(NAME, __doc__ or "", rest)
     scale = scale or (QUICK if asked.quick else WHOLE)
-    result = Result(NAME, asked.command + (f" --part {own.part}" if own.part else ""))
+    scale = replace(scale, peers=scale.peers and own.peers == "all")
+    options = (f" --part {own.part}" if own.part else "") + (" --peers none" if own.peers == "none" else "")
+    result = Result(NAME, asked.command + options)
     if own.part != "list":
         _pairs(scale, result)
     if own.part != "pairs":

@@ -13,8 +13,12 @@ lost_reports         acknowledged, or once shown by the API, and not there in th
 duplicate_reports    there twice
 finished_trials_rerun  legs that began after the API had shown their trial as over
 hung_studies         not over when they should be; failed_studies and failed_trials count as well, and should be 0
+unrecovered          attacks after which no report was acknowledged any more, for as long as was waited
 
-recovery is the time from the kill to the next acknowledged report of any trial, restarting services included.
+recovery is the time from the moment at which the damage has landed to the first report, of any trial, that is
+acknowledged after it. It runs while an attack mends itself, so that the attack's own duration is within (the restart of
+a service, twenty seconds of a paused database, four of a stopped one or of a full disk), unless a report is
+acknowledged meanwhile, as by a runner that does without the service.
 """
 
 from __future__ import annotations
@@ -158,7 +162,7 @@ class Studies(threading.Thread):
 
 @dataclass
 class Damage:
-    """One attack; `recovery` in seconds, None when nothing was acknowledged for too long afterwards."""
+    """One attack; `recovery` in seconds, None when nothing was acknowledged until too long after its end."""
 
     kind: str
     recovery: float | None
@@ -180,17 +184,30 @@ def rampage(site: Site, record: Path, scale: Scale, rng: random.Random) -> Itera
 
 
 def _attack(kind: str, attack: Attack, record: Path) -> Damage | None:
-    began = time.monotonic()
-    size = _size(record)
+    known = record.stat().st_size
     try:
-        attack()
+        landed = attack()
     except NoVictim:
         return None
-    while _size(record) <= size:
-        if time.monotonic() - began > SILENCE_SECONDS:
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while (acknowledged := _acknowledged(record, known, landed)) is None:
+        if time.monotonic() > deadline:
             return Damage(kind, None)
         time.sleep(0.05)
-    return Damage(kind, time.monotonic() - began)
+    return Damage(kind, acknowledged - landed)
+
+
+def _acknowledged(record: Path, known: int, moment: float) -> float | None:
+    """When the first report after a moment was acknowledged, by what the record has beyond its first `known` bytes.
+
+    Lines of reports from before the moment, which may be written after it, and of legs that begin do not count.
+    """
+    with record.open() as file:
+        file.seek(known)
+        # The last part is empty, or a line of which more is to come.
+        *lines, _ = file.read().split("\n")
+    times = [line["at"] for line in map(json.loads, lines) if "step" in line and line["at"] > moment]
+    return min(times, default=None)
 
 
 @dataclass
@@ -203,10 +220,14 @@ class Verdict:
     hung_studies: int = 0
     failed_studies: int = 0
     failed_trials: int = 0
+    unrecovered: int = 0
 
 
 def judge(client: httpx.Client, studies: Studies, record: Path) -> tuple[Verdict, int]:
-    """Compare the trials' own record with what the service has; also how many reports there were."""
+    """Compare the trials' own record with what the service has; also how many reports there were.
+
+    Whether it recovered from each attack is not to be seen there.
+    """
     verdict = Verdict()
     begun, acknowledged = _read(record)
     reports = 0
@@ -250,6 +271,7 @@ def run(scale: Scale, found: Arguments, seed: int) -> Result:
             if client is None:
                 raise RuntimeError(f"{site.name}: no service answers; {site.services[0].log.read_text()[-4000:]}")
             verdict, reports = judge(client, studies, record)
+            verdict.unrecovered = sum(damage.recovery is None for damage in damages)
         for kind in sorted({damage.kind for damage in damages}):
             times = [damage.recovery for damage in damages if damage.kind == kind and damage.recovery is not None]
             row: dict[str, Cell] = {"site": site.name, "killed": kind}
@@ -305,10 +327,6 @@ def _pages(client: httpx.Client, path: str) -> Iterator[dict[str, Any]]:
         if page["next_cursor"] is None:
             return
         cursor = f"&cursor={page['next_cursor']}"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """How soon the page of a large study can be used, and what it costs to keep it up to date; beside Optuna Dashboard.
 
+    python -m benchmarks.dashboard [--peers all|none] [--quick] [--json FILE]
+
 Both show the same trials in the same browser: 100,000 of 10 parameters, with their learning curves, in SQLite. A
 page can be used once all that it shows first stands and it has answered a click. Ours: the table of trials, progress,
 the best value and the learning curves, and a trial's details; Optuna's: the plot of its history, and its menu.
@@ -11,6 +13,7 @@ Quick: 20,000 trials.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -18,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -96,11 +99,15 @@ OPTUNA_STANDS = """() => (document.querySelector('#plot-history')?.data ?? []).s
 
 def main(argv: list[str] | None = None, scale: Scale | None = None) -> None:
     """Measure ours, then Optuna's."""
-    asked = arguments(NAME, __doc__ or "", argv)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--peers", choices=("all", "none"), default="all")
+    own, rest = parser.parse_known_args(argv)
+    asked = arguments(NAME, __doc__ or "", rest)
     scale = scale or (QUICK if asked.quick else WHOLE)
+    scale = replace(scale, peer=scale.peer and own.peers == "all")
     if scale.peer:
         environment.ensure()
-    result = Result(NAME, asked.command)
+    result = Result(NAME, asked.command + (" --peers none" if own.peers == "none" else ""))
     with tempfile.TemporaryDirectory(prefix="tw-dash-") as name, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         with _ours(Path(name), scale.trials) as side:

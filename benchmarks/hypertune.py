@@ -105,6 +105,8 @@ AnyTable: TypeAlias = data.RecordedTable | ModelledTable | FormulaTable
 KINDS = {data.RecordedTable: "recorded", ModelledTable: "modelled", FormulaTable: "formula"}
 CACHE = Path("build/hypertune")
 ROOT = Path(__file__).parents[1]
+# What of `optimizers` a peer's run depends on too: the tables are made with it, and the clock is there.
+OF_TABLES_AND_CLOCK = ("candidates", "initial", "protocol", "simulate", "synthetic")
 
 
 @dataclass(frozen=True)
@@ -507,20 +509,28 @@ def _optimizer(method: str, task: Task, seed: int) -> Optimizer:
 
 @lru_cache
 def _fingerprint(method: str, table: str) -> str:
-    """Of all files that a run depends on, as they are when it is first asked for."""
+    """Of all that a run depends on, as it is when it is first asked for."""
+    digest = hashlib.sha256()
+    for file in _sources(method, table):
+        digest.update(file.read_bytes())
+    if method in PEERS:
+        digest.update("\n".join(environment.installed()).encode())
+    return digest.hexdigest()
+
+
+def _sources(method: str, table: str) -> list[Path]:
+    """The files that a run depends on."""
     files = [file for file in [data.DIRECTORY / f"{table}.npz"] if file.exists()]
-    files += [*data.DIRECTORY.glob("*.py"), ROOT / "tunewright" / "space.py"]
+    files += [*data.DIRECTORY.glob("*.py"), *(ROOT / "tunewright" / name for name in ("space.py", "study.py"))]
+    files += [ROOT / "benchmarks" / name for name in ("hypertune.py", "_speedups.py")]
     if method in PEERS:
         peers = ("adapter", "driver", "optimizer", method.partition("_")[0])
         files += [file for file in environment.REQUIREMENTS.parent.glob("*.py") if file.stem.startswith(peers)]
         files += [environment.REQUIREMENTS]
-        files += [ROOT / "optimizers" / name for name in ("simulate.py", "synthetic.py", "protocol.py")]
+        files += [ROOT / "optimizers" / f"{name}.py" for name in OF_TABLES_AND_CLOCK]
     else:
         files += [*(ROOT / "optimizers").rglob("*.py")]
-    digest = hashlib.sha256()
-    for file in sorted(set(files)):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return sorted(set(files))
 
 
 def _cells(**cells: Cell) -> dict[str, Cell]:

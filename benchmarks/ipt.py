@@ -6,7 +6,8 @@ MiniLM (22.7 million parameters, frozen but for LoRA, BitFit and full fine-tunin
 same optimizer steps, batches and draws of texts for every method. Each method chooses among three learning rates on
 a draw and on held-out texts of which nothing is reported; `--quick` takes the middle one. Two sets are real (sentiment
 of tweets; which candidate tweeted), one is made up so that the label depends on the text's own key word. Differences
-are in percentage points of accuracy, paired by seed, with Student's 95% interval.
+are in percentage points of accuracy, paired by seed, with Student's 95% interval: over draws of the texts that are
+learned from alone. All draws are judged on the same 200 texts; what another choice of these would give is not in it.
 16 texts of each class are learned from, and without `--few` 1,000 as well; with `--main` only by the methods that the
 headline compares and a linear probe. Each row is told as it is measured.
 

@@ -41,6 +41,7 @@ from service.store.repository import Repository
 from tests.tunewright.session_writer import SessionWriter, attach
 
 NAME = "scale"
+READS = 200
 _IMPORTED = """
 import importlib, sys, psutil
 importlib.import_module(sys.argv[1])
@@ -137,7 +138,7 @@ def _loading(engine: Engine, url: str, study: str) -> tuple[float, float | None]
 
 
 def _reads(repository: Repository, study: str) -> float:
-    """The slowest of what a page asks for, in ms, each the 99th percentile of some tries."""
+    """The slowest of what a page asks for, in ms, each the 99th percentile of READS: of fewer it would be the worst."""
     calls: Sequence[Callable[[], object]] = (
         lambda: repository.studies(limit=50),
         lambda: repository.study(study),
@@ -148,7 +149,7 @@ def _reads(repository: Repository, study: str) -> float:
     )
     for call in calls:
         call()
-    return 1e3 * max(percentile([_seconds(call) for _ in range(20)], 0.99) for call in calls)
+    return 1e3 * max(percentile([_seconds(call) for _ in range(READS)], 0.99) for call in calls)
 
 
 def _studies(path: Path, scale: Scale, result: Result) -> None:

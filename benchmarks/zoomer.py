@@ -9,7 +9,8 @@ from held-out rows is in the graph. Then the ablation: ZOOMER with another sampl
 Seconds are processor seconds of learning, the sampler's preparation included.
 
 speedup_at_equal_auc     seconds until ZOOMER at its full scale (two hops) comes within one standard error of its best
-                         AUC, over the seconds that the fastest smaller scale of ZOOMER needs for the same AUC
+                         AUC, over the seconds that the fastest smaller scale of ZOOMER needs for the same AUC;
+                         both moments, and the smaller scale, are chosen on the test rows, with one seed, in our favour
 auc_minus_best_baseline  ZOOMER's AUC, at the scale that its validation rows choose, minus that of the best baseline at
                          any of its scales (chosen on the test rows, in the baselines' favour); 95% interval over
                          test rows
@@ -176,7 +177,11 @@ def _headline(
 def _speedup(
     full: list[Run], smaller: list[list[Run]], clicked: np.ndarray[tuple[int], np.dtype[np.bool_]]
 ) -> float | None:
-    """Median over seeds: how many times sooner the fastest smaller scale has the full scale's AUC; None: never."""
+    """Median over seeds: how many times sooner the fastest smaller scale has the full scale's AUC; None: never.
+
+    The AUC is that of test rows, by which the moment is chosen at which each has come far enough, and the smaller scale
+    out of several: in our favour. No validation rows settle either, and `places` gives one seed: no interval.
+    """
     factors = []
     for number, run in enumerate(full):
         best = max(run.test)

@@ -24,6 +24,11 @@ def exists() -> bool:
     return READY.exists() and READY.read_text() == REQUIREMENTS.read_text()
 
 
+def installed() -> list[str]:
+    """What is installed, each package with its version; nothing where there is no environment."""
+    return sorted(found.stem for found in ENVIRONMENT.glob("lib/python*/site-packages/*.dist-info"))
+
+
 def ensure() -> None:
     """Make the environment if it is missing, and make it whole if something is.
 

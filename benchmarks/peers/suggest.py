@@ -2,7 +2,7 @@
 
 Reads one order as JSON from standard input and writes the milliseconds of its decisions as the last line of its output.
 Optuna takes finished and running trials as they are; Syne Tune has to be led there by its own suggestions, whose
-configurations are its own.
+configurations are its own. Of wall and processor time only decisions that start a trial are told, as of ours.
 """
 
 from __future__ import annotations
@@ -23,15 +23,21 @@ def main() -> None:
     order: dict[str, Any] = json.load(sys.stdin)
     clock = Clock()
     (_optuna if order["peer"] == "optuna_tpe" else _syne_tune)(order, clock)
-    print(json.dumps({"wall": clock.wall, "cpu": clock.cpu, "every": clock.wall}))
+    print(json.dumps({"wall": clock.wall, "cpu": clock.cpu, "every": clock.every}))
 
 
 class Clock:
-    """Milliseconds of wall and processor time, one pair for each decision."""
+    """Milliseconds of decisions.
+
+    Attributes:
+        wall, cpu: of those that started trials.
+        every: wall time of all.
+    """
 
     def __init__(self) -> None:
         self.wall: list[float] = []
         self.cpu: list[float] = []
+        self.every: list[float] = []
 
     def start(self) -> None:
         """A decision begins."""
@@ -40,8 +46,15 @@ class Clock:
     def stop(self) -> None:
         """It is made."""
         wall, cpu = self._began
-        self.cpu.append(1e3 * (time.process_time() - cpu))
-        self.wall.append(1e3 * (time.perf_counter() - wall))
+        self._took = 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
+
+    def count(self, *, starts: bool) -> None:
+        """Count it; `starts`: it started a trial."""
+        wall, cpu = self._took
+        self.every.append(wall)
+        if starts:
+            self.wall.append(wall)
+            self.cpu.append(cpu)
 
 
 def _optuna(order: dict[str, Any], clock: Clock) -> None:
@@ -64,6 +77,7 @@ def _optuna(order: dict[str, Any], clock: Clock) -> None:
         for parameter in order["space"]:
             _suggest(trial, parameter)
         clock.stop()
+        clock.count(starts=True)
         study.tell(trial, order["finished"][len(clock.wall)]["loss"])
 
 
@@ -82,21 +96,23 @@ def _syne_tune(order: dict[str, Any], clock: Clock) -> None:
     scheduler = SyneTune(order["peer"].removeprefix("syne_tune_"), study)
     losses = [each["loss"] for each in order["finished"]]
     running: list[Any] = []
+    known: set[str] = set()
     finished = 0
     began = time.perf_counter()
     while len(clock.wall) < order["decisions"] and time.perf_counter() - began < 4 * order["seconds"]:
-        timed = finished >= len(losses)
-        if timed:
-            clock.start()
+        clock.start()
         task = scheduler.next()
-        if timed:
-            clock.stop()
+        clock.stop()
         if task is None:
             return
+        if finished >= len(losses):
+            clock.count(starts=task.trial not in known)
+        known.add(task.trial)
         running.append(task)
         if len(running) > len(order["running"]):
             done = running.pop(0)
-            scheduler.observe(done.trial, done.end, losses[finished % len(losses)])
+            # It learns of a result here: its `observe` takes none.
+            scheduler.finish(done.trial, done.end, losses[finished % len(losses)])
             finished += 1
 
 

@@ -12,7 +12,7 @@ from tunewright import Checkpoint, Config, Fidelity, Float, Leg, Objective, Repo
 
 
 class Witnessed(Workload):
-    """Writes a line when a leg begins, and one after each report that was acknowledged."""
+    """Writes a line when a leg begins, and one after each report that was acknowledged; each says when that was."""
 
     name = "witnessed"
     space = SearchSpace(Float("x", 0.0, 1.0))
@@ -33,7 +33,7 @@ class Witnessed(Workload):
             for step in leg.steps(checkpoint):
                 time.sleep(float(data["seconds"]))
                 report(step, {"loss": trial["x"] + 1.0 / step})
-                _note(record, trial | {"step": step})
+                _note(record, trial | {"step": step, "at": time.time()})
                 if checkpoint.due or step == leg.end:
                     with checkpoint.save(step) as directory:
                         (directory / "step").write_text(str(step))

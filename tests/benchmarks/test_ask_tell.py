@@ -41,3 +41,15 @@ def test_the_list_alone(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "result.json").read_text())
     assert set(found["headline"]) == {"list_page_p95_ms"}
     assert found["command"].endswith(" --part list")
+
+
+def test_without_peers_none_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Scale] = []
+    monkeypatch.setattr(ask_tell, "_pairs", lambda scale, result: measured.append(scale))
+
+    options = ["--peers", "none", "--part", "pairs", "--json", str(tmp_path / "result.json")]
+    ask_tell.main(options, Scale({}, seconds=0.5, listed=200, stores=()))
+
+    assert [scale.peers for scale in measured] == [False]
+    command = json.loads((tmp_path / "result.json").read_text())["command"]
+    assert command.endswith(" --part pairs --peers none")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from benchmarks import dashboard
 from benchmarks._large_trials import RUNNING, large_trials, live_reports
 from benchmarks.dashboard import Scale
+from benchmarks.peers import environment
 from tests.e2e.test_pages import CHROMIUM
 
 
@@ -24,6 +27,19 @@ def test_trials_are_the_same_each_time_and_reports_go_on_where_they_end() -> Non
     assert {report.trial for report in reports if report.begins} == set(range(30, max(r.trial for r in reports) + 1))
     assert len({report.trial for report in reports[:RUNNING]}) == RUNNING
     assert len({(report.trial, report.resource) for report in reports}) == len(reports)
+
+
+def test_without_peers_none_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "sync_playwright", MagicMock())
+    monkeypatch.setattr(dashboard, "_ours", lambda home, trials: nullcontext())
+    monkeypatch.setattr(dashboard, "_measured", lambda *_: {"interactive_s": 1.5, "live_ms_per_s": 80.0})
+    monkeypatch.setattr(environment, "ensure", lambda: pytest.fail("installs the peers"))
+
+    dashboard.main(["--peers", "none", "--json", str(tmp_path / "result.json")])
+
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert found["command"].endswith(" --peers none")
+    assert found["headline"] == {"interactive_s_at_100k": 1.5, "live_main_thread_ms_per_s": 80.0}
 
 
 @pytest.mark.slow

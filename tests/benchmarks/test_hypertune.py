@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks import hypertune
 from benchmarks._harness import Arguments, publish
 from benchmarks.data import load
+from benchmarks.peers import environment
 from optimizers import registry
 from optimizers.errors import OptimizerError
 
@@ -103,3 +104,24 @@ def test_the_ladder_has_four_rungs_from_a_twenty_seventh() -> None:
 
     fidelity = task.problem(seed=3).fidelity
     assert (fidelity.min, fidelity.max) == (3, 81)
+
+
+@pytest.mark.parametrize("method", ["hypertune", "dehb"])
+def test_a_run_is_simulated_again_after_a_change_of_what_simulates_it(method: str) -> None:
+    found = {str(file.relative_to(hypertune.ROOT)) for file in hypertune._sources(method, "xgboost_digits")}
+
+    code = {"benchmarks/hypertune.py", "benchmarks/_speedups.py", "tunewright/space.py", "tunewright/study.py"}
+    assert found >= code | {"optimizers/initial.py", "optimizers/candidates.py", "benchmarks/data/xgboost_digits.npz"}
+
+
+def test_a_peer_is_simulated_again_after_a_change_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "ENVIRONMENT", tmp_path)
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    (packages / "scipy-1.0.dist-info").mkdir(parents=True)
+    fingerprint = hypertune._fingerprint.__wrapped__
+    peer, ours = (fingerprint(method, "xgboost_digits") for method in ("dehb", "hypertune"))
+
+    (packages / "scipy-1.0.dist-info").rename(packages / "scipy-1.1.dist-info")
+
+    assert fingerprint("dehb", "xgboost_digits") != peer
+    assert fingerprint("hypertune", "xgboost_digits") == ours

@@ -76,6 +76,15 @@ def test_headlines_by_hand() -> None:
     assert found["gain_share_of_ceiling"] == pytest.approx(0.25)
 
 
+def test_without_gp_ucb_there_is_no_headline_against_it() -> None:
+    sessions = {"default": [interval(1.0)] * 4, OURS: [interval(1.0), interval(1.2), interval(1.4), interval(0.9)]}
+
+    found = live._headline(sessions, None)
+
+    assert "unsafe_reduction_vs_gp_ucb" not in found
+    assert found["unsafe_share"] == 0.25
+
+
 def test_between_phases_the_ceiling_lies_between() -> None:
     session = [interval(1.0, place) for place in (0.0, 0.5, 1.0)]
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import _pasca_accuracy, pasca
+from benchmarks import _pasca_accuracy, _pasca_propagation, pasca
 from benchmarks._pasca_scale import Curve
 from benchmarks._pasca_search import Search
 from benchmarks.pasca import Scale
 from models.data.graphs import Graph, sbm
+from models.gnn.operators import normalised
 
 TINY = Scale(
     *(2, 10, ("gcn", "jknet", "v3"), 2),
@@ -71,6 +72,31 @@ def test_an_epoch_is_chosen_by_validation_and_tested_there() -> None:
     found = _pasca_accuracy.trained(make, graph, 0, 30)
 
     assert (found.epoch, found.valid, found.test) == (10, 100.0, 0.0)
+
+
+def test_each_product_makes_its_own_result() -> None:
+    csr = normalised(sbm(400, 3, seed=1), "symmetric")
+    x = np.ones((400, 16), dtype=np.float32)
+
+    products = _pasca_propagation._products(csr, x)
+    made, again, *others = (np.asarray(products[name]()) for name in ("ours", "ours", "scipy", "torch"))
+
+    assert not np.shares_memory(made, again)
+    for other in others:
+        np.testing.assert_allclose(other, made, rtol=1e-5)
+
+
+def test_products_are_timed_in_turns_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    ticks = iter(range(100))
+    monkeypatch.setattr(_pasca_propagation.time, "process_time", lambda: next(ticks) ** 2)
+    calls = {name: lambda name=name: called.append(name) for name in "abc"}
+
+    found = _pasca_propagation._shortest(calls)
+
+    assert "".join(called) == "abc" + "abc" + "bca" + "cab"
+    # The nine take 1, 5, 9, ... 33 in the order of their calls.
+    assert found == {"a": 1, "b": 5, "c": 9}
 
 
 def test_a_curve_gives_the_first_time_at_which_an_accuracy_was_seen() -> None:

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import suggest
+from benchmarks.peers import environment, syne_tune
+from benchmarks.peers import suggest as peers
+from benchmarks.peers.adapter import Study, Task
 from benchmarks.suggest import Scale
 
 
@@ -33,3 +36,49 @@ def test_loss_depends_on_the_configuration_and_settles_with_the_resource() -> No
     assert space.dimension == 20
     assert suggest.loss(best, 81) < suggest.loss(other, 81)
     assert abs(suggest.loss(best, 81) - suggest.loss(best, 80)) < 1e-2
+
+
+class Scheduler:
+    """In Syne Tune's place: every third decision raises the first trial that has ended."""
+
+    told: list[tuple[str, int, float]]
+
+    def __init__(self, kind: str, study: Study) -> None:
+        Scheduler.told = []
+        self._decisions = self._trials = 0
+
+    def next(self) -> Task:
+        self._decisions += 1
+        if self._decisions % 3 == 0:
+            return Task("0", 3, {})
+        self._trials += 1
+        return Task(str(self._trials - 1), 1, {})
+
+    def finish(self, trial: str, resource: int, loss: float) -> None:
+        Scheduler.told.append((trial, resource, loss))
+
+
+def test_a_peer_that_is_led_to_a_size_learns_of_results_and_only_its_new_trials_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(syne_tune, "SyneTune", Scheduler)
+    finished = [{"config": {}, "loss": float(number)} for number in range(4)]
+    order = {"peer": "syne_tune_bohb", "space": [], "finished": finished, "running": [{}], "decisions": 4, "seconds": 9}
+    clock = peers.Clock()
+
+    peers._syne_tune(order, clock)
+
+    # One runs beside the next: the first has ended when the second is decided.
+    assert Scheduler.told[:4] == [("0", 1, 0.0), ("1", 1, 1.0), ("0", 3, 2.0), ("2", 1, 3.0)]
+    # Four have ended after the fifth decision; of those from there on, the sixth and the ninth start nothing.
+    assert (len(clock.wall), len(clock.cpu), len(clock.every)) == (4, 4, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not environment.exists(), reason="the peers' environment is missing: make it with --peers all")
+@pytest.mark.parametrize("peer", ["optuna_tpe", "syne_tune_bohb"])
+def test_a_peer_is_timed(peer: str) -> None:
+    row = suggest._peer(peer, 20, Scale((20,), 3, 30.0))
+
+    assert row is not None
+    assert row["new trials"] == 3

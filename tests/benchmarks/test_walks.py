@@ -46,6 +46,16 @@ def test_baselines_take_the_same_walks(tmp_path: Path, engine) -> None:
     assert measured.bytes_read > 0
 
 
+def test_what_a_stopped_baseline_would_have_read_counts_only_where_none_ran_to_its_end() -> None:
+    def measured(seconds: float, share: float) -> baselines.Measured:
+        return baselines.Measured(seconds, share, bytes_read=0, loads=0, reads=0, read_seconds=0.0)
+
+    stopped, slower, whole = measured(10.0, 0.2), measured(30.0, 1.0), measured(20.0, 1.0)
+
+    assert walks._best_whole([stopped, slower, whole]) is whole
+    assert walks._best_whole([measured(11.0, 0.2), stopped]) is stopped
+
+
 @pytest.mark.slow
 def test_all_headline_figures_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_walks_peers, "pecanpy", lambda *_, **__: {"SparseOTF": 1e5, "PreComp": None})

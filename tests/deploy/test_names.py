@@ -203,6 +203,23 @@ def test_the_image_copies_what_there_is_and_pins_what_the_code_pins() -> None:
     assert PYPROJECT["project"]["scripts"]["tunewright"] == "tunewright.cli:main"
 
 
+def test_image_and_plain_host_have_what_pages_load_and_the_same_pytorch() -> None:
+    image = (IMAGE / "Dockerfile").read_text()
+    (host,) = re.findall(r"^## A plain host\n(.*?)^## ", DOCS.read_text(), flags=re.M | re.S)
+    (torch,) = re.findall(r"^ARG TORCH=(.*)$", image, flags=re.M)
+    (cpu,) = re.findall(r"--index-url (\S+)", image)
+
+    assert f"pip install torch=={torch} --index-url {cpu}\n" in host
+    for text in (image, host):
+        # The package that is installed takes along what lies in its tree by then; PyTorch that is there stays.
+        places = [
+            re.search(pattern, text) for pattern in (r"pip install .*torch==", r"python scripts/assets", r"\.\[server")
+        ]
+        begins = [place.start() for place in places if place is not None]
+        assert len(begins) == 3
+        assert begins == sorted(begins)
+
+
 def test_ray_on_kubernetes_is_the_release_that_is_installed() -> None:
     (cluster,) = of_kind("RayCluster")
 

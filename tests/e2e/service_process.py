@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks._service import inherited
+
 WORKLOADS = Path(__file__).parent / "workloads"
 # Importing and starting Ray on two busy processors takes its time.
 READY_SECONDS = 90.0
@@ -27,6 +29,9 @@ class ServiceProcess:
 
     Attributes:
         url: address; the port stays the same over restarts.
+
+    Args:
+        environment: settings; what is set for another service is not inherited.
     """
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None, log: Path | None = None) -> None:
@@ -54,7 +59,7 @@ class ServiceProcess:
             stdout=log,
             stderr=subprocess.STDOUT,
             env={
-                **os.environ,
+                **inherited(),
                 "TUNEWRIGHT_IMPORT_PATHS": f'["{WORKLOADS}"]',
                 "TUNEWRIGHT_RAY_TEMP_DIR": f"/tmp/tw-test-{os.getpid()}",
                 **self._environment,
