@@ -174,7 +174,7 @@ def _year(title: str) -> str:
 
 def _rows(path: Path, delimiter: str) -> list[list[str]]:
     with _open(path) as file:
-        return [line.rstrip("\n").split(delimiter) for line in file if line.strip()]
+        return [line.rstrip("\r\n").split(delimiter) for line in file if line.strip()]
 
 
 def _open(path: Path) -> Any:

@@ -60,7 +60,8 @@ def load(name: Any, path: Any = None, rows: Any = None, seed: Any = 0) -> Clicks
 
     Args:
         path: the user's file, for those that no package carries.
-        rows: at most so many, the earliest; for `generated`, how many to draw.
+        rows: at most so many, the earliest (of a `table` without timestamps, the file's first); for `generated`, how
+            many to draw.
         seed: of `generated`.
     Raises:
         WorkloadError: unknown name, no or a wrong file, a wrong number.

@@ -17,6 +17,7 @@ PER_CLASS, VALID, TEST = 20, 500, 1000
 _BLOCK = 1 << 26
 
 Nodes = NDArray[np.int64]
+Part = NDArray[np.integer] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +86,9 @@ def from_edges(
     labels: NDArray[np.integer],
     *,
     name: str,
-    train: Nodes | None = None,
-    valid: Nodes | None = None,
-    test: Nodes | None = None,
+    train: Part | None = None,
+    valid: Part | None = None,
+    test: Part | None = None,
     split_seed: int = 0,
 ) -> Graph:
     """A checked graph from a list of edges.
@@ -98,7 +99,8 @@ def from_edges(
         source, target: (m,) node ids from 0.
         features: (n, d), finite.
         labels: (n,) classes from 0 without gaps, -1 where unknown.
-        train, valid, test: the split; all three or none. None: see `resplit`, with `split_seed`.
+        train, valid, test: the split, as node ids or as masks (n,) of bool; all three or none. None: see `resplit`,
+            with `split_seed`.
     Raises:
         WorkloadError: ids out of range, features that are not finite, labels or splits that do not fit; says where.
     """
@@ -111,7 +113,12 @@ def from_edges(
         return resplit(graph, split_seed)
     if train is None or valid is None or test is None:
         raise WorkloadError(f"data.dataset: {name} gives a part of a split; give train, valid and test, or none")
-    graph = replace(graph, train=_sorted(train), valid=_sorted(valid), test=_sorted(test))
+    graph = replace(
+        graph,
+        train=_checked_nodes(train, "train", graph.n, name),
+        valid=_checked_nodes(valid, "valid", graph.n, name),
+        test=_checked_nodes(test, "test", graph.n, name),
+    )
     check_split(graph)
     return graph
 
@@ -192,6 +199,8 @@ def _adjacency(
 def _checked_features(features: NDArray[np.floating], name: str) -> NDArray[np.float32]:
     if features.ndim != 2 or 0 in features.shape:
         raise WorkloadError(f"data.dataset: {name}: features of shape {features.shape}; give (nodes, features)")
+    if features.dtype.kind not in "biuf":
+        raise WorkloadError(f"data.dataset: {name}: features of type {features.dtype}; give numbers")
     if features.dtype != np.float32:
         features = features.astype(np.float32)
     start = 0
@@ -216,6 +225,19 @@ def _checked_labels(labels: NDArray[np.integer], n: int, name: str) -> tuple[NDA
     if highest < 1:
         raise WorkloadError(f"data.dataset: {name}: labels name {highest + 1} classes; there is nothing to tell apart")
     return labels.astype(np.int64), highest + 1
+
+
+def _checked_nodes(given: Part, part: str, n: int, name: str) -> Nodes:
+    """Ids of one part of the split, ascending; whether they are in range is for `check_split`."""
+    nodes = np.asarray(given)
+    if nodes.dtype == np.bool_ and nodes.shape == (n,):
+        return np.flatnonzero(nodes)
+    if nodes.ndim != 1 or not (np.issubdtype(nodes.dtype, np.integer) or nodes.size == 0):
+        raise WorkloadError(
+            f"data.dataset: {name}: {part} of shape {nodes.shape} and type {nodes.dtype}; give a list of node ids, "
+            f"or a mask of {n} booleans"
+        )
+    return _sorted(nodes.astype(np.int64))
 
 
 def _sorted(nodes: Nodes) -> Nodes:

@@ -1,6 +1,7 @@
 """Users' own graphs: one `.npz` file, or a folder of Parquet and NumPy files.
 
     graph.npz          arrays `edges` (2, m) or (m, 2), `features` (n, d), `labels` (n,), and `train`, `valid`, `test`
+                     (node ids or boolean masks)
     folder/
       edges.parquet    columns `source`, `target`; or edges.npy (2, m)
       nodes.parquet    column `label`, `split` (train, valid, test, or empty) if there is one, all others are features
@@ -50,7 +51,7 @@ def read(path: Path) -> Graph:
 
 def _folder(path: Path) -> Graph:
     if (path / "edges.npy").exists():
-        edges = np.load(path / "edges.npy", mmap_mode="r", allow_pickle=False)
+        edges = _mapped(path / "edges.npy")
     else:
         table = _parquet(path / "edges.parquet")
         _require(table, ("source", "target"), path / "edges.parquet")
@@ -59,11 +60,11 @@ def _folder(path: Path) -> Graph:
     _require(nodes, ("label",), path / "nodes.parquet")
     given = {part: np.flatnonzero(nodes["split"] == part) for part in _SPLIT} if "split" in nodes else {}
     if (path / "features.npy").exists():
-        features = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
+        features = _mapped(path / "features.npy")
     else:
         columns = [name for name in nodes if name not in ("label", "split")]
         _require(nodes, columns or ("a feature column",), path / "nodes.parquet")
-        features = np.stack([nodes[name].astype(np.float32) for name in columns], axis=1)
+        features = np.stack([_feature(nodes[name], name, path / "nodes.parquet") for name in columns], axis=1)
     return _made(edges, features, nodes["label"], given, path)
 
 
@@ -75,6 +76,24 @@ def _made(
     source, target = edges if edges.shape[0] == 2 else edges.T
     parts: dict[str, Any] = {part: given.get(part) for part in _SPLIT}
     return from_edges(source, target, features, labels, name=path.name, **parts)
+
+
+def _feature(values: NDArray[Any], name: str, path: Path) -> NDArray[np.float32]:
+    try:
+        return values.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise WorkloadError(
+            f"data.dataset: {path}: column {name!r} must hold numbers ({error}): encode it as some, or leave it out"
+        ) from error
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise WorkloadError(
+            f"data.dataset: {path} cannot be read as .npy: {error}; save it anew with numpy.save"
+        ) from error
 
 
 def _parquet(path: Path) -> dict[str, NDArray[Any]]:

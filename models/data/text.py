@@ -111,18 +111,24 @@ def load_texts(name: Any, text_column: str = "text", label_column: str = "label"
 def split(texts: Sequence[str], labels: Sequence[str]) -> TextSet:
     """Split texts evenly per class, the same way every time.
 
+    A text that stands several times under one label is kept once, blanks around it apart: one on each side of the split
+    would be known by heart.
+
     Raises:
         WorkloadError: fewer than two classes, or a class with a single text.
     """
     from sklearn.model_selection import train_test_split
 
+    texts, labels = _distinct(texts, labels)
     counts = Counter(labels)
     classes = tuple(sorted(counts))
     if len(classes) < 2:
         raise WorkloadError(f"data: all labels are {classes[0]!r}; at least two classes are needed")
     rarest = min(classes, key=lambda label: counts[label])
     if counts[rarest] < MIN_PER_CLASS:
-        raise WorkloadError(f"data: class {rarest!r} has one text; give at least {MIN_PER_CLASS}, or drop the class")
+        raise WorkloadError(
+            f"data: class {rarest!r} has one text; give at least {MIN_PER_CLASS} that differ, or drop the class"
+        )
     y = np.array([classes.index(label) for label in labels], dtype=np.int64)
     held_out = max(round(VALID_SHARE * len(texts)), len(classes))
     train, valid = train_test_split(np.arange(len(texts)), test_size=held_out, random_state=SPLIT_SEED, stratify=y)
@@ -157,6 +163,13 @@ def _orange(names: Sequence[str], text: str, label: str) -> Callable[[], Rows]:
         return _unzipped([(words, found) for words, found in kept.items() if words and found])
 
     return fetch
+
+
+def _distinct(texts: Sequence[str], labels: Sequence[str]) -> Rows:
+    kept: dict[tuple[str, str], str] = {}
+    for text, label in zip(texts, labels, strict=True):
+        kept.setdefault((text.strip(), label), text)
+    return list(kept.values()), [label for _, label in kept]
 
 
 def _unzipped(pairs: Sequence[tuple[str, str]]) -> Rows:

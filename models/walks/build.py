@@ -17,6 +17,7 @@ from models.walks.errors import GraphError, storage_errors
 from models.walks.external_sort import KEY, WEIGHTED, ExternalSorter
 from models.walks.format import Graph, Segments, segment_checksum, write_manifest
 from models.walks.sources import Edges, Ids, pieces
+from models.walks.text import float32
 
 MIN_MEMORY = 1 << 20
 SEGMENT_BYTES = 1 << 16
@@ -46,7 +47,7 @@ def build_graph(
     Args:
         edges: see `sources.pieces`; each edge of an undirected graph is given once, in either direction or both.
         memory_budget: bytes for sorting, at least 1 MiB; names (`ids="names"`) must fit into half of it.
-        ids: "numbers" 0 to 2**32 - 2 that are the vertices; "relabel": any 64-bit numbers; "names": words of a text.
+        ids: "numbers" 0 to 2**32 - 2 that are the vertices; "relabel": any 64-bit numbers; "names": words in a text.
         vertices: how many there are, where isolated ones follow the largest id; None: largest id + 1.
         progress: told the stage ("read", "sort", "cut") and the edges it has done.
     Raises:
@@ -178,7 +179,7 @@ class _Build:
             for keys, values in _distinct(self._sorter.merged()):
                 (keys & _MASK).astype(np.uint32).tofile(neighbours)
                 if self._weighted:
-                    values.astype(np.float32).tofile(weights)
+                    _summed(keys, values).tofile(weights)
                 vertex = _write_offsets(offsets, vertex, (keys >> _SHIFT).astype(np.int64), m)
                 m += len(keys)
                 self._progress("sort", m)
@@ -254,6 +255,18 @@ def _distinct(source: Iterator[NDArray[Any]]) -> Iterator[tuple[NDArray[np.uint6
         else:
             keys, first = np.unique(records["key"], return_index=True)
             yield keys, np.add.reduceat(records["weight"].astype(np.float64), first)
+
+
+def _summed(keys: NDArray[np.uint64], sums: NDArray[np.float64]) -> NDArray[np.float32]:
+    weights = float32(sums)
+    wrong = np.flatnonzero(~np.isfinite(weights))
+    if len(wrong):
+        key, value = int(keys[wrong[0]]), sums[wrong[0]]
+        raise GraphError(
+            f"edges: the weights from vertex {key >> 32} to {key & int(_MASK)} (as the graph numbers them) sum to "
+            f"{value:g}, too large for a float32; divide all weights by a number"
+        )
+    return weights
 
 
 def _write_offsets(file: Any, vertex: int, sources: NDArray[np.int64], base: int) -> int:

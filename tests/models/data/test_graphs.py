@@ -65,6 +65,13 @@ def test_random_edges_give_the_adjacency_of_scipy():
         ({"split": {**SPLIT, "test": np.array([2, 4])}}, r"node 2 stands twice"),
         ({"split": {**SPLIT, "test": np.array([9])}}, r"test names node 9; nodes go from 0 to 5"),
         ({"split": {"train": np.array([0, 1])}}, r"gives a part of a split"),
+        (
+            {"split": {**SPLIT, "valid": np.array([2.0, 3.0])}},
+            r"valid of shape \(2,\) and type float64; give a list of",
+        ),
+        ({"split": {**SPLIT, "valid": np.array([[2, 3]])}}, r"valid of shape \(1, 2\)"),
+        ({"split": {**SPLIT, "test": np.ones(5, bool)}}, r"test of shape \(5,\) and type bool; .* mask of 6 booleans"),
+        ({"features": np.full((6, 2), "red")}, r"features of type <U3; give numbers"),
     ],
 )
 def test_what_does_not_fit_is_named_with_a_remedy(change, message):
@@ -72,6 +79,14 @@ def test_what_does_not_fit_is_named_with_a_remedy(change, message):
 
     with pytest.raises(WorkloadError, match=message):
         made(given["edges"], given["features"], given["labels"], **given["split"])
+
+
+def test_a_split_may_be_masks():
+    masks = {part: np.isin(np.arange(6), nodes) for part, nodes in SPLIT.items()}
+
+    graph = made([(0, 1)], **masks)
+
+    assert [getattr(graph, part).tolist() for part in SPLIT] == [[0, 1], [2, 3], [4, 5]]
 
 
 def test_a_drawn_split_has_so_many_of_each_class_and_no_node_twice():
@@ -163,6 +178,29 @@ def test_files_that_are_missing_or_lack_something_are_named(tmp_path):
     with pytest.raises(WorkloadError, match=r"\.txt is not known"):
         load(f"file:{tmp_path}/graph.txt")
     with pytest.raises(WorkloadError, match=r"edges\.parquet does not exist"):
+        load(f"file:{tmp_path}")
+
+
+@pytest.mark.parametrize("column", [["red"] * 6, [[1.0, 2.0]] * 6], ids=["text", "list"])
+def test_a_column_that_is_no_feature_is_named(tmp_path, column):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"source": [0], "target": [1]}), tmp_path / "edges.parquet")
+    parquet.write_table(pa.table({"label": LABELS, "f0": LABELS, "f1": column}), tmp_path / "nodes.parquet")
+
+    with pytest.raises(WorkloadError, match=r"nodes\.parquet: column 'f1' must hold numbers"):
+        load(f"file:{tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["edges", "features"])
+@pytest.mark.parametrize("content", [b"", b"0 1\n", b"\x93NUMPY\x01\x00"], ids=["empty", "text", "cut off"])
+def test_a_broken_array_file_is_named(tmp_path, name, content):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"label": LABELS}), tmp_path / "nodes.parquet")
+    np.save(tmp_path / "edges.npy", np.array([[0, 1], [1, 2], [2, 3]]))
+    np.save(tmp_path / "features.npy", FEATURES)
+    (tmp_path / f"{name}.npy").write_bytes(content)
+
+    with pytest.raises(WorkloadError, match=rf"{name}\.npy cannot be read as \.npy: "):
         load(f"file:{tmp_path}")
 
 

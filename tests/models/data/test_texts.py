@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import pytest
 
 from models.data.text import TEXTS, load_texts, split
 from models.data.text_control import GOOD, TOPICS, keywords
+from models.data.text_files import read_texts
 from tunewright.errors import WorkloadError
 
 
@@ -42,6 +44,28 @@ def test_training_and_validation_texts_are_apart_and_split_evenly():
 
     assert not set(found.train) & set(found.valid)
     assert Counter(found.y_valid.tolist()) == {0: 24, 1: 6}
+
+
+def test_a_text_that_a_file_repeats_is_on_one_side_of_the_split(tmp_path):
+    rows = [(f"text {i % 20}" + " " * (i % 2), "ab"[i % 20 // 10]) for i in range(200)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for t, y in rows))
+
+    found = load_texts(str(tmp_path / "texts.jsonl"))
+
+    assert Counter(text.strip() for text in (*found.train, *found.valid)) == {f"text {i}": 1 for i in range(20)}
+    assert split(*zip(*rows, strict=True)).valid == found.valid
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_json_lines_end_at_line_feeds_alone_and_may_begin_with_a_byte_order_mark(tmp_path, end):
+    texts = [f"first\u2028second\x85third {i}" for i in range(10)]
+    lines = [json.dumps({"text": text, "label": i % 2}, ensure_ascii=False) for i, text in enumerate(texts)]
+    (tmp_path / "texts.jsonl").write_bytes(("\ufeff" + end.join(lines) + end).encode())
+
+    read, labels = read_texts(tmp_path / "texts.jsonl", "text", "label")
+
+    assert read == texts
+    assert labels == ["0", "1"] * 5
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from models.ipt.options import read_options
 from models.ipt.tiny import TINY, tiny
 from tunewright.errors import WorkloadError
 
-TEXTS = ["music was great", "the weather was awful"] * 10
+TEXTS = [f"{text} {i}" for i in range(10) for text in ("music was great", "the weather was awful")]
 LABELS = ["keep", "drop"] * 10
 
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from tunewright.cli import app
 
-ROWS = ["music was great,keep", "the weather was awful,drop"] * 10
+ROWS = [row for i in range(10) for row in (f"music was great {i},keep", f"the weather was awful {i},drop")]
 
 
 def run(*arguments):

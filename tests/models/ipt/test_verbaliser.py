@@ -13,7 +13,7 @@ from models.ipt.tiny import tiny
 from models.ipt.workload import STRATEGIES
 from tunewright.errors import WorkloadError
 
-TEXTS = ["music was great", "the weather was awful"] * 10
+TEXTS = [f"{text} {i}" for i in range(10) for text in ("music was great", "the weather was awful")]
 LABELS = ["keep", "drop"] * 10
 WORDS = {"keep": "great", "drop": ["awful", "again"]}
 SPEAKERS = {
