@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks._harness import Result, arguments, publish
 from benchmarks._service import Service, running_service, wait
 from tunewright.cli.demo import STUDY
+from tunewright.study import first_goal
 
 NAME = "demo_study"
 SEEDS = 5
@@ -91,7 +92,7 @@ def study(optimizer: str, seed: int, trials: int) -> dict[str, Any]:
 
 def values(service: Service, study: str) -> list[Value]:
     """How the study's value fell, oldest first."""
-    metric = STUDY.objectives[0].metric if STUDY.objectives else "loss"
+    metric = first_goal(STUDY.objectives).metric if STUDY.objectives else "loss"
     whole = STUDY.fidelity.max if STUDY.fidelity else 0.0
     return [
         Value(entry["seconds"], entry["best"]["metrics"][metric])

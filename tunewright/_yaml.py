@@ -72,7 +72,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.bounded_float)
 
 def dump(value: Any) -> str:
     """YAML text from which `read_mapping` reads an equal value."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_mapping(source: str | Path, what: str, keys: str) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls, LabellingCalls):
         return self._pages(lambda cursor: requests.queue(study_id, cursor))
 
     def curves(self, study_id: str, metric: str | None = None, *, trials: int = 200, points: int = 100) -> Curves:
-        """Learning curves of the best and the newest trials, thinned for drawing; None draws the first objective."""
+        """Learning curves of the best and the newest trials, thinned; None: of the first objective without a bound."""
         return self._send(requests.curves(study_id, metric, trials, points))
 
     def plots(self, study_id: str) -> list[PlotInfo]:

@@ -77,7 +77,7 @@ class Spent(View):
 
 
 class Step(Spent):
-    """A moment at which the incumbent got better, and how good it was then; None where it was no number."""
+    """A moment at which the incumbent got better, and how good it was; None: no number, or a bound was missed."""
 
     trial: int
     value: float | None = None
@@ -87,7 +87,7 @@ class Progression(View):
     """How the incumbent got better by what had been spent: trials, time and resource.
 
     Attributes:
-        metric: the first objective.
+        metric: the first objective without a bound.
         resource: name of the resource.
         steps: oldest first, thinned.
         now: what has been spent until now, or until the study ended.

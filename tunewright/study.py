@@ -6,7 +6,7 @@ The same models are the Python API, the YAML file and the JSON body of `POST /v1
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,6 +50,15 @@ class Objective(_Frozen):
     def sign(self) -> float:
         """Factor that turns the metric into a loss: 1 to minimize, -1 to maximize."""
         return 1.0 if self.direction == "minimize" else -1.0
+
+
+def first_goal(objectives: Sequence[Objective]) -> Objective:
+    """The first objective that is optimised, and not only kept within a bound: what "the best" is about.
+
+    Args:
+        objectives: at least one.
+    """
+    return next((objective for objective in objectives if objective.bound is None), objectives[0])
 
 
 class Fidelity(_Frozen):
@@ -99,7 +108,7 @@ class Budget(_Frozen):
         seconds: wall time during which the study runs, pauses not counted.
         cluster_seconds: time that trials run, summed over those that run side by side.
         patience: ends once so many trials in a row have brought nothing better.
-        target: ends once the first objective is at least this good at full fidelity.
+        target: ends once the first objective without a bound is at least this good at full fidelity, within all bounds.
     """
 
     trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)

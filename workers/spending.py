@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from optimizers.protocol import Incumbent
-from tunewright.study import StudySpec
+from optimizers.protocol import Incumbent, violation
+from tunewright.study import StudySpec, first_goal
 from workers.standing import Standing
 
 
@@ -76,10 +76,12 @@ class Spending:
 
 
 def reached(spec: StudySpec, target: float, incumbents: Sequence[Incumbent]) -> bool:
-    """Whether a trial that was trained whole is as good as the target."""
+    """Whether a trial that was trained whole is within all bounds and as good as the target."""
     assert spec.fidelity is not None
-    objective, whole = spec.objectives[0], spec.fidelity.max
+    objective, whole = first_goal(spec.objectives), spec.fidelity.max
     return any(
-        incumbent.resource >= whole and objective.sign * incumbent.metrics[objective.metric] <= objective.sign * target
+        incumbent.resource >= whole
+        and not violation(incumbent.metrics, spec.objectives)
+        and objective.sign * incumbent.metrics[objective.metric] <= objective.sign * target
         for incumbent in incumbents
     )

@@ -111,5 +111,6 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Items per page")]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before")]
 MetricOrFirst = Annotated[
-    str | None, Query(max_length=100, pattern=METRIC_NAME, description="Defaults to the first objective")
+    str | None,
+    Query(max_length=100, pattern=METRIC_NAME, description="Defaults to the first objective without a bound"),
 ]

@@ -21,7 +21,7 @@ from service.store.repository import Repository
 from tunewright.access import ProjectName
 from tunewright.errors import SpecError
 from tunewright.story_views import Progression
-from tunewright.study import Budget, StudySpec, StudyState, Tag, TrialState
+from tunewright.study import Budget, StudySpec, StudyState, Tag, TrialState, first_goal
 from tunewright.views import Curves, Improvement, Page, QueuedConfig, Study, StudySummary, Trial
 from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
@@ -172,7 +172,7 @@ async def get_progression(
 
 def _curves(repository: Repository, study_id: str, metric: str | None, trials: int, points: int) -> Curves:
     spec = repository.study(study_id).spec
-    name = metric or spec.objectives[0].metric
+    name = metric or first_goal(spec.objectives).metric
     curves, total = repository.curves(study_id, name, trials=trials, points=points)
     direction = next((o.direction for o in spec.objectives if o.metric == name), "minimize")
     if spec.fidelity is None:

@@ -16,6 +16,7 @@ from service.store import trial_story
 from service.store.errors import NotFound
 from service.store.repository import split_trial_id
 from tunewright.story_views import Lineage, TrialCurve
+from tunewright.study import first_goal
 from tunewright.views import LogPage, Measurement, Page, TrialDetail
 from workers import state_archive
 from workers.checkpoints import CheckpointStore, StoredState
@@ -105,7 +106,7 @@ def _curve(services: Services, trial_id: str, metric: str | None, points: int) -
     # First, so that a trial which does not exist is called that.
     study_id, _ = split_trial_id(trial_id)
     spec = repository.study(study_id).spec
-    name = metric or spec.objectives[0].metric
+    name = metric or first_goal(spec.objectives).metric
     own, median, finished = trial_story.curve(repository.engine, trial_id, name, points)
     return TrialCurve(
         metric=name,

@@ -6,10 +6,12 @@ However many trials a study has, a plot has a few thousand points at most; what 
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -96,20 +98,24 @@ def draw(engine: Engine, study: Study, name: str, parameter: str | None, second:
 
 
 def table(plot: Plot) -> str:
-    """A plot's points as CSV: name of the trace, x, y, and z of a surface."""
+    """A plot's points as CSV: name of the trace, x, y, and z of a surface; texts as users wrote them."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["trace", "x", "y", "value"])
     for trace in plot.data:
         name, x, y = trace.get("name", ""), trace.get("x", []), trace.get("y", [])
         if "z" in trace:
-            writer.writerows(
-                [name, x[j], y[i], value] for i, row in enumerate(trace["z"]) for j, value in enumerate(row)
-            )
+            rows = ([name, x[j], y[i], value] for i, row in enumerate(trace["z"]) for j, value in enumerate(row))
         else:
             starts = trace.get("base", [""] * len(x))
-            writer.writerows([name, a, b, start] for a, b, start in zip(x, y, starts, strict=True) if a is not None)
+            rows = ([name, a, b, start] for a, b, start in zip(x, y, starts, strict=True) if a is not None)
+        writer.writerows(map(_spelled, rows))
     return out.getvalue()
+
+
+def _spelled(row: list[Any]) -> list[Any]:
+    """A row with its texts as they were before `drawing.plain`."""
+    return [html.unescape(cell) if isinstance(cell, str) else cell for cell in row]
 
 
 def _chosen(study: Study, kind: _Kind, parameter: str | None, second: str | None) -> list[str]:

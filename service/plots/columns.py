@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from service.store import progression
 from service.store.tables import JobRow, TrialRow
 from tunewright.story_views import Progression
-from tunewright.study import Objective, TrialState
+from tunewright.study import Objective, TrialState, first_goal
 from tunewright.views import Study
 
 MAX_STEPS = 500
@@ -67,6 +67,21 @@ class Columns:
     def aims(self) -> list[int]:
         """Which objectives are optimised, and not only kept within a bound."""
         return [i for i, objective in enumerate(self.objectives) if objective.bound is None]
+
+    @cached_property
+    def goal(self) -> Objective:
+        """What plots of one objective are about."""
+        return first_goal(self.objectives)
+
+    @cached_property
+    def goal_values(self) -> NDArray[np.float64]:
+        """(n,) values of `goal`."""
+        return np.asarray(self.values[:, self.objectives.index(self.goal)])
+
+    @cached_property
+    def goal_losses(self) -> NDArray[np.float64]:
+        """(n,) values of `goal`, the smaller the better."""
+        return self.goal_values * self.goal.sign
 
     @cached_property
     def losses(self) -> NDArray[np.float64]:

@@ -105,7 +105,9 @@ def thinned(count: int, best: NDArray[np.int64], most: int = MAX_MARKS) -> NDArr
 
 def short(value: Any) -> str:
     """A value as people read it, four significant digits at most."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, int | float):
         return str(value)
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 

@@ -36,15 +36,15 @@ def history(columns: Columns) -> Drawing:
 
     Trials that were stopped early are drawn pale: their values are of less resource.
     """
-    objective = columns.objectives[0]
-    rows = np.flatnonzero(np.isfinite(columns.values[:, 0]))
+    objective = columns.goal
+    rows = np.flatnonzero(np.isfinite(columns.goal_values))
     if not len(rows):
         return Drawing(note="Nothing has been measured yet.")
     steps, best = _best(columns, "trials")
     return Drawing(
         [*_points(columns, rows, objective), *best],
         axis("trial"),
-        axis(objective_title(objective), columns.values[rows, 0]),
+        axis(objective_title(objective), columns.goal_values[rows]),
         summary=f"{objective.metric} of {len(rows)} trials{_said(steps)}.",
         note=_setback(columns, steps),
     )
@@ -52,10 +52,11 @@ def history(columns: Columns) -> Drawing:
 
 def best_by(columns: Columns, spent: Literal["seconds", "resource"]) -> Drawing:
     """The best value so far by active time, or by the resource that all trials together were trained for."""
-    objective = columns.objectives[0]
+    objective = columns.goal
     steps, best = _best(columns, spent)
     if not steps:
-        return Drawing(note="No trial has become the incumbent yet.")
+        missed = bool(columns.progression.steps)
+        return Drawing(note=f"No trial {'within the bounds ' if missed else ''}has become the incumbent yet.")
     fidelity = columns.study.spec.fidelity
     resource = (fidelity.unit or fidelity.name) if fidelity else "resource"
     title = "active time (s)" if spent == "seconds" else f"resource spent ({resource})"
@@ -86,14 +87,14 @@ def _said(steps: list[Step]) -> str:
 
 def _setback(columns: Columns, steps: list[Step]) -> str:
     """Why the best so far was better before; of several objectives another one may have become better."""
-    losses = [columns.objectives[0].sign * step.value for step in steps if step.value is not None]
+    losses = [columns.goal.sign * step.value for step in steps if step.value is not None]
     if len(columns.aims) > 1 or np.all(np.diff(losses) <= 0):
         return ""
     return "A value at more resource replaces the best at less, even where it is worse."
 
 
 def _points(columns: Columns, rows: np.ndarray, objective: Objective) -> list[dict[str, object]]:
-    shown = rows[thinned(len(rows), np.argsort(columns.losses[rows, 0], kind="stable"))]
+    shown = rows[thinned(len(rows), np.argsort(columns.goal_losses[rows], kind="stable"))]
     whole = np.isin(shown, columns.whole)
     made = []
     for name, part, color in (("stopped or still running", shown[~whole], GREY), ("whole trials", shown[whole], BLUE)):
@@ -101,12 +102,12 @@ def _points(columns: Columns, rows: np.ndarray, objective: Objective) -> list[di
             described(
                 int(columns.numbers[row]),
                 columns.configs[row],
-                [f"{objective.metric} {columns.values[row, 0]:.4g} at {columns.resources[row]:g}"],
+                [f"{objective.metric} {columns.goal_values[row]:.4g} at {columns.resources[row]:g}"],
             )
             for row in part
         ]
         if len(part):
-            made.append(marks(name, columns.numbers[part], columns.values[part, 0], color, text=text))
+            made.append(marks(name, columns.numbers[part], columns.goal_values[part], color, text=text))
     return made
 
 

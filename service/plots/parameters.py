@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,10 @@ def importance(columns: Columns) -> Drawing:
     rows = columns.whole
     if len(rows) < FEWEST_TRIALS:
         return Drawing(note=TOO_FEW)
-    rows = rows[thinned(len(rows), np.argsort(columns.losses[rows, 0], kind="stable"), FOREST_TRIALS)]
+    rows = rows[thinned(len(rows), np.argsort(columns.goal_losses[rows], kind="stable"), FOREST_TRIALS)]
     space = _space(columns)
     configs = [columns.configs[row] for row in rows]
-    found = importances(space, configs, columns.losses[rows, 0].tolist(), np.random.default_rng(0))[:MAX_AXES][::-1]
+    found = importances(space, configs, columns.goal_losses[rows].tolist(), np.random.default_rng(0))[:MAX_AXES][::-1]
     bars: Trace = {
         "type": "bar",
         "orientation": "h",
@@ -70,7 +71,7 @@ def importance(columns: Columns) -> Drawing:
         axis("share of variance, main effect", range=[0, 1]),
         axis("", automargin=True),
         summary=f"{first.parameter} matters most: it explains {first.share:.0%} of the variance of "
-        f"{columns.objectives[0].metric} by itself.",
+        f"{columns.goal.metric} by itself.",
         note=f"{left} parameters that matter less are not drawn." if left else "",
     )
 
@@ -80,15 +81,15 @@ def parameter_slice(columns: Columns, parameter: str) -> Drawing:
     rows = _having(columns, [parameter])
     if not len(rows):
         return Drawing(note=f"No whole trial has used {parameter} yet.")
-    shown = rows[thinned(len(rows), np.argsort(columns.losses[rows, 0], kind="stable"))]
-    objective = columns.objectives[0]
+    shown = rows[thinned(len(rows), np.argsort(columns.goal_losses[rows], kind="stable"))]
+    objective = columns.goal
     x = [_drawn(columns, parameter, columns.configs[row][parameter]) for row in shown]
     text = [_text(columns, row) for row in shown]
-    trace = marks("whole trials", x, columns.values[shown, 0], _order(columns, shown), text=text, colorscale=AGE)
+    trace = marks("whole trials", x, columns.goal_values[shown], _order(columns, shown), text=text, colorscale=AGE)
     return Drawing(
         [trace],
         _parameter_axis(columns, parameter),
-        axis(objective_title(objective), columns.values[shown, 0]),
+        axis(objective_title(objective), columns.goal_values[shown]),
         summary=f"{objective.metric} of {len(rows)} whole trials against {parameter}. Later trials are darker.",
         note="Later trials are darker.",
     )
@@ -105,24 +106,24 @@ def contour(columns: Columns, parameter: str, second: str) -> Drawing:
     rows = _having(columns, [parameter, second])
     if len(rows) < FEWEST_TRIALS:
         return Drawing(note=TOO_FEW)
-    rows = rows[thinned(len(rows), np.argsort(columns.losses[rows, 0], kind="stable"), FOREST_TRIALS)]
+    rows = rows[thinned(len(rows), np.argsort(columns.goal_losses[rows], kind="stable"), FOREST_TRIALS)]
     places = np.array(
         [[space[name].encode(columns.configs[row][name]) for name in (parameter, second)] for row in rows]
     )
-    ticks = (np.arange(GRID) + 0.5) / GRID
-    z = _nearest(places, columns.values[rows, 0], ticks)
+    (xs, x_ticks), (ys, y_ticks) = (_grid(space[name]) for name in (parameter, second))
+    z = _nearest(places, columns.goal_values[rows], x_ticks, y_ticks)
     surface: Trace = {
         "type": "contour",
-        "x": [space[parameter].decode(u) for u in ticks],
-        "y": [space[second].decode(u) for u in ticks],
+        "x": xs,
+        "y": ys,
         "z": z.tolist(),
-        "colorscale": _scale(reverse=columns.objectives[0].direction == "minimize"),
+        "colorscale": _scale(reverse=columns.goal.direction == "minimize"),
         "contours": {"coloring": "fill"},
         "line": {"width": 0.5},
         # Plotly's colour bar and its smooth shading have style attributes, which the Content-Security-Policy forbids.
         "showscale": False,
         "hoverinfo": "x+y+z",
-        "name": plain(columns.objectives[0].metric),
+        "name": plain(columns.goal.metric),
     }
     x, y = ([columns.configs[row][name] for row in rows] for name in (parameter, second))
     points = marks(
@@ -132,21 +133,22 @@ def contour(columns: Columns, parameter: str, second: str) -> Drawing:
         [surface, points],
         _parameter_axis(columns, parameter),
         _parameter_axis(columns, second),
-        summary=f"{columns.objectives[0].metric} over {parameter} and {second}, from {len(rows)} whole trials.",
+        summary=f"{columns.goal.metric} over {parameter} and {second}, from {len(rows)} whole trials.",
         note=f"Mean of the nearest trials: {z.min():.4g} to {z.max():.4g}, orange is best.",
     )
 
 
 def parallel(columns: Columns) -> Drawing:
-    """Every whole trial as a line over all parameters, coloured by its value; the best on top."""
-    rows = columns.whole
+    """Every whole trial within the bounds as a line over all parameters, coloured by its value; the best on top."""
+    rows = columns.allowed
+    left = len(columns.whole) - len(rows)
     if not len(rows):
-        return Drawing(note="No trial is whole yet.")
+        return Drawing(note="No whole trial is within the bounds yet." if left else "No trial is whole yet.")
     space = _space(columns)
     names = space.names[:MAX_AXES]
-    order = np.argsort(columns.losses[rows, 0], kind="stable")
+    order = np.argsort(columns.goal_losses[rows], kind="stable")
     rows = rows[thinned(len(rows), order, MAX_LINES)]
-    ranked = rows[np.argsort(columns.losses[rows, 0], kind="stable")]
+    ranked = rows[np.argsort(columns.goal_losses[rows], kind="stable")]
     traces = []
     for color, band in zip(reversed(SCALE), np.array_split(ranked, len(SCALE)), strict=True):
         x: list[Any] = []
@@ -157,9 +159,11 @@ def parallel(columns: Columns) -> Drawing:
             x += [*range(len(names)), None]
             y += [*heights, None]
         if len(band):
-            best, worst = (f"{columns.values[row, 0]:.4g}" for row in (band[0], band[-1]))
+            best, worst = (f"{columns.goal_values[row]:.4g}" for row in (band[0], band[-1]))
             name = best if best == worst else f"{best} to {worst}"
             traces.append(line(name, x, y, color, width=1, opacity=0.7, hoverinfo="name"))
+    notes = [f"The first {MAX_AXES} parameters are drawn."] if len(space.names) > MAX_AXES else []
+    notes += [f"{left} whole trials that miss a bound are not drawn."] if left else []
     return Drawing(
         traces[::-1],
         axis(
@@ -171,24 +175,31 @@ def parallel(columns: Columns) -> Drawing:
         ),
         axis("position in its range", range=[-0.03, 1.03]),
         summary=f"{len(rows)} whole trials over {len(names)} parameters; the best fifth is drawn in orange.",
-        note=f"The first {MAX_AXES} parameters are drawn." if len(space.names) > MAX_AXES else "",
+        note=" ".join(notes),
     )
 
 
 def _labelled(parameter: Parameter) -> str:
     if isinstance(parameter, Categorical | Ordinal):
-        ends: tuple[Any, Any] = (parameter.choices[0], parameter.choices[-1])
+        ends = [_choice(parameter, choice) for choice in (parameter.choices[0], parameter.choices[-1])]
     else:
-        ends = (parameter.low, parameter.high)
+        ends = [short(parameter.low), short(parameter.high)]
     name = parameter.name if len(parameter.name) <= 18 else f"{parameter.name[:17]}…"
-    return f"{plain(name)}<br>{plain(short(ends[0]))} … {plain(short(ends[1]))}"
+    return f"{plain(name)}<br>{plain(ends[0])} … {plain(ends[1])}"
+
+
+def _grid(parameter: Parameter) -> tuple[list[Any], NDArray[np.float64]]:
+    """At most GRID values that lie evenly over a numeric parameter, and their places in the unit interval."""
+    # A parameter of few values has each of them once.
+    values = list(dict.fromkeys(parameter.decode((i + 0.5) / GRID) for i in range(GRID)))
+    return values, np.array([parameter.encode(value) for value in values])
 
 
 def _nearest(
-    places: NDArray[np.float64], values: NDArray[np.float64], ticks: NDArray[np.float64]
+    places: NDArray[np.float64], values: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(GRID, GRID) weighted means of values at the nearest places; rows go along the second coordinate."""
-    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1)
+    """(len(y), len(x)) weighted means of values at the nearest places."""
+    grid = np.stack(np.meshgrid(x, y), axis=-1)
     squared = ((grid[:, :, None, :] - places) ** 2).sum(axis=-1)
     weights = np.exp(-squared / (2 * 0.06**2)) + 1e-9 / (squared + 1e-6)
     return np.asarray((weights * values).sum(axis=-1) / weights.sum(axis=-1))
@@ -205,21 +216,29 @@ def _having(columns: Columns, names: list[str]) -> NDArray[np.int64]:
 
 
 def _drawn(columns: Columns, name: str, value: Any) -> Any:
-    return plain(short(value)) if isinstance(_space(columns)[name], Categorical | Ordinal) else value
+    parameter = _space(columns)[name]
+    return plain(_choice(parameter, value)) if isinstance(parameter, Categorical | Ordinal) else value
+
+
+def _choice(parameter: Categorical | Ordinal, value: Any) -> str:
+    """A choice as a text that no other one has: 1 and "1" differ by their quotes."""
+    text = short(value)
+    alike = sum(short(choice) == text for choice in parameter.choices)
+    return text if alike <= 1 else json.dumps(value, ensure_ascii=False)
 
 
 def _parameter_axis(columns: Columns, name: str) -> dict[str, Any]:
     parameter = _space(columns)[name]
     if isinstance(parameter, Categorical | Ordinal):
-        texts = [plain(short(choice)) for choice in parameter.choices]
+        texts = [plain(_choice(parameter, choice)) for choice in parameter.choices]
         return axis(name, type="category", categoryorder="array", categoryarray=texts)
     return axis(name, type="log", **log_ticks(parameter.low, parameter.high)) if parameter.log else axis(name)
 
 
 def _text(columns: Columns, row: int) -> str:
-    objective = columns.objectives[0]
+    objective = columns.goal
     return described(
-        int(columns.numbers[row]), columns.configs[row], [f"{objective.metric} {columns.values[row, 0]:.4g}"]
+        int(columns.numbers[row]), columns.configs[row], [f"{objective.metric} {columns.goal_values[row]:.4g}"]
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,18 @@ from sqlalchemy import Connection, Engine, select
 
 from service.store.tables import ImprovementRow, JobRow, TrialRow
 from tunewright.story_views import Progression, Spent, Step
+from tunewright.study import Objective, first_goal
 from tunewright.views import Study
 
 
 def read(engine: Engine, study: Study, points: int) -> Progression:
-    """The incumbent's steps, thinned to `points` with the first and the last among them."""
+    """The incumbent's steps, thinned to `points` with the first and the last among them.
+
+    A step whose trial misses a bound has no value: it is not as good as its metric looks.
+    """
     assert study.spec.objectives
-    metric = study.spec.objectives[0].metric
+    objectives = study.spec.objectives
+    metric = first_goal(objectives).metric
     rows = _improvements(engine, study.id)
     if len(rows) > points:
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, points).round().astype(int)]
@@ -29,7 +35,7 @@ def read(engine: Engine, study: Study, points: int) -> Progression:
             seconds=row.seconds,
             resource=used,
             trial=row.best["trial"],
-            value=row.best["metrics"].get(metric),
+            value=row.best["metrics"].get(metric) if _allowed(row.best["metrics"], objectives) else None,
         )
         for row, used in zip(rows, spent[:-1].tolist(), strict=True)
     ]
@@ -39,6 +45,12 @@ def read(engine: Engine, study: Study, points: int) -> Progression:
         steps=steps,
         now=Spent(trials=study.trials, seconds=study.active_seconds, resource=float(spent[-1])),
     )
+
+
+def _allowed(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> bool:
+    """Whether an incumbent is within all bounds: until any trial is, it is the one that misses them least."""
+    bounds = [(o.sign, o.bound, metrics.get(o.metric)) for o in objectives if o.bound is not None]
+    return all(value is None or sign * value <= sign * bound for sign, bound, value in bounds)
 
 
 def _improvements(engine: Engine, study_id: str) -> list[Any]:

@@ -79,6 +79,34 @@ def test_who_is_second_is_shown_what_is_open(running: LiveService, open_page: Ca
     assert counts(running, labelling) == {"yes": 1, "no": 0, "skip": 0}
 
 
+def test_a_question_that_could_not_be_had_leaves_nothing_to_answer(
+    running: LiveService, open_page: Callable[..., Any]
+) -> None:
+    first, second = begin(running), begin(running)
+    page = open_page("about:blank", tolerate="ERR_|Failed to load")
+
+    def by_pages(route: Any) -> None:
+        items = httpx.get(f"{running.url}/v1/labellings").json()["items"]
+        later = "cursor=" in route.request.url
+        route.fulfill(json={"items": items[1:] if later else items[:1], "next_cursor": None if later else "next"})
+
+    page.route("**/v1/labellings?*", by_pages)
+    page.route(f"**/{second['id']}/next", lambda route: route.abort())
+    page.goto(f"{running.url}/labelling#{first['id']}")
+    expect(page.locator("#asked")).to_contain_text("Is node ")
+    # The list goes on to its last page.
+    expect(page.locator("#labellings tbody tr")).to_have_count(2)
+
+    page.locator(f"a[href='#{second['id']}']").click()
+    expect(page.locator("#problem")).to_contain_text("cannot be reached")
+    expect(page.locator("#asking")).to_be_hidden()
+    page.keyboard.press("y")
+    page.locator(f"a[href='#{first['id']}']").click()
+    expect(page.locator("#yes")).to_be_enabled()
+
+    assert counts(running, first) == counts(running, second) == {"yes": 0, "no": 0, "skip": 0}
+
+
 def test_a_labelling_that_does_not_exist_is_said_to(running: LiveService, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{running.url}/labelling#nothing", tolerate="404")
 

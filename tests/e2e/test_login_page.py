@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,7 +55,7 @@ def elsewhere(service: LiveService) -> Iterator[str]:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
-            self.wfile.write(f'<a href="{service.url}/studies/{study}">the study</a>'.encode())
+            self.wfile.write(f'<a href="{service.url}/studies/{study}#trials">the study</a>'.encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -78,12 +79,12 @@ def test_a_person_logs_in_steers_and_logs_out(service: LiveService, token: str, 
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
 
-    page.goto(f"{service.url}/studies/{study}")
+    page.goto(f"{service.url}/studies/{study}#trials")
     expect(page).to_have_title("Log in · Tunewright")
     log_in(page, "tw_wrong")
     expect(page.get_by_role("alert")).to_have_text("This token is not valid.")
     log_in(page, token)
-    expect(page).to_have_url(f"{service.url}/studies/{study}")
+    expect(page).to_have_url(f"{service.url}/studies/{study}#trials")
     expect(page.locator("#connection")).to_have_text("Live")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
@@ -108,10 +109,11 @@ def test_a_link_from_another_site_leads_to_the_page_and_not_to_the_login(
     page.get_by_role("link", name="the study").click()
 
     expect(page).to_have_title("a study · Tunewright")
+    expect(page).to_have_url(re.compile("#trials$"))
 
 
 def test_an_open_page_goes_to_the_login_when_its_token_is_revoked(service: LiveService, token: str, page: Any) -> None:
-    page.goto(service.url)
+    page.goto(f"{service.url}/#looks")
     log_in(page, token)
     expect(page.locator("#connection")).to_have_text("Live")
 
@@ -119,3 +121,4 @@ def test_an_open_page_goes_to_the_login_when_its_token_is_revoked(service: LiveS
         tokens.revoke(connection, "person")
 
     expect(page).to_have_title("Log in · Tunewright", timeout=30_000)
+    expect(page).to_have_url(f"{service.url}/login?next=%2F%23looks")

@@ -225,11 +225,12 @@ def test_a_lost_connection_submits_nothing_twice(running: Service, new_study: Ca
 
 
 def test_a_clone_begins_as_the_study_that_it_is_of(running: Service, open_page: Callable[..., Any]) -> None:
-    study = running.study("original", notes="of the original", seed=5, space=SPACE)
+    study = running.study("🙂" * 200, notes="of the original", seed=5, space=SPACE)
     page = open_page(running.page_of(study))
 
     page.get_by_role("link", name="Clone").click()
     expect(page.locator("#verdict")).to_have_text(READY, timeout=60_000)
+    expect(page.locator("[data-path='name'] input")).to_have_value(f"{'🙂' * 192} (clone)")
     page.locator("[data-path='name'] input").fill("copy")
     expect(page.locator("#verdict")).to_have_text(READY)
     page.locator("#submit").click()
@@ -241,23 +242,30 @@ def test_a_clone_begins_as_the_study_that_it_is_of(running: Service, open_page: 
 
 
 def test_a_configuration_is_enqueued_from_the_space(running: Service, open_page: Callable[..., Any]) -> None:
-    study = running.study("queue", space=SPACE)
+    words = {"name": "word", "type": "categorical", "choices": ["a", "", 1, "1"]}
+    study = running.study("queue", space=[*SPACE, words])
     page = open_page(running.page_of(study))
     page.locator("#enqueue").click()
     dialog = page.get_by_role("dialog")
 
-    expect(dialog.locator("[data-path]")).to_have_count(2)
-    dialog.get_by_label("booster").select_option("dart")
     expect(dialog.locator("[data-path]")).to_have_count(3)
+    expect(dialog.get_by_label("word").locator("option")).to_have_text(["default (a)", "a", '""', "1", '"1"'])
+    dialog.get_by_label("word").select_option(label='""')
+    dialog.get_by_label("booster").select_option("dart")
+    expect(dialog.locator("[data-path]")).to_have_count(4)
     dialog.get_by_label("drop").fill("3")
     dialog.get_by_role("button", name="Enqueue").click()
     expect(dialog.locator("[data-path='config.drop'] .field-error")).to_have_text("From 0 to 0.5")
     dialog.get_by_label("drop").fill("0.25")
+    # The Enter that ends a word of an input method.
+    composed = {"key": "Enter", "isComposing": True, "bubbles": True}
+    dialog.get_by_label("drop").dispatch_event("keydown", composed)
+    assert dialog.get_by_role("button", name="Enqueue").is_enabled()
     page.keyboard.press("Enter")
 
     expect(page.locator("#done")).to_contain_text("of the queue")
     (entry,) = running.repository.queued(study.id, limit=10).items
-    assert entry.config == {"eta": pytest.approx(0.1), "booster": "dart", "drop": 0.25}
+    assert entry.config == {"eta": pytest.approx(0.1), "booster": "dart", "drop": 0.25, "word": ""}
 
 
 def test_names_tags_and_notes_are_edited_and_a_change_by_others_stays(
@@ -298,6 +306,9 @@ def test_a_study_that_ended_is_extended_and_its_failed_trials_tried_again(
     study.commit(state=StudyState.COMPLETED)
     page = open_page(running.page_of(study), tolerate="422")
     expect(page.locator("#retry")).to_be_hidden()
+    page.get_by_role("button", name="Trial 0, details").click()
+    expect(page.locator(".detail-body")).to_be_visible()
+    expect(page.get_by_role("button", name="Try this configuration again")).to_be_hidden()
 
     page.locator("#extend").click()
     dialog = page.get_by_role("dialog")
@@ -307,7 +318,6 @@ def test_a_study_that_ended_is_extended_and_its_failed_trials_tried_again(
     dialog.get_by_label("Trials", exact=True).fill("6")
     dialog.get_by_role("button", name="Extend").click()
     expect(page.locator("#state")).to_have_text("queued")
-    page.get_by_role("button", name="Trial 0, details").click()
     page.get_by_role("button", name="Try this configuration again").click()
     expect(page.locator("#done")).to_have_text("Trial 0 will be tried again.")
     page.locator("#retry").click()

@@ -14,6 +14,8 @@ import pytest
 from optimizers.protocol import Job, JobEnd
 from service.conducting import ClusterSeen, Conducting
 from tests.e2e.test_pages import (
+    HELD,
+    HOLD,
     IN_A_BROWSER,
     SCRIPT_NAME,
     TOO_WIDE,
@@ -149,6 +151,12 @@ def test_trial_page_tells_why_how_it_went_and_what_it_printed(running: Service, 
     expect(page.locator("#is-best")).to_have_text("the best so far")
     expect(page.locator("#log")).to_contain_text("the end")
     page.wait_for_function("() => document.querySelector('#curve-chart').data[1].y.length === 3")
+    expect(page.locator("#next")).to_be_hidden()
+
+    study.run_trial(3, [0.01])
+
+    expect(page.locator("#next")).to_be_visible()
+    expect(page.locator("#is-best")).to_have_text("")
 
 
 def test_trial_page_shows_failure_lineage_and_gives_its_configuration(running: Service, open_page: Open) -> None:
@@ -209,8 +217,23 @@ def test_trial_that_failed_with_nan_draws_what_it_had_measured(running: Service,
     expect(page.locator("#failure")).to_have_text(problem)
     page.wait_for_function(DRAWN, arg="curve")
     expect(page.locator("#figures div", has_text="size").locator(".figure")).to_have_text("\u2013")
-    page.get_by_label("Metric of the learning curve").select_option("size")
+    metric = page.get_by_label("Metric of the learning curve")
+    metric.select_option("size")
     expect(page.locator("#curve-empty")).to_contain_text("measured no number")
+
+    page.evaluate(HOLD, "metric=size")
+    metric.select_option("loss")
+    expect(page.locator("#curve-empty")).to_be_hidden()
+    metric.select_option("size")
+    page.wait_for_function(HELD)
+    with page.expect_response("**/curve?metric=loss"):
+        metric.select_option("loss")
+    page.wait_for_timeout(200)
+    page.evaluate("release()")
+    page.wait_for_timeout(200)
+
+    # What was chosen last is drawn, whatever came last.
+    expect(page.locator("#curve-empty")).to_be_hidden()
 
 
 def test_trial_whose_study_is_deleted_while_open_says_so(running: Service, open_page: Open) -> None:
@@ -274,6 +297,7 @@ def test_comparison_bears_empty_odd_and_deleted_studies(running: Service, open_p
     assert page.evaluate(TOO_WIDE) is False
 
     empty.commit(state=StudyState.CANCELLED)
+    expect(page.locator("#results tr", has_text="best value").locator("td").first).to_have_text("no value")
     running.repository.delete_study(empty.id)
 
     expect(page.locator("#problem")).to_contain_text("Study A was deleted")

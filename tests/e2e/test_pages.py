@@ -51,6 +51,23 @@ pytestmark = IN_A_BROWSER
 TOO_WIDE = "document.scrollingElement.scrollWidth > document.documentElement.clientWidth"
 
 
+# Keeps back the answers to requests whose address holds a text, until `release()` is called.
+HOLD = """part => {
+    const real = fetch;
+    window.held = [];
+    window.fetch = async (path, ...rest) => {
+        const answer = await real(path, ...rest);
+        if (path.includes(part)) await new Promise((go) => window.held.push(go));
+        return answer;
+    };
+    window.release = () => {
+        window.fetch = real;
+        window.held.forEach((go) => go());
+    };
+}"""
+HELD = "() => window.held.length > 0"
+
+
 class IdleConductor:
     """Starts nothing, so that studies change only when a test says so."""
 
@@ -277,6 +294,27 @@ def test_study_page_draws_both_charts_the_table_and_the_progress(
     expect(page.locator("#best-chart .hoverlayer")).to_contain_text("trial 0 at 3 rounds")
 
 
+def test_the_best_is_of_the_first_objective_without_a_bound(running: Service, open_page: Callable[..., Any]) -> None:
+    study = running.study("bounded", objectives=[{"metric": "size", "bound": 9.0}, {"metric": "loss"}])
+    facts = [Reported(Report(0, 0, i + 1, {"size": 7.0, "loss": loss}), 1) for i, loss in enumerate([0.9, 0.4])]
+    study.commit([started(0), *facts])
+    page = open_page(running.page_of(study))
+    wait_for_curve_points(page, 2)
+
+    expect(page.locator("#figures")).to_contain_text("Best loss0.4000")
+    expect(page.locator("tr[data-trial='0']")).to_contain_text("0.4000")
+    for chart in ("#best-chart", "#curves-chart"):
+        expect(page.locator(chart)).to_contain_text("loss · lower is better")
+    assert page.evaluate("document.querySelector('#curves-chart').data.flatMap(t => t.y).includes(0.9)")
+    page.goto(f"{running.url}/studies")
+    expect(page.locator(f"tr[data-study='{study.id}']")).to_contain_text("0.4000loss")
+    page.goto(f"{running.url}/compare?study={study.id}&study={running.study().id}")
+    expect(page.locator("#results tr", has_text="best value").locator("td").first).to_have_text("0.4000")
+    expect(page.locator("#unlike")).to_be_hidden()
+    page.goto(f"{running.url}/trials/{study.id}-0")
+    expect(page.locator("#metric")).to_have_value("loss")
+
+
 def test_first_moments_that_would_flatten_the_best_so_far_are_left_out_and_said(
     running: Service, open_page: Callable[..., Any]
 ) -> None:
@@ -339,7 +377,7 @@ def test_study_page_follows_the_study_without_reload(running: Service, open_page
     assert page.evaluate("window.sameDocument") is True
 
 
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [320, 1400])
 def test_pages_fit_the_window_also_with_a_long_name(
     running: Service, open_page: Callable[..., Any], width: int
 ) -> None:
@@ -490,7 +528,7 @@ def test_markup_in_names_is_text(running: Service, open_page: Callable[..., Any]
 def test_older_trials_are_loaded_by_pages(running: Service, open_page: Callable[..., Any]) -> None:
     study = running.study(budget={"trials": 500})
     study.commit([fact for trial in range(130) for fact in (started(trial), *reports(trial, [1 / (trial + 1)]))])
-    page = open_page(running.page_of(study))
+    page = open_page(running.page_of(study), tolerate="ERR_|Failed to load")
     expect(page.locator("#trials tbody tr[data-trial]")).to_have_count(100)
 
     page.get_by_role("button", name="Load more").click()
@@ -498,9 +536,87 @@ def test_older_trials_are_loaded_by_pages(running: Service, open_page: Callable[
     expect(page.locator("#trials tbody tr[data-trial]")).to_have_count(130)
     expect(page.locator("#more")).to_be_hidden()
     study.commit([started(130)])
+    page.route("**/trials?limit=100", lambda route: route.abort())
     page.get_by_role("button", name="Show 1 newer").click()
+    expect(page.locator("#connection")).to_have_text("Connection lost, trying again")
+    page.unroute("**/trials?limit=100")
     expect(page.locator("#trials tbody tr[data-trial]").first).to_have_attribute("data-trial", "130")
     expect(page.locator("#trials tbody tr[data-trial]")).to_have_count(100)
+
+
+def test_events_that_arrive_while_trials_are_fetched_are_not_lost(
+    running: Service, open_page: Callable[..., Any]
+) -> None:
+    study = running.study(budget={"trials": 500})
+    study.commit([fact for trial in range(130) for fact in (started(trial), *reports(trial, [1.0]))])
+    page = open_page(running.page_of(study))
+    expect(page.locator("#connection")).to_have_text("Live")
+    page.evaluate(f"""() => {{
+        window.seen = 0;
+        new EventSource("/v1/events?study={study.id}").addEventListener("progress", () => (window.seen += 1));
+    }}""")
+
+    def end_during(part: str, button: str, trial: int, newer: int) -> None:
+        page.evaluate(HOLD, part)
+        page.get_by_role("button", name=button).click()
+        page.wait_for_function(HELD)
+        seen = page.evaluate("window.seen")
+        study.commit([JobEnded(trial, trial, JobEnd.COMPLETED, TrialState.COMPLETED), started(newer)])
+        page.wait_for_function("seen => window.seen > seen", arg=seen)
+        page.wait_for_timeout(200)
+        page.evaluate("release()")
+        expect(page.locator(f"tr[data-trial='{trial}']")).to_contain_text("completed")
+
+    end_during("&cursor=", "Load more", 5, 130)
+    end_during("/trials?limit=100", "Show 1 newer", 128, 131)
+
+    expect(page.locator("#trials tbody tr[data-trial]").first).to_have_attribute("data-trial", "131")
+
+
+def test_page_that_opens_in_the_background_lets_its_connection_go(
+    running: Service, open_page: Callable[..., Any]
+) -> None:
+    page = open_page("about:blank")
+    page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.seen !== true})")
+    page.clock.install()
+    page.goto(running.page_of(running.study()))
+    expect(page.locator("#connection")).to_have_text("Live")
+
+    page.clock.fast_forward(31_000)
+
+    expect(page.locator("#connection")).to_have_text("Paused while hidden")
+    page.evaluate("window.seen = true; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
+def test_old_study_that_changes_stays_where_it_belongs(running: Service, open_page: Callable[..., Any]) -> None:
+    old = running.study("old")
+    for number in range(50):
+        running.study(f"between {number}")
+    page = open_page(f"{running.url}/studies")
+    expect(page.locator("#connection")).to_have_text("Live")
+    first = page.locator("#studies tbody tr").first
+
+    old.run_trial(0, [0.5])
+    new = running.study("new")
+    expect(first).to_contain_text("new")
+    expect(first.locator("td").last).to_have_text("\u2013")
+    new.run_trial(0, [0.5])
+    expect(first.locator("td").last).not_to_have_text("\u2013")
+
+    expect(page.locator(f"tr[data-study='{old.id}']")).to_have_count(0)
+    page.locator("#more").click()
+    expect(page.locator(f"tr[data-study='{old.id}']")).to_contain_text("0.5000")
+    moments = """async () => {
+        const page = document.querySelector("script[type=module]").src;
+        const { moment } = await import(page.replace(/[^/]*$/, "format.js"));
+        const now = new Date();
+        const other = new Date(now.getFullYear(), now.getMonth() === 5 ? 6 : 5, 15);
+        return [moment(new Date(2019, 5, 15).toISOString()), moment(other.toISOString()), String(now.getFullYear())];
+    }"""
+    before, this_year, year = page.evaluate(moments)
+    assert "2019" in before
+    assert year not in this_year
 
 
 def test_lost_connection_is_shown_and_caught_up(running: Service, open_page: Callable[..., Any]) -> None:

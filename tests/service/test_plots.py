@@ -157,6 +157,56 @@ def test_a_bound_keeps_trials_out_of_the_front(service: Service) -> None:
     assert plot(service, study, "pareto")["data"][-1]["x"] == [0.5]
 
 
+@pytest.fixture
+def bounded(service: Service) -> str:
+    """Forty trials whose best losses come with sizes beyond a bound; the bound stands first."""
+    study: str = service.create(objectives=[{"metric": "size", "bound": 0.5}, {"metric": "loss"}])["id"]
+    runner = service.runner(study)
+    run(runner, [{"loss": i / 10, "size": 1.0} for i in range(10)])
+    run(runner, [{"loss": 2.0 + i / 10, "size": 0.3} for i in range(30)], first=10)
+    return study
+
+
+@pytest.mark.parametrize("name", ["history", "history_time", "history_resource"])
+def test_the_best_so_far_is_of_the_first_goal_and_within_the_bounds(service: Service, bounded: str, name: str) -> None:
+    drawn = plot(service, bounded, name)
+
+    assert drawn["y"]["title"] == "loss · lower is better"
+    assert set(drawn["data"][-1]["y"]) == {2.0}
+    assert "the best is 2, of trial 10" in drawn["summary"]
+    assert drawn["note"] == ""
+
+
+@pytest.mark.parametrize("name", ["importance", "slice", "contour"])
+def test_parameters_are_drawn_against_the_first_goal(service: Service, bounded: str, name: str) -> None:
+    assert "loss" in plot(service, bounded, name)["summary"]
+
+
+def test_the_best_lines_are_of_trials_within_the_bounds(service: Service, bounded: str) -> None:
+    drawn = plot(service, bounded, "parallel")
+
+    assert drawn["data"][-1]["name"] == "2 to 2.5"
+    assert drawn["summary"].startswith("30 whole trials")
+    assert drawn["note"] == "10 whole trials that miss a bound are not drawn."
+
+
+def test_choices_that_read_alike_have_places_of_their_own(service: Service) -> None:
+    choices = [1, "1", True, "true", "<b>"]
+    study = service.create(space={"kind": {"type": "categorical", "choices": choices}})["id"]
+    facts: list[Fact] = []
+    for number, choice in enumerate(choices):
+        facts.append(JobStarted(Job(number, number, {"kind": choice}, 0.0, 3.0)))
+        facts.append(Reported(Report(number, number, 3.0, {"loss": 0.1, "size": 1.0}), attempt=1))
+    service.runner(study).commit(*facts)
+
+    drawn = plot(service, study, "slice")
+    table = service.client.get(f"/v1/studies/{study}/plots/slice/table").text
+
+    assert drawn["data"][0]["x"] == drawn["x"]["categoryarray"] == ["1", '"1"', "true", '"true"', "&#60;b&#62;"]
+    assert "kind = true" in drawn["data"][0]["text"][2]
+    assert [row["x"] for row in csv.DictReader(io.StringIO(table))] == ["1", '"1"', "true", '"true"', "<b>"]
+
+
 def test_the_hypervolume_never_falls_and_is_that_of_two_corners(service: Service) -> None:
     study = service.create(objectives=[{"metric": "loss"}, {"metric": "size"}])["id"]
     run(service.runner(study), [{"loss": 1.0, "size": 1.0}, {"loss": 0.0, "size": 1.0}, {"loss": 1.0, "size": 0.0}])
@@ -243,7 +293,11 @@ def test_a_slice_is_of_the_parameter_asked_for(service: Service, study: str) -> 
 def test_contours_need_two_numbers(service: Service, study: str) -> None:
     assert "flag is not a number" in plot(service, study, "contour", parameter="x", second="flag")["note"]
     assert "two different" in plot(service, study, "contour", parameter="x", second="x")["note"]
-    assert plot(service, study, "contour", parameter="x", second="n")["data"][0]["type"] == "contour"
+    surface = plot(service, study, "contour", parameter="x", second="n")["data"][0]
+    assert surface["type"] == "contour"
+    # A whole number has one row of the grid.
+    assert surface["y"] == list(range(1, 10))
+    assert (len(surface["z"]), len(surface["z"][0])) == (9, len(surface["x"]))
 
 
 def test_a_parameter_and_a_plot_that_do_not_exist_are_named(service: Service, study: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizers.protocol import Job, JobEnd
+from optimizers.protocol import Incumbent, Job, JobEnd
 from service.store.trial_story import median
 from tests.service.conftest import Service, ended, incumbent, report, sqlite_only, start
 from tunewright.study import StudyState, TrialState
@@ -145,6 +145,21 @@ def test_progression_tells_what_had_been_spent(service: Service) -> None:
     # The whole first leg, and half of what the second one got to.
     assert [step["resource"] for step in found["steps"]] == [0.0, pytest.approx(3.5)]
     assert found["now"] == {"trials": 2, "seconds": 4.0, "resource": pytest.approx(4.0)}
+
+
+@sqlite_only
+def test_progression_is_of_the_first_goal_and_leaves_out_what_misses_a_bound(service: Service) -> None:
+    objectives = [{"metric": "size", "bound": 10.0}, {"metric": "loss"}]
+    study = service.create(objectives=objectives)["id"]
+    runner = service.runner(study)
+    runner.commit(start(0, 0), start(1, 1))
+    for trial, loss, size in ((0, 0.1, 20.0), (1, 0.5, 1.0)):
+        runner.commit(best=[Incumbent(trial, {"x": 0.1}, 3.0, {"loss": loss, "size": size})], improved=True)
+
+    found = get(service, f"/v1/studies/{study}/progression")
+
+    assert found["metric"] == "loss"
+    assert [step["value"] for step in found["steps"]] == [None, 0.5]
 
 
 @sqlite_only

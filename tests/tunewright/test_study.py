@@ -61,6 +61,10 @@ def test_strings_that_look_like_something_else_stay_strings(choices: list[str]) 
     assert StudySpec.from_yaml(study.to_yaml()) == study
 
 
+def test_yaml_is_readable_in_every_script() -> None:
+    assert "name: größer 大きい 🙂\n" in spec(name="größer 大きい 🙂").to_yaml()
+
+
 def test_exponents_are_numbers_in_yaml() -> None:
     study = StudySpec.from_yaml(
         "{name: s, workload: w, budget: {trials: 1}, space: {x: {type: ordinal, choices: [1e-4, 1E-3, 1.0e-2]}}}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from optimizers.protocol import Earlier, JobEnd
+from optimizers.protocol import Earlier, Incumbent, JobEnd
 from tests.workers.memory_journal import MemoryJournal
 from tunewright import (
     Budget,
@@ -29,6 +29,7 @@ from workers import study_loop
 from workers.copies import Released
 from workers.journal import Enqueued, Fenced, JobEnded, JobStarted, Printed, Reported, Wanted
 from workers.orders import Launcher, LegOrder, LegResult, Outcome, Reply
+from workers.spending import reached
 from workers.study_loop import StudyLoop
 from workers.study_runner import make_optimizer
 
@@ -360,6 +361,16 @@ def test_a_target_ends_a_study() -> None:
     last = journal.batches[-1].status
     assert "target" in str(last.reason)
     assert last.best[0].metrics["loss"] <= 1.0
+
+
+def test_a_target_is_of_the_first_objective_without_a_bound_and_of_trials_within_the_bounds() -> None:
+    bounded = spec(objectives=[Objective(metric="cost", bound=5.0), Objective(metric="loss")])
+    cheap, bad, dear = (
+        Incumbent(0, {"x": 0.5}, 9, {"cost": cost, "loss": loss}) for cost, loss in ((1.0, 0.5), (0.5, 2.0), (9.0, 0.5))
+    )
+
+    assert reached(bounded, 1.0, [cheap])
+    assert not reached(bounded, 1.0, [bad, dear])
 
 
 def test_a_deaf_leg_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def extend(
     seconds: Annotated[float | None, typer.Option(help="Seconds that it may run, in all.")] = None,
     cluster_seconds: Annotated[float | None, typer.Option(help="Seconds that its trials may run, in all.")] = None,
     patience: Annotated[int | None, typer.Option(help="Trials that may bring nothing better.")] = None,
-    target: Annotated[float | None, typer.Option(help="Value of the first objective to reach.")] = None,
+    target: Annotated[float | None, typer.Option(help="Value of the first objective without a bound to reach.")] = None,
     url: Url = None,
 ) -> None:
     """Let a study that has ended go on; the limits that are given replace its budget."""

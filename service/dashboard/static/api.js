@@ -1,5 +1,7 @@
 // The REST API. Failures are `ApiProblem`s whose message can be shown as it is.
 
+const PAGE = 500;
+
 export class ApiProblem extends Error {
   /** `status` 0: no answer came. `errors` name fields: `{field, message}`. */
   constructor(status, message, errors = []) {
@@ -10,6 +12,18 @@ export class ApiProblem extends Error {
 }
 
 export const getJson = (path) => request("GET", path);
+
+/** All items of a list, page by page; `query` begins with "&". */
+export async function getAll(path, query = "") {
+  const items = [];
+  for (let cursor = ""; cursor !== null; ) {
+    const page = await getJson(`${path}?limit=${PAGE}${query}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  }
+  return items;
+}
+
 /** With a `key` (see `newKey`) the request may be repeated: it is done once. */
 export const postJson = (path, body, key) => request("POST", path, body, key);
 export const patchJson = (path, body) => request("PATCH", path, body);
@@ -31,7 +45,7 @@ async function request(method, path, sent, key) {
     throw new ApiProblem(0, "The service cannot be reached.");
   }
   // The session is over, or its token.
-  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new ApiProblem(response.status, body?.detail || body?.title || `The service answered ${response.status}.`, body?.errors);
   return body;

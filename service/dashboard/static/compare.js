@@ -6,6 +6,7 @@ import { described, differs, sideBySide } from "./compare_spec.js";
 import { byId, element, notice, setBadge, setText } from "./dom.js";
 import { amount, count, duration, estimate, measured, percent, sentence, setting } from "./format.js";
 import { Feed, Redraw } from "./live.js";
+import { firstGoal, isFinal } from "./study_state.js";
 
 const KEYS = "ABCDEF";
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
@@ -93,7 +94,7 @@ function draw() {
 
 /** The studies that something is known of. */
 const known = () => sides.filter((side) => side.study !== null);
-const objectiveOf = (side) => side.study.spec.objectives[0];
+const objectiveOf = (side) => firstGoal(side.study.spec.objectives);
 
 function drawUnlike() {
   const aims = new Set(known().map((side) => `${objectiveOf(side).direction} ${objectiveOf(side).metric}`));
@@ -124,7 +125,8 @@ function drawResults() {
 function valueText(side) {
   const { metric, unit } = objectiveOf(side);
   const value = side.study.best[0]?.metrics[metric];
-  return value === undefined || value === null ? "no value yet" : `${measured(value)}${unit ? ` ${unit}` : ""}`;
+  if (value === undefined || value === null) return isFinal(side.study) ? "no value" : "no value yet";
+  return `${measured(value)}${unit ? ` ${unit}` : ""}`;
 }
 
 function drawBest() {

@@ -41,7 +41,7 @@ export class Fields {
   /**
    * A labelled input for what stands at `path`.
    *
-   * `kind` is a key of KINDS; `choices` are [value, text] pairs; `suggestions` are texts that may be typed as well.
+   * `kind` is a key of KINDS; `choices` are [value, text] pairs, with null where nothing is said; `suggestions` are texts that may be typed as well.
    */
   make(path, { label, kind = "text", hint, choices, placeholder, suggestions, wide = false, spelled = false }) {
     const id = `field-${(made += 1)}`;
@@ -127,9 +127,9 @@ export class Fields {
 
 function control(kind, attributes, choices, suggestions, text) {
   if (kind === "choice") {
-    const known = choices.map(([value]) => writeValue(value));
-    const all = text === "" || known.includes(text) ? choices : [...choices, [text, text]];
-    const select = element("select", attributes, ...all.map(([value, label]) => element("option", { value: value === "" ? "" : writeValue(value), text: label })));
+    const known = choices.map(([value, label]) => [writeValue(value), label]);
+    const all = text === "" || known.some(([value]) => value === text) ? known : [...known, [text, text]];
+    const select = element("select", attributes, ...all.map(([value, label]) => element("option", { value, text: label })));
     select.value = text;
     return select;
   }

@@ -27,7 +27,8 @@ export class FormDialog {
     const done = this.#node.querySelector("[data-done]");
     done.addEventListener("click", () => this.#done(done));
     this.#node.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.target.tagName === "INPUT") this.#done(done);
+      // The Enter that ends a word of an input method is none of the form's.
+      if (event.key === "Enter" && !event.isComposing && event.target.tagName === "INPUT") this.#done(done);
     });
   }
 

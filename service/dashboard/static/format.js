@@ -64,11 +64,15 @@ export function percent(share) {
 const TODAY = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const EARLIER = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
-/** A moment in the reader's own time zone; the date only when it isn't today. */
+const LONG_AGO = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+
+/** A moment in the reader's own time zone; the date only when it isn't today, the year when it isn't this one. */
 export function moment(iso) {
   if (!iso) return "–";
   const then = new Date(iso);
-  return then.toDateString() === new Date().toDateString() ? TODAY.format(then) : EARLIER.format(then);
+  const now = new Date();
+  if (then.toDateString() === now.toDateString()) return TODAY.format(then);
+  return (then.getFullYear() === now.getFullYear() ? EARLIER : LONG_AGO).format(then);
 }
 
 /** What the service says in passing, as a sentence of its own. */

@@ -1,10 +1,9 @@
 // Labellings, and the next question of the one that the address names: #<id>. Answers are the keys y, n and s.
 
-import { getJson, postJson } from "./api.js";
+import { getAll, getJson, postJson } from "./api.js";
 import { byId, element, notice, setText } from "./dom.js";
 import { count, moment } from "./format.js";
 
-const PAGE = 100;
 const ANSWERS = { y: "yes", n: "no", s: "skip" };
 
 const table = byId("labellings");
@@ -14,7 +13,7 @@ const chosen = () => location.hash.slice(1);
 const api = () => `/v1/labellings/${encodeURIComponent(chosen())}`;
 let open = null; // The question that is shown, while it can be answered.
 
-addEventListener("hashchange", ask);
+addEventListener("hashchange", choose);
 addEventListener("keydown", pressed);
 for (const button of buttons) button.addEventListener("click", () => answer(button.dataset.answer));
 list();
@@ -22,7 +21,7 @@ ask();
 
 async function list() {
   try {
-    const { items } = await getJson(`/v1/labellings?limit=${PAGE}`);
+    const items = await getAll("/v1/labellings");
     table.tBodies[0].replaceChildren(...items.map(row));
     byId("empty").hidden = items.length > 0;
     table.hidden = items.length === 0;
@@ -44,6 +43,15 @@ function row({ id, spec, classes, answers, created_at: created }) {
     number(answers.skip),
     element("td", { class: "num", text: moment(created) }),
   );
+}
+
+/** Another labelling is chosen: the question that is shown is none of its. */
+function choose() {
+  open = null;
+  byId("asking").hidden = true;
+  byId("done").hidden = true;
+  setText(byId("progress"), "");
+  ask();
 }
 
 async function ask() {

@@ -26,6 +26,7 @@ export class Feed {
   #label;
   #source = null;
   #waiting = null;
+  #holds = new Set();
   #retry = 0;
   #hidden = 0;
 
@@ -37,6 +38,8 @@ export class Feed {
     this.#label = label;
     document.addEventListener("visibilitychange", () => this.#visibility());
     this.#open();
+    // A page that opens in the background is hidden from the start.
+    if (document.hidden) this.#visibility();
   }
 
   /** Stop for good. */
@@ -49,19 +52,31 @@ export class Feed {
   /** Fetch the state again. */
   async reload() {
     const source = this.#source;
-    this.#waiting ??= [];
     try {
-      await this.#load();
-    } catch (problem) {
-      if (source !== this.#source) return;
-      this.#lost();
+      await this.hold(this.#load);
+    } catch {
+      if (source === this.#source) this.#lost();
       return;
     }
-    if (source !== this.#source) return;
+    if (source === this.#source) this.#show("live");
+  }
+
+  /**
+   * Keep events back while `fetch` runs, and apply them afterwards: its answer may be older than they are.
+   *
+   * A `fetch` that fails leaves them where they are, so whoever calls this deals with failures in there.
+   */
+  async hold(fetch) {
+    const source = this.#source;
+    const hold = {};
+    this.#holds.add(hold);
+    this.#waiting ??= [];
+    await fetch();
+    this.#holds.delete(hold);
+    if (source !== this.#source || this.#holds.size > 0) return;
     const waiting = this.#waiting ?? [];
     this.#waiting = null;
     waiting.forEach((event) => this.#apply(event));
-    this.#show("live");
   }
 
   #open = () => {
@@ -102,6 +117,7 @@ export class Feed {
     this.#source?.close();
     this.#source = null;
     this.#waiting = null;
+    this.#holds.clear();
   }
 
   #visibility() {

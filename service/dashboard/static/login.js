@@ -3,5 +3,10 @@
 
 import { byId } from "./dom.js";
 
+const form = byId("login");
+// Browsers keep to themselves what stands after the #, so the server could not take it along. Behind a path that the
+// server has allowed it cannot lead anywhere else.
+form.elements.next.value = form.elements.next.defaultValue + location.hash;
+
 const answer = await fetch("/v1/studies?limit=1", { headers: { Accept: "application/json" } }).catch(() => null);
-if (answer?.ok) location.replace(byId("login").dataset.next);
+if (answer?.ok) location.replace(form.elements.next.value);

@@ -13,6 +13,8 @@ const CHECK_MILLISECONDS = 300;
 const RETRY_MILLISECONDS = 2000;
 const EMPTY = { name: "", workload: "", budget: { trials: 50 } };
 const UNREAD = "text";
+const MAX_NAME = 200;
+const CLONE = " (clone)";
 
 const source = byId("writing").dataset.source;
 const text = byId("text");
@@ -81,8 +83,13 @@ async function begin() {
     const { spec } = await getJson(`/v1/studies/${encodeURIComponent(source)}`);
     // Notes stay with the study that they are about.
     const { study } = await postJson("/v1/studies:validate", { study: { ...spec, notes: "" } });
-    draft.adopt({ ...study, name: `${spec.name} (clone)`.slice(0, 200) });
+    draft.adopt({ ...study, name: cloneName(spec.name) });
   }
+}
+
+/** The name of a clone; names are counted in characters, of which emoji are two units in JavaScript. */
+function cloneName(name) {
+  return `${[...name].slice(0, MAX_NAME - CLONE.length).join("")}${CLONE}`;
 }
 
 function workload() {

@@ -10,7 +10,7 @@ const TYPES = [
   ["categorical", "one of several, without order"],
   ["ordinal", "one of several, small to large"],
 ];
-const YES = [["", "no"], [true, "yes"]];
+const YES = [[null, "no"], [true, "yes"]];
 const SHARED = ["name", "type", "when"];
 const OWN = { float: ["low", "high", "log", "step", "default"], int: ["low", "high", "log", "step", "default"], categorical: ["choices", "default"], ordinal: ["choices", "default"] };
 

@@ -16,6 +16,7 @@ const changed = new Set();
 const redraw = new Redraw(draw);
 const chosen = new Chosen();
 let cursor = null;
+let oldest = null;
 
 new Feed({ load, apply, label: byId("connection") });
 more.addEventListener("click", loadMore);
@@ -48,6 +49,7 @@ function take(page) {
     changed.add(study.id);
   }
   cursor = page.next_cursor;
+  oldest = page.items.at(-1) ?? oldest;
   redraw.now();
 }
 
@@ -69,6 +71,8 @@ function apply(event) {
 async function fetchOne(id) {
   try {
     const study = await getJson(`/v1/studies/${encodeURIComponent(id)}`);
+    // It is on a page that is not loaded yet.
+    if (!rows.has(id) && cursor !== null && Date.parse(study.created_at) < Date.parse(oldest.created_at)) return;
     studies.set(id, study);
     if (!rows.has(id)) table.tBodies[0].prepend(add(study));
     changed.add(id);

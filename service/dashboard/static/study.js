@@ -18,7 +18,7 @@ const TRIAL_STATES = ["running", "waiting", "completed", "stopped", "failed", "c
 const root = byId("study");
 const api = `/v1/studies/${encodeURIComponent(root.dataset.study)}`;
 const state = new StudyState();
-const table = new TrialTable(state);
+const table = new TrialTable(state, () => feed);
 const findings = new Findings(byId("findings"), `${api}/diagnosis`);
 const changed = new Set();
 const stale = { best: true, curves: true };
@@ -39,7 +39,7 @@ async function load() {
     state.setStudy(await getJson(api));
     const [improvements, curves] = await Promise.all([
       getJson(`${api}/improvements`),
-      state.study.spec.fidelity ? getJson(`${api}/curves`) : { curves: [], total: 0, resource: "" },
+      state.study.spec.fidelity ? getJson(`${api}/curves?${new URLSearchParams({ metric: state.objective.metric })}`) : { curves: [], total: 0, resource: "" },
       table.reload(),
     ]);
     state.setImprovements(improvements);

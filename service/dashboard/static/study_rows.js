@@ -2,6 +2,7 @@
 
 import { badge, bar, element, setBadge, setBar, setTags, setText } from "./dom.js";
 import { count, estimate, measured, moment, percent } from "./format.js";
+import { firstGoal } from "./study_state.js";
 
 /** The parts of a new row; `fillRow` says in them how the study stands. */
 export function makeRow(study) {
@@ -14,6 +15,7 @@ export function makeRow(study) {
     tags: element("ul", { class: "tags", "aria-label": "Tags" }),
     best: element("td", { class: "num", role: "cell" }),
     trials: element("td", { class: "num trials-col", role: "cell" }),
+    started: element("td", { class: "num wide-only", role: "cell" }),
   };
   // The roles stay what they are when the style sheet lays rows out as blocks in a narrow window.
   const line = element(
@@ -24,7 +26,7 @@ export function makeRow(study) {
     element("td", { class: "progress-col", role: "cell" }, progress, text),
     cells.best,
     cells.trials,
-    element("td", { class: "num wide-only", role: "cell", text: moment(study.started_at ?? study.created_at) }),
+    cells.started,
   );
   return { line, progress, text, state, name, ...cells };
 }
@@ -40,13 +42,14 @@ export function fillRow(row, study) {
   setBar(row.progress, share, left ? `${percent(share)}, ${left}` : percent(share), study.state);
   setText(row.text, left ? `${percent(share)} · ${left}` : percent(share));
   setText(row.trials, count(Object.values(study.counts).reduce((sum, trials) => sum + trials, 0)));
+  setText(row.started, moment(study.started_at));
   fillBest(row, study);
 }
 
 /** Of several objectives the first is told. */
 function fillBest(row, { best, objectives }) {
   const metrics = best[0]?.metrics ?? {};
-  const metric = objectives[0]?.metric ?? Object.keys(metrics)[0];
+  const metric = firstGoal(objectives)?.metric ?? Object.keys(metrics)[0];
   if (!(metric in metrics)) return row.best.replaceChildren("–");
   row.best.replaceChildren(measured(metrics[metric]), element("span", { class: "sub", text: metric, title: metric }));
 }

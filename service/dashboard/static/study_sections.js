@@ -4,10 +4,10 @@ import { byId, element, setText } from "./dom.js";
 import { setting } from "./format.js";
 import { isMapping } from "./values.js";
 
-const PRIORITIES = [["", "normal"], ["low", "low"], ["high", "high"]];
+const PRIORITIES = [[null, "normal"], ["low", "low"], ["high", "high"]];
 // The one that a study has which names none.
 const DEFAULT_OPTIMIZER = "asha";
-const DIRECTIONS = [["", "as small as possible"], ["maximize", "as large as possible"]];
+const DIRECTIONS = [[null, "as small as possible"], ["maximize", "as large as possible"]];
 const BUILT_IN = [
   ["command", "command: a program of yours", "Each leg of a trial starts the program that you name. Give its search space, objectives and fidelity below."],
   ["external", "external: trials run elsewhere", "Trials run wherever somebody asks for jobs. Give the search space and the objectives below."],
@@ -24,7 +24,7 @@ export function general(fields) {
 
 export function workload(fields, workloads) {
   const registered = workloads.items.map(({ reference }) => [reference, reference]);
-  const choices = [["", "Choose one"], ...registered, ...BUILT_IN.map(([name, label]) => [name, label]), ["module:attribute", "module:attribute: a class of yours"]];
+  const choices = [[null, "Choose one"], ...registered, ...BUILT_IN.map(([name, label]) => [name, label]), ["module:attribute", "module:attribute: a class of yours"]];
   byId("workload").replaceChildren(fields.make(["workload"], { label: "Workload", kind: "choice", choices, wide: true }));
 }
 
@@ -101,7 +101,7 @@ export function fidelity(fields) {
     make("name", { label: "Resource", hint: "Such as epochs" }),
     make("max", { label: "Of a whole trial", kind: "number" }),
     make("min", { label: "At least", kind: "number", placeholder: "1", hint: "Below this, metrics mean nothing" }),
-    make("integer", { label: "Amounts", kind: "choice", choices: [["", "whole numbers"], [false, "any numbers"]] }),
+    make("integer", { label: "Amounts", kind: "choice", choices: [[null, "whole numbers"], [false, "any numbers"]] }),
     make("unit", { label: "Unit", placeholder: "none" }),
   );
 }
@@ -128,7 +128,7 @@ function asField(name, schema) {
   const listed = variants.find((variant) => variant.enum)?.enum ?? (types.includes("boolean") ? [true, false] : null);
   const unset = schema.default === null || schema.default === undefined ? "none" : schema.default === true ? "yes" : schema.default === false ? "no" : setting(schema.default);
   const shared = { label: name, hint: schema.description };
-  if (listed) return { ...shared, kind: "choice", choices: [["", `default (${unset})`], ...listed.map((value) => [value, value === true ? "yes" : value === false ? "no" : String(value)])] };
+  if (listed) return { ...shared, kind: "choice", choices: [[null, `default (${unset})`], ...listed.map((value) => [value, value === true ? "yes" : value === false ? "no" : String(value)])] };
   const numeric = types.includes("number") || types.includes("integer");
   return { ...shared, kind: numeric ? "number" : "value", placeholder: unset };
 }

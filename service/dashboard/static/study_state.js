@@ -9,6 +9,11 @@ const MAX_POINTS = 200;
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 
 export const isFinal = (study) => FINAL.has(study.state);
+/** Whether trials can still be asked for. */
+export const isOpen = (study) => !isFinal(study) && study.wanted !== "cancel";
+
+/** The first objective that is optimised, and not only kept within a bound. */
+export const firstGoal = (objectives) => objectives.find(({ bound }) => bound == null) ?? objectives[0];
 
 export class StudyState {
   constructor() {
@@ -22,7 +27,7 @@ export class StudyState {
   }
 
   get objective() {
-    return this.study.spec.objectives[0];
+    return firstGoal(this.study.spec.objectives);
   }
 
   get started() {

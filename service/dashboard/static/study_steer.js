@@ -1,6 +1,6 @@
 // What people do to a study from its page: pause, resume, cancel, extend, enqueue, edit, try again, copy.
 
-import { getJson, newKey, patchJson, postJson } from "./api.js";
+import { getAll, getJson, newKey, patchJson, postJson } from "./api.js";
 import { byId, notice } from "./dom.js";
 import { FormDialog } from "./form_dialog.js";
 import { count, setting } from "./format.js";
@@ -8,10 +8,9 @@ import { activeValues, defaultOf, problemOf } from "./space_values.js";
 import { describe } from "./space_editor.js";
 import { budgetFields } from "./study_sections.js";
 import { showRecipes } from "./study_recipes.js";
-import { isFinal } from "./study_state.js";
-import { same } from "./values.js";
+import { isOpen } from "./study_state.js";
+import { same, writeValue } from "./values.js";
 
-const PAGE = 500;
 const VERBS = ["pause", "resume", "cancel"];
 // Buttons of those who may write; a page for others has none of them.
 const ALL = [...VERBS, "extend", "enqueue", "edit", "retry"];
@@ -45,7 +44,7 @@ export class Steering {
   draw() {
     if (this.#closed) return;
     const { study } = this.#state;
-    const open = !isFinal(study) && study.wanted !== "cancel";
+    const open = isOpen(study);
     this.#offer({
       pause: open && study.wanted !== "pause",
       resume: open && study.wanted === "pause",
@@ -53,6 +52,7 @@ export class Steering {
       extend: study.state === "completed" || study.state === "failed",
       enqueue: open,
       edit: true,
+      again: open,
       retry: open && study.counts.failed > 0,
     });
   }
@@ -67,6 +67,7 @@ export class Steering {
 
   #offer(offered) {
     for (const id of ALL) if (byId(id)) byId(id).hidden = !offered[id];
+    for (const button of document.querySelectorAll("button[data-retry]")) button.hidden = !offered.again;
   }
 
   #verbs() {
@@ -156,8 +157,8 @@ export class Steering {
 
   /** Enqueue what failed and was not tried again yet. */
   async #retryFailed() {
-    const queued = await all(`${this.#api}/queue`);
-    const failed = await all(`${this.#api}/trials`, "&state=failed");
+    const queued = await getAll(`${this.#api}/queue`);
+    const failed = await getAll(`${this.#api}/trials`, "&state=failed");
     const before = new Set(queued.map((entry) => entry.retry_of));
     const left = failed.filter(({ id }) => !before.has(id)).reverse();
     for (const { number } of left) await postJson(`${this.#api}/trials/${number}/retry`);
@@ -205,7 +206,7 @@ function configField(fields, parameter) {
   const fallback = defaultOf(parameter);
   const path = ["config", parameter.name];
   if (!parameter.choices) return fields.make(path, { ...shared, kind: "number", placeholder: `default ${setting(fallback)}` });
-  return fields.make(path, { ...shared, kind: "choice", choices: [["", `default (${fallback})`], ...parameter.choices.map((value) => [value, String(value)])] });
+  return fields.make(path, { ...shared, kind: "choice", choices: [[null, `default (${writeValue(fallback)})`], ...parameter.choices.map((value) => [value, writeValue(value)])] });
 }
 
 /** What is wrong with a configuration, by field. */
@@ -226,14 +227,4 @@ function keepFocus(dialog, render) {
 
 function given(fields) {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
-}
-
-async function all(path, query = "") {
-  const items = [];
-  for (let cursor = ""; cursor !== null; ) {
-    const page = await getJson(`${path}?limit=${PAGE}${query}${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  }
-  return items;
 }

@@ -6,6 +6,7 @@ import { copies } from "./copying.js";
 import { byId, element, notice, setBadge, setText } from "./dom.js";
 import { amount, count, duration, measured, moment, sentence } from "./format.js";
 import { Feed } from "./live.js";
+import { firstGoal } from "./study_state.js";
 import { configuration, jobs } from "./trial_table.js";
 import { TrialLog } from "./trial_log.js";
 import { figures, leg, reason } from "./trial_words.js";
@@ -46,6 +47,12 @@ function apply(event) {
   const { kind, body } = event;
   if (kind === "study" && body.state === "deleted") return deleted();
   const own = (list, at) => list.some((entry) => entry[at] === trial.number);
+  if (kind === "progress") {
+    // Other trials may take its place as the best, and come after it.
+    const { counts, best } = body;
+    Object.assign(study, { counts, best });
+    drawHead();
+  }
   if (kind === "progress" && !own(body.jobs, "trial") && !own(body.reports, 0) && !own(body.ended, "trial")) return;
   newsTimer ||= setTimeout(() => {
     newsTimer = 0;
@@ -61,7 +68,10 @@ function deleted() {
 async function loadCurve() {
   offerMetrics();
   const metric = byId("metric").value;
-  curve = await getJson(`${api}/curve${metric ? `?${new URLSearchParams({ metric })}` : ""}`);
+  const found = await getJson(`${api}/curve${metric ? `?${new URLSearchParams({ metric })}` : ""}`);
+  // Another one was chosen meanwhile: its own curve is on the way.
+  if (byId("metric").value !== metric) return;
+  curve = found;
   try {
     chart ??= new Chart("curve", await loadPlotly(root.dataset.plotly));
   } catch (problem) {
@@ -77,7 +87,7 @@ function offerMetrics() {
   select.hidden = names.length < 2;
   if (select.dataset.names === names.join("\n")) return;
   select.dataset.names = names.join("\n");
-  const chosen = select.value || names[0];
+  const chosen = select.value || firstGoal(study.spec.objectives).metric;
   select.replaceChildren(...names.map((name) => element("option", { value: name, text: name })));
   select.value = chosen;
 }

@@ -3,6 +3,7 @@
 import { getJson } from "./api.js";
 import { badge, byId, element, notice, setBadge, setText } from "./dom.js";
 import { amount, count, duration, measured, moment, setting } from "./format.js";
+import { isOpen } from "./study_state.js";
 
 const PAGE = 100;
 // Rows that arrive live on top of the first page before it is fetched anew, which forgets the oldest.
@@ -10,6 +11,7 @@ const MAX_ARRIVALS = 300;
 
 export class TrialTable {
   #state;
+  #feed;
   #table = byId("trials");
   #more = byId("more");
   #newer = byId("newer");
@@ -20,13 +22,15 @@ export class TrialTable {
   #arrivals = new Set();
   #columns = [];
 
-  constructor(state) {
+  /** `feed()` is the feed whose events `update` tells of: they wait while rows are fetched. */
+  constructor(state, feed) {
     this.#state = state;
-    this.#more.addEventListener("click", () => this.#loadMore());
-    this.#newer.addEventListener("click", () => this.reload());
+    this.#feed = feed;
+    this.#more.addEventListener("click", () => this.#feed().hold(() => this.#loadMore()));
+    this.#newer.addEventListener("click", () => this.#feed().reload());
   }
 
-  /** Fetch the newest trials again; rows that were open stay open. */
+  /** Fetch the newest trials again, for the feed; rows that were open stay open. */
   async reload() {
     const page = await getJson(`${this.#url()}?limit=${PAGE}`);
     const open = [...this.#rows.values()].filter((row) => !row.detail.hidden).map((row) => row.number);
@@ -58,7 +62,11 @@ export class TrialTable {
         if (!this.#paged) this.#prepend(trial);
       }
     }
-    if (!this.#paged && this.#arrivals.size > MAX_ARRIVALS) this.reload().catch(() => {});
+    if (!this.#paged && this.#arrivals.size > MAX_ARRIVALS) {
+      // Asked for once: the next drawing may come before the answer.
+      this.#arrivals.clear();
+      this.#feed().reload();
+    }
     this.#foot();
   }
 
@@ -68,13 +76,11 @@ export class TrialTable {
 
   async #loadMore() {
     this.#more.disabled = true;
+    const cursor = this.#cursor;
     try {
-      const page = await getJson(`${this.#url()}?limit=${PAGE}&cursor=${encodeURIComponent(this.#cursor)}`);
-      const fresh = page.items.filter((trial) => !this.#rows.has(trial.number));
-      this.#state.addTrials(fresh);
-      fresh.forEach((trial) => this.#append(trial));
-      this.#cursor = page.next_cursor;
-      this.#paged = true;
+      const page = await getJson(`${this.#url()}?limit=${PAGE}&cursor=${encodeURIComponent(cursor)}`);
+      // When the rows were fetched anew meanwhile, others come next.
+      if (cursor === this.#cursor) this.#appendPage(page);
       notice(byId("problem"), null);
     } catch (problem) {
       notice(byId("problem"), problem.message);
@@ -100,6 +106,14 @@ export class TrialTable {
     this.#table.tHead.rows[0].replaceChildren(
       ...this.#columns.map(({ title, class: kind }) => element("th", { scope: "col", class: kind, text: title, title: kind?.includes("own-name") ? title : null })),
     );
+  }
+
+  #appendPage(page) {
+    const fresh = page.items.filter((trial) => !this.#rows.has(trial.number));
+    this.#state.addTrials(fresh);
+    fresh.forEach((trial) => this.#append(trial));
+    this.#cursor = page.next_cursor;
+    this.#paged = true;
   }
 
   #append(trial) {
@@ -175,7 +189,7 @@ export class TrialTable {
     if (!row.body.hasChildNodes()) row.body.append(element("p", { class: "hint", text: "Loading…" }));
     try {
       const trial = await getJson(`/v1/trials/${encodeURIComponent(`${this.#state.study.id}-${row.number}`)}`);
-      row.body.replaceChildren(detail(trial));
+      row.body.replaceChildren(detail(trial, isOpen(this.#state.study)));
     } catch (problem) {
       row.body.replaceChildren(element("p", { class: "notice notice-bad", text: problem.message }));
     }
@@ -195,14 +209,14 @@ export function configuration(config) {
   );
 }
 
-function detail(trial) {
+function detail(trial, open) {
   const failed = trial.jobs.find((job) => job.traceback);
   return element(
     "div",
     { class: "detail-body" },
     trial.problem ? element("p", { class: "notice notice-bad", text: trial.problem }) : null,
     // Whoever steers the study hears of it; see study_steer.js.
-    trial.state === "failed" && byId("retry") ? element("p", {}, element("button", { type: "button", class: "button button-tiny", data: { retry: trial.number }, text: "Try this configuration again" })) : null,
+    trial.state === "failed" && byId("retry") ? element("p", {}, element("button", { type: "button", class: "button button-tiny", hidden: !open, data: { retry: trial.number }, text: "Try this configuration again" })) : null,
     failed ? block("Traceback", failed.traceback, `of job ${failed.number}`) : null,
     element("h3", { text: "Configuration" }),
     element("dl", { class: "config" }, ...configuration(trial.config)),

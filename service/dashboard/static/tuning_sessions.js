@@ -16,6 +16,7 @@ const changed = new Set();
 const redraw = new Redraw(draw);
 let databases = [];
 let cursor = null;
+let oldest = null;
 
 new Feed({ kinds: ["session", "interval"], load, apply, label: byId("connection") });
 more.addEventListener("click", loadMore);
@@ -49,6 +50,7 @@ function take(page) {
     changed.add(session.id);
   }
   cursor = page.next_cursor;
+  oldest = page.items.at(-1) ?? oldest;
   redraw.now();
 }
 
@@ -57,6 +59,8 @@ async function apply({ study: id, body }) {
   if (body.state === "deleted") return remove(id);
   try {
     const session = await getJson(`/v1/sessions/${encodeURIComponent(id)}`);
+    // It is on a page that is not loaded yet.
+    if (!rows.has(id) && cursor !== null && Date.parse(session.created_at) < Date.parse(oldest.created_at)) return;
     sessions.set(id, session);
     if (!rows.has(id)) table.tBodies[0].prepend(make(session));
     changed.add(id);
