@@ -217,6 +217,8 @@ class StudyLoop:
             with uncollected():
                 self._restore(record)
             self._heartbeat()
+            # An earlier runner may have used it up, and died while its last legs saved.
+            self._check_budget()
             while not self._over():
                 self._fill()
                 self._commit()
@@ -427,7 +429,9 @@ class StudyLoop:
         if live.stop is not None:
             return False
         if self._ending is _Ending.PAUSE:
-            return result.outcome in (Outcome.STOPPED, Outcome.LOST)
+            # A workload that is told to stop may return just as well.
+            returned = result.outcome is Outcome.COMPLETED and live.stop_since is not None
+            return result.outcome in (Outcome.STOPPED, Outcome.LOST) or (returned and not self._reached(live.job))
         if self._ending is not None:
             return False
         if result.outcome is Outcome.FAILED:

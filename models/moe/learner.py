@@ -75,6 +75,8 @@ class LanguageLearner:
             self.model.parameters(), lr=training.learning_rate, betas=BETAS, weight_decay=training.weight_decay
         )
         self._done = 0
+        # Whether the experts are their own: until then one is trained in the name of all.
+        self._spawned = training.shared_steps == 0
         # Floating point operations of all training so far, per token of a step, summed over steps.
         self._flops = 0.0
 
@@ -110,6 +112,7 @@ class LanguageLearner:
             "random": self._random.get_state(),
             "done": self._done,
             "flops": self._flops,
+            "spawned": self._spawned,
         }
         torch.save(state, directory / STATE_FILE)
 
@@ -124,13 +127,16 @@ class LanguageLearner:
             group.update(own)
         self._random.set_state(state["random"])
         self._done, self._flops = state["done"], state["flops"]
+        # States of before had no such word.
+        self._spawned = state.get("spawned", self._done > self._training.shared_steps)
 
     def _update(self, sums: _Sums) -> None:
         training, model = self._training, self.model
-        model.shared = self._done < training.shared_steps
-        if training.shared_steps and self._done == training.shared_steps:
+        if not self._spawned and self._done >= training.shared_steps:
+            self._spawned = True
             for mixture in model.mixtures:
                 diversify(mixture.experts, training.mask_share, self._random)
+        model.shared = not self._spawned
         rate = training.learning_rate * min(1.0, (self._done + 1) / (training.warmup + 1))
         for group in self._optimizer.param_groups:
             group["lr"] = rate

@@ -504,6 +504,53 @@ def test_what_is_enqueued_beyond_the_budget_waits() -> None:
     assert journal.batches[-1].status.state is StudyState.COMPLETED
 
 
+def test_a_leg_that_returns_when_it_is_told_to_stop_goes_on_after_a_pause() -> None:
+    journal = MemoryJournal(spec(budget=Budget(trials=2), parallel=2))
+
+    def save_and_return(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        for step in range(1, 10):
+            if step == 4:
+                journal.wanted = Wanted.PAUSE
+            while legs.report(order, float(step)) is Reply.CONTINUE:
+                if step < 4:
+                    break
+            else:
+                return LegResult(Outcome.COMPLETED)
+        raise AssertionError
+
+    run(journal, save_and_return)
+    paused = journal.batches[-1].status
+    journal.wanted = Wanted.RUN
+    run(journal)
+
+    assert paused.state is StudyState.PAUSED
+    assert paused.counts == {TrialState.RUNNING: 2}
+    assert journal.batches[-1].status.counts == {TrialState.COMPLETED: 2}
+
+
+def test_a_runner_that_takes_over_a_spent_study_starts_nothing_new() -> None:
+    journal = MemoryJournal(spec(budget=Budget(seconds=0.3), parallel=3))
+
+    def die_while_the_last_leg_saves(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        while legs.report(order) is Reply.CONTINUE:
+            time.sleep(0.01)
+        if order.job.trial == 0:
+            while not any(isinstance(fact, JobEnded) for fact in journal.facts):
+                time.sleep(0.01)
+            journal.fenced = True
+        return LegResult(Outcome.STOPPED)
+
+    with pytest.raises(Fenced):
+        run(journal, die_while_the_last_leg_saves)
+    before = [fact for fact in journal.facts if isinstance(fact, JobStarted)]
+    later = journal.taken_over()
+    run(later)
+
+    assert [fact for fact in later.facts if isinstance(fact, JobStarted)] == before
+    last = later.batches[-1].status
+    assert (last.state, last.reason) == (StudyState.COMPLETED, "the budget of 0.3 seconds is used up")
+
+
 def test_a_paused_study_takes_up_what_was_enqueued_once_it_goes_on() -> None:
     journal = MemoryJournal(spec(parallel=1))
 

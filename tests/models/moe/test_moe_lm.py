@@ -88,6 +88,28 @@ def test_a_diversified_start_trains_one_expert_and_then_spawns_the_others():
     assert float(likeness.detach()) > 0.5
 
 
+@pytest.mark.parametrize(("steps", "own"), [(1, 4), (2, 12), (1, 0)])
+def test_a_copy_spawns_experts_once_whatever_its_own_number_of_shared_steps(tmp_path, steps, own):
+    def learner(shared_steps):
+        found = config("switch", start="diversified", shared_steps=shared_steps, mask_share=0.25, learning_rate=0.0)
+        return learner_of(found, read_options(SMALL), seed=1)
+
+    parent, copy = learner(6), learner(own)
+    for resource in range(1, steps + 1):
+        parent.step(resource)
+    parent.save(tmp_path)
+    copy.restore(tmp_path)
+    experts = copy.model.mixtures[0].experts
+    before = experts.up.clone()
+    copy.step(steps + 1)
+
+    assert not copy.model.shared
+    likeness = torch.cosine_similarity(experts.up[1].flatten(), experts.up[2].flatten(), dim=0)
+    assert float(likeness.detach()) > 0.5
+    # The parent has spawned them where it took the second step.
+    assert torch.allclose(experts.up, before, rtol=1e-2, atol=1e-4) == (steps == 2)
+
+
 def test_the_tokenizer_gives_the_same_tokens_again_and_covers_every_byte():
     corpus = corpora.load("grammar")
 
