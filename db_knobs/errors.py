@@ -5,6 +5,7 @@ TunewrightError
     ├── AddressError         a DSN or one of its fields is wrong
     ├── LoginRefused         the server does not let this user in: name, password, host or TLS
     ├── ConnectionLost       no server answered, or a connection broke
+    │   └── ServerBusy       it answered that it takes no connection now: it is full, or still starting
     ├── StatementTimeout     the server took too long over one statement
     ├── UnknownServer        a server or version that nobody here knows
     ├── RestartFailed        the command that restarts it, or recovers it, did not do so
@@ -40,6 +41,10 @@ class LoginRefused(DatabaseError):
 
 class ConnectionLost(DatabaseError):
     """Whether a statement that was under way took effect is unknown; connect again and read."""
+
+
+class ServerBusy(ConnectionLost):
+    """The server runs, and takes no connection of ours now; it may in a while."""
 
 
 class StatementTimeout(DatabaseError):

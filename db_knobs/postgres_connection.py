@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 
 from db_knobs.address import Address
 from db_knobs.database import CONNECT_SECONDS, STATEMENT_SECONDS
-from db_knobs.errors import ConnectionLost, DatabaseError, LoginRefused, RightMissing, StatementTimeout
+from db_knobs.errors import ConnectionLost, DatabaseError, LoginRefused, RightMissing, ServerBusy, StatementTimeout
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -29,13 +29,14 @@ _REFUSED_LOGIN = re.compile(
     r"|database .* does not exist|not permitted to log in|permission denied for database|not currently accepting"
     r"|requires a valid client|root\.crt|sslmode"
 )
+_BUSY = re.compile(r"too many (clients|connections)|connection slots are reserved|is starting up|in recovery mode")
 
 
 def opened(address: Address) -> Connection:
     """A new connection; each statement commits, none may run or wait for a lock for long.
 
     Raises:
-        LoginRefused, ConnectionLost: see `errors`.
+        LoginRefused, ConnectionLost, ServerBusy: see `errors`.
     """
     try:
         return psycopg.connect(
@@ -111,6 +112,8 @@ def _login_error(address: Address, error: psycopg.Error) -> DatabaseError:
     state = getattr(error, "sqlstate", None) or ""
     if state.startswith(("28", "3D")) or _REFUSED_LOGIN.search(said):
         return LoginRefused(f"{address}: {said}")
+    if _BUSY.search(said):
+        return ServerBusy(f"{address}: {said}")
     return ConnectionLost(f"{address}: {said}")
 
 

@@ -69,6 +69,7 @@ class Custody:
         expected: what stands as far as we know, of every knob that we can put back.
         filed: what those that need a restart will stand at after the next one.
         ours: knobs that were ever about to be changed.
+        unsure: a change of ours is under way, or broke off: what stands may be neither of the two.
     """
 
     def __init__(self, database: Database, former: Former, restarting: Collection[str] = ()) -> None:
@@ -77,8 +78,7 @@ class Custody:
         self.expected: Config = {name: setting["value"] for name, setting in former.items()}
         self.filed: Config = {name: self.expected[name] for name in restarting}
         self.ours: set[str] = set()
-        # A change of ours is under way, or broke off: what stands may be neither of the two.
-        self._unsure = False
+        self.unsure = False
 
     @property
     def away(self) -> bool:
@@ -102,7 +102,7 @@ class Custody:
     def theirs(self) -> dict[str, str]:
         """Knobs that do not stand as we left them, and why that is: somebody else set them."""
         standing = self._database.read(list(self.former))
-        surely = self.expected.keys() - self.ours if self._unsure else self.expected.keys()
+        surely = self.expected.keys() - self.ours if self.unsure else self.expected.keys()
         return {
             name: f"was set to {standing[name]} by somebody else; this session had left it at {expected}"
             for name, expected in self.expected.items()
@@ -124,7 +124,7 @@ class Custody:
     def look(self) -> Config:
         """Read what stands, and take it as it is."""
         self.expected = self._database.read(list(self.former))
-        self._unsure = False
+        self.unsure = False
         return self.expected
 
     def file(self, config: Mapping[str, Value]) -> Former:
@@ -134,14 +134,14 @@ class Custody:
             KnobError: the server does not take one, or somebody else's waits for a restart; nothing was changed.
         """
         before = self._database.former(list(config))
-        self._unsure = True
+        self.unsure = True
         try:
             self._database.apply(config)
         except KnobError:
             # Nothing was changed, so nothing is uncertain.
-            self._unsure = False
+            self.unsure = False
             raise
-        self._unsure = False
+        self.unsure = False
         self.filed |= config
         return before
 
@@ -159,9 +159,9 @@ class Custody:
             change |= {name: self.former[name]["value"] for name in moved if not self._at_home(name, self.expected)}
         if not change:
             return []
-        self._unsure = True
+        self.unsure = True
         applied = self._database.apply(change)
-        self._unsure = False
+        self.unsure = False
         self.expected = {**self.expected, **{n: v for n, v in applied.settings.items() if n in self.former}}
         return [
             Clamped(name, value, applied.settings[name])
@@ -224,7 +224,7 @@ class Custody:
         """Restore all at once, or each by itself; what could not be, and why."""
         if not wanted:
             return {}
-        self._unsure = True
+        self.unsure = True
         try:
             self._database.restore(wanted)
             return {}

@@ -7,7 +7,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, Protocol
 
 from db_knobs.database import Database, Former, FormerSetting
-from db_knobs.errors import ConnectionLost, DatabaseError, KnobError, LoginRefused, RightMissing, UnknownServer
+from db_knobs.errors import (
+    ConnectionLost,
+    DatabaseError,
+    KnobError,
+    LoginRefused,
+    RightMissing,
+    ServerBusy,
+    UnknownServer,
+)
 from db_knobs.knob import same
 from tunewright.errors import TunewrightError
 from tunewright.space import Value
@@ -168,6 +176,22 @@ class Hold:
                 return False
             self._clock.sleep(BACK_PAUSE)
 
+    def answers(self, seconds: float) -> bool:
+        """Whether the server says anything within so many seconds, be it that it does not let us in; takes no lock."""
+        deadline = self._clock.monotonic() + seconds
+        while True:
+            try:
+                self._database.connect()
+                return True
+            except ServerBusy:
+                return True
+            except ConnectionLost:
+                if self._clock.monotonic() >= deadline:
+                    return False
+            except DatabaseError:
+                return True
+            self._clock.sleep(BACK_PAUSE)
+
     def guard(self) -> None:
         """Tell the watchdog what is about to change; it is started before the first change."""
         if not self.custody.ours:
@@ -215,12 +239,17 @@ class Hold:
         """
         self._left |= left
         try:
-            if self._database.holds_lock():
+            held = self._database.holds_lock()
+            if held:
                 self._left |= self.custody.theirs()
             else:
                 self._database.connect()
                 if not self._database.lock(self._holder):
                     return "another session holds the server's lock"
+            if keep and (self.custody.unsure or not held):
+                # Nobody knows what stands: the best settings are set upon the former ones, not upon what was tried last
+                # or what somebody else has set.
+                self._left |= self.custody.undo().left
             if keep and not self._left and self._keep():
                 return None
             returned = self.custody.back(self._left)

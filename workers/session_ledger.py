@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from tunewright.session import SessionState
 from workers.session_journal import (
+    RECOVERING,
+    RESTART_FAILED,
     Began,
     Intended,
     JournalUnavailable,
@@ -41,6 +43,7 @@ class Ledger:
 
     Attributes:
         state, reason, touched, next_at, best, tuner: as in `SessionStatus`; what the next batch says.
+        broken: a restart failed, of this runner's or of an earlier one's; nothing is restarted any more.
         away: called when the store has been away for `STORE_SECONDS`.
     """
 
@@ -54,6 +57,7 @@ class Ledger:
         self.next_at: float | None = None
         self.intervals = before.intervals
         self._unsafe, self._lost, self._gain = before.unsafe, before.lost, before.gain
+        self.broken = any(_broke(fact) for fact in record.facts)
         self._compared = sum(_compared(fact) for fact in record.facts)
         self._number = record.batch
         self._began_at = clock.monotonic()
@@ -84,6 +88,25 @@ class Ledger:
             if isinstance(fact, RestartIntended):
                 under_way = fact
         return found
+
+    @property
+    def unrecovered(self) -> bool:
+        """Whether an earlier runner's restart may have left the server down, and nothing was done about it yet.
+
+        It may from its intention on, and once it has failed; until its verdict, the recover command, or the return of
+        the former settings. None follows one that failed: an interval that was measured since tells that the server is
+        up.
+        """
+        measured = False
+        for fact in reversed(self.record.facts):
+            if isinstance(fact, (RestartTried, Restored)) or _noticed(fact, RECOVERING):
+                return False
+            if isinstance(fact, RestartIntended):
+                return True
+            if _noticed(fact, RESTART_FAILED):
+                return not measured
+            measured = measured or isinstance(fact, Measured)
+        return False
 
     @property
     def last_seen(self) -> Mapping[str, Any]:
@@ -136,6 +159,17 @@ class Ledger:
         if (kind, subject) not in self._told:
             self._told.add((kind, subject))
             self.notice(kind, text, knob)
+
+    def restart_failed(self, problem: str) -> None:
+        """Restart nothing any more; written at once, because it holds for whoever follows a runner that dies now."""
+        self.broken = True
+        self.notice(RESTART_FAILED, f"the restart failed: {problem}")
+        self.commit()
+
+    def recovering(self) -> None:
+        """The recover command is about to be run; written at once."""
+        self.notice(RECOVERING, "the server is being brought up by the recover command")
+        self.commit()
 
     def skip(self, reason: str) -> None:
         """An interval that was not judged."""
@@ -202,6 +236,15 @@ def intended(facts: Iterable[SessionFact]) -> list[Mapping[str, Any]]:
         elif isinstance(fact, RestartIntended):
             found.append(fact.config)
     return found
+
+
+def _noticed(fact: SessionFact, kind: str) -> bool:
+    return isinstance(fact, Noticed) and fact.kind == kind
+
+
+def _broke(fact: SessionFact) -> bool:
+    """Whether a fact tells of a restart that failed; journals of old do only with a trial's verdict."""
+    return _noticed(fact, RESTART_FAILED) or (isinstance(fact, RestartTried) and fact.broke)
 
 
 def _compared(fact: SessionFact) -> bool:

@@ -43,6 +43,7 @@ from workers.session_journal import Began, Fenced, Intended, Measured, Noticed, 
 from workers.session_knobs import allowed_by, check_objective, choose, from_plain, needs_restart, outside, plain
 from workers.session_ledger import Ledger
 from workers.session_maintenance import FEATURE, Maintenance, Observed
+from workers.session_recovery import bring_up
 from workers.session_tuning import Tuning
 from workers.session_watch import Clock, Watched, unjudged, watch
 
@@ -167,6 +168,7 @@ class SessionLoop:
         began = self._ledger.began
         if began is not None:
             self._hold.know(began)
+            self._bring_up(began)
             if self._ledger.state.final or self._ledger.state is SessionState.RESTORING:
                 return self._old_end()
         while True:
@@ -182,6 +184,14 @@ class SessionLoop:
             except ConnectionLost as error:
                 self._say("connection_lost", str(error))
                 self._clock.sleep(FIRST_PAUSE)
+
+    def _bring_up(self, began: Began) -> None:
+        """Recover a server that an earlier runner's restart left down, whatever is wanted of the session now."""
+        restarts = self._spec.restarts
+        if restarts is not None and (command := self._command(restarts)) is not None:
+            former = self._hold.custody.former
+            names = needs_restart(from_plain(fields) for fields in began.knobs.values())
+            bring_up(command, {name: former[name] for name in names}, self._hold, self._ledger)
 
     def _begin(self) -> None:
         """See the database, and write down what to go back to."""
@@ -246,14 +256,9 @@ class SessionLoop:
         def guarded(config: Config) -> str | None:
             return outside(self._spec.bounds, reference, config) or self._insight.guard({**reference, **config})
 
-        command = self._tools.restart_commands.get(restarts.command)
-        address = self._ledger.record.address
-        if command is not None and not command.serves(address.host, address.port):
-            # The name belonged to another server's when the session was begun.
-            command = None
         return Maintenance(
             restarts,
-            command,
+            self._command(restarts),
             [knob for knob in knobs if knob.name in needs_restart(knobs)],
             self._spec,
             self._hold,
@@ -262,6 +267,13 @@ class SessionLoop:
             lambda: self._insight.rules(self._metrics),
             guarded,
         )
+
+    def _command(self, restarts: Restarts) -> RestartCommand | None:
+        """What restarts this server; None where this machine has no such command."""
+        command = self._tools.restart_commands.get(restarts.command)
+        address = self._ledger.record.address
+        # The name may have belonged to another server's when the session was begun.
+        return command if command is not None and command.serves(address.host, address.port) else None
 
     def _guard(self, config: Config) -> str | None:
         """Why settings would endanger the server as it runs."""

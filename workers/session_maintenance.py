@@ -32,6 +32,7 @@ from workers.session_hold import Hold
 from workers.session_journal import RestartTried, Wanted
 from workers.session_knobs import placed
 from workers.session_ledger import Ledger
+from workers.session_recovery import NOT_RECOVERED, RECOVERED, recover
 from workers.session_watch import SECOND, Clock
 from workers.watchdog import environment
 
@@ -91,7 +92,6 @@ class Maintenance:
         # What earlier runners kept was put back since, and may be tried again.
         self._tried = ledger.restarts
         self._before: Config | None = None
-        self._broken = any(trial.broke for trial in self._tried)
         if command is None:
             text = f'this machine has no command "{restarts.command}" that restarts this server; nothing is restarted'
             ledger.notice_once("restart", restarts.command, text)
@@ -139,8 +139,7 @@ class Maintenance:
         if not self._may_restart():
             return False
         if (problem := self._restarted()) is not None:
-            self._broken = True
-            self._ledger.notice("restart", f"the restart failed: {problem}")
+            self._ledger.restart_failed(problem)
             raise DatabaseError(problem)
         return True
 
@@ -233,7 +232,7 @@ class Maintenance:
         self._settle("put back what was tried")
 
     def _tell(self, config: Config, gain: float | None, *, kept: bool, reason: str) -> None:
-        told = RestartTried(self._clock.wall(), dict(config), gain, kept, reason, self._broken)
+        told = RestartTried(self._clock.wall(), dict(config), gain, kept, reason, self._ledger.broken)
         self._tried.append(told)
         self._ledger.add(told)
         self._ledger.commit()
@@ -275,9 +274,7 @@ class Maintenance:
         Raises:
             DatabaseError: it stays away; the session waits for it.
         """
-        self._broken = True
-        self._ledger.notice("restart", f"the restart failed: {problem}")
-        self._ledger.commit()
+        self._ledger.restart_failed(problem)
         if self._hold.regain(0.0):
             # It may have come up with what was filed, whatever its command says.
             self._hold.custody.look()
@@ -290,11 +287,11 @@ class Maintenance:
 
     def _recover(self, filed: Former) -> None:
         assert self._command is not None
-        self._command.run_recover(filed, environment())
+        recover(self._command, filed, self._ledger)
         if not self._hold.regain(self._command.seconds):
-            raise DatabaseError("the server is not back after its recover command; start it by hand")
+            raise DatabaseError(NOT_RECOVERED)
         self._hold.custody.unfile(filed)
-        self._ledger.notice("restart", "the recover command brought the server back with its settings from before")
+        self._ledger.notice("restart", RECOVERED)
 
     def _may_restart(self) -> bool:
         """Whether the server may be restarted now, and the window leaves time for it."""
@@ -320,7 +317,7 @@ class Maintenance:
     def _time_for(self, seconds: float) -> bool:
         now = self._clock.wall()
         window = self._restarts.opened(now)
-        return not self._broken and window is not None and window[1] - now >= seconds
+        return not self._ledger.broken and window is not None and window[1] - now >= seconds
 
 
 class _NotBetter(Exception):
