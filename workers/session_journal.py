@@ -123,8 +123,8 @@ class Noticed:
     Attributes:
         kind: `foreign_change`, `refused` (the server did not take a value), `clamped`, `right_lost`, `restarted`,
             `connection_lost`, `connected`, `login_refused`, `taken_over`, `noise` (intervals too short for the server),
-            `restart` (the server was restarted by the session, or will not be), `RESTART_FAILED`, `RECOVERING`, `advice`
-            (of a white-box rule, in the mode of that name), `mixed` (nothing of these, see the text).
+            `restart` (the server was restarted by the session, or will not be), `RESTART_FAILED`, `RECOVERING`,
+            `advice` (of a white-box rule, in the mode of that name), `mixed` (nothing of these, see the text).
         text: in words.
         knob: that it is about.
     """

@@ -19,6 +19,7 @@ from db_knobs.errors import (
     LoginRefused,
     NotVerified,
     RightMissing,
+    ServerBusy,
     StatementTimeout,
     UnknownKnob,
     ValueRefused,
@@ -371,10 +372,10 @@ def test_a_server_that_ends_is_a_lost_connection_not_a_refused_login() -> None:
 
     address = parse_dsn("postgresql://u:canary@localhost/d")
     for said, kind in {
-        "FATAL:  the database system is starting up": ConnectionLost,
+        "FATAL:  the database system is starting up": ServerBusy,
         "FATAL:  the database system is shutting down": ConnectionLost,
         "SSL SYSCALL error: EOF detected": ConnectionLost,
-        "FATAL:  sorry, too many clients already": ConnectionLost,
+        "FATAL:  sorry, too many clients already": ServerBusy,
         'FATAL:  password authentication failed for user "u" canary': LoginRefused,
         'FATAL:  role "u" is not permitted to log in': LoginRefused,
         "server does not support SSL, but SSL was required": LoginRefused,

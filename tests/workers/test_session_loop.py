@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -843,6 +843,57 @@ def test_a_budget_that_passes_meanwhile_keeps_nothing_of_a_session_that_had_fail
 
     assert state is SessionState.FAILED
     assert scene.at_home
+
+
+def dies_over_its_end(best: Config, **fields: Any) -> Stage:
+    """One whose runner lost the server at its end, with what it tried last in place, and died over it.
+
+    Args:
+        best: settings that it is to keep.
+    """
+    scene = stage(keep=True, **fields)
+    commit, ends = scene.journal.commit, scene.journal.spec.budget.intervals
+
+    def hook(batch: Any) -> None:
+        if batch.status.intervals == ends:
+            batch = replace(batch, status=replace(batch.status, best={"config": best, "gain": 0.5}))
+        commit(batch)
+        if batch.status.state is SessionState.RESTORING:
+            scene.server.later(5, _killed)
+        elif batch.status.intervals == ends:
+            scene.server.go_down()
+
+    scene.journal.commit = hook  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        scene.run()
+    assert scene.journal.status.state is SessionState.RESTORING
+    scene.server.up = True
+    return scene
+
+
+def test_what_a_successor_keeps_is_the_best_and_nothing_of_what_was_tried_last() -> None:
+    best = {"cache": 90, "fast": False, "cost": 4.0}
+    scene = dies_over_its_end(best, budget={"intervals": 14})
+    assert scene.server.settings["cost"] != best["cost"], "where it stood at first is where it is best"
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert {name: scene.server.settings[name] for name in best} == best
+    assert scene.journal.of(Restored)[-1].settings == scene.server.settings
+    assert not scene.journal.status.touched
+
+
+def test_where_somebody_set_a_knob_meanwhile_a_successor_keeps_nothing_and_leaves_theirs() -> None:
+    scene = dies_over_its_end({"cache": 90, "fast": False, "cost": 4.0}, budget={"intervals": 4})
+    tried = [fact.suggestion.config for fact in scene.journal.of(Intended)]
+    assert not any(config["fast"] for config in tried), "it never was ours"
+    scene.server.settings["fast"] = True
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert scene.server.settings == {**scene.server.defaults, "fast": True}
+    assert scene.journal.of(Restored)[-1].settings == scene.server.settings
+    assert "fast" in scene.journal.of(Restored)[-1].left
 
 
 def test_a_password_that_changed_is_for_the_next_runner_also_where_only_new_connections_are_refused(

@@ -10,19 +10,31 @@ import numpy as np
 import pytest
 
 from db_knobs.database import Database, Former
-from db_knobs.errors import RestartFailed, ValueRefused
+from db_knobs.errors import RestartFailed, ServerBusy, ValueRefused
 from db_knobs.restart import RestartCommand
 from db_knobs.statistics import Metrics
 from optimizers.onlinetune import OnlineTuneSettings, Rule
 from tests.workers.memory_session_journal import MemorySessionJournal
-from tests.workers.simulated_server import Killed, NotedWatchdog, PlainInsight, Server
+from tests.workers.simulated_server import Connection, Killed, NotedWatchdog, PlainInsight, Server
 from tunewright.errors import SpecError
 from tunewright.session import SessionSpec, SessionState
 from tunewright.space import Config
 from workers.session_custody import Custody
-from workers.session_journal import Began, Measured, Noticed, RestartIntended, RestartTried, Restored, Wanted
+from workers.session_journal import (
+    RECOVERING,
+    RESTART_FAILED,
+    Began,
+    Measured,
+    Noticed,
+    RestartIntended,
+    RestartTried,
+    Restored,
+    SessionBatch,
+    Wanted,
+)
 from workers.session_loop import SessionLoop, Tools
 from workers.session_maintenance import INTERVALS, surely_better
+from workers.session_recovery import RECOVERED
 
 AWAY = 3.0
 ALWAYS = {"command": "prod", "window": "00:00-24:00", "most": 2, "settle": 30.0}
@@ -396,6 +408,234 @@ def test_a_server_that_does_not_start_is_recovered_and_restarted_no_more() -> No
     assert scene.calls == ["restart", "recover"]
     assert [(fact.kept, fact.broke) for fact in scene.tried] == [(False, True)]
     assert scene.at_home
+
+
+def too_large(filed: Config) -> bool:
+    return bool(filed.get("pool", 0) > 60)
+
+
+def die() -> None:
+    raise Killed
+
+
+def dies_once_written(scene: Stage, kind: str) -> None:
+    """Let the runner die as soon as a notice of this kind is in the journal."""
+    commit = scene.journal.commit
+
+    def hook(batch: SessionBatch) -> None:
+        commit(batch)
+        if any(isinstance(fact, Noticed) and fact.kind == kind for fact in batch.facts):
+            raise Killed
+
+    scene.journal.commit = hook  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        scene.run()
+
+
+def dies_while_the_server_restarts(scene: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: Command, environment: Mapping[str, str]) -> None:
+        self.calls.append("restart")
+        self.pretended.go_down()
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Command, "run_restart", killed)
+        with pytest.raises(Killed):
+            scene.run()
+    assert not scene.server.up
+
+
+@pytest.mark.parametrize("wanted", [Wanted.RUN, Wanted.CANCEL])
+@pytest.mark.parametrize("written", [True, False], ids=["once it had failed", "while it was under way"])
+def test_a_server_that_does_not_start_is_recovered_by_the_successor_of_a_runner_that_died_over_it(
+    written: bool, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = stage(more_pool_is_better)
+    scene.dies = too_large
+    if written:
+        dies_once_written(scene, RESTART_FAILED)
+    else:
+        dies_while_the_server_restarts(scene, monkeypatch)
+    assert not scene.server.up
+    scene.journal.wanted = wanted
+    # Who waits for somebody else to start it waits for ever.
+    scene.server.later(20 * 3600.0, die)
+
+    assert scene.follow() is (SessionState.FINISHED if wanted is Wanted.RUN else SessionState.STOPPED)
+
+    assert scene.calls == ["restart", "recover"], "and nothing is restarted any more"
+    assert scene.server.up
+    assert scene.at_home
+    assert scene.journal.notices.count(RESTART_FAILED) == 1
+    assert RECOVERED in [fact.text for fact in scene.journal.of(Noticed)]
+
+
+@pytest.mark.parametrize("answer", ["comes up", "refuses the login", "is full"])
+def test_a_server_that_answers_is_not_recovered(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = stage(more_pool_is_better)
+    dies_while_the_server_restarts(scene, monkeypatch)
+    connect, full = Connection.connect, answer == "is full"
+
+    def connected(self: Connection) -> None:
+        if full and scene.server.up:
+            raise ServerBusy("too many clients already")
+        connect(self)
+
+    def make_room() -> None:
+        nonlocal full
+        full = False
+
+    monkeypatch.setattr(Connection, "connect", connected)
+    scene.server.login = answer != "refuses the login"
+    scene.server.later(8.0, scene.server.come_up)
+    scene.server.later(60.0, make_room)
+
+    state = scene.follow()
+
+    assert "recover" not in scene.calls
+    assert RESTART_FAILED not in scene.journal.notices
+    assert (state is SessionState.FINISHED) is scene.server.login
+
+
+def test_the_server_is_not_recovered_twice_for_one_restart() -> None:
+    scene = stage(more_pool_is_better)
+    scene.dies = too_large
+    dies_once_written(scene, RECOVERING)
+    scene.calls.append("recover")
+    scene.server.later(3600.0, scene.server.come_up)
+    scene.dies = lambda filed: False
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert scene.calls == ["restart", "recover"]
+    assert scene.server.now > 3600.0, "it was waited for"
+
+
+def test_a_recover_command_that_fails_is_told_and_the_server_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = stage(more_pool_is_better)
+    scene.dies = too_large
+    dies_once_written(scene, RESTART_FAILED)
+
+    def fails(self: Command, *_: object) -> None:
+        self.calls.append("recover")
+        self.pretended.later(3600.0, self.pretended.come_up)
+        raise RestartFailed("no such unit")
+
+    monkeypatch.setattr(Command, "run_recover", fails)
+    scene.server.later(20 * 3600.0, die)
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert scene.calls == ["restart", "recover"]
+    assert any("no such unit" in fact.text for fact in scene.journal.of(Noticed))
+
+
+@pytest.mark.parametrize("tried", ["nothing", "kept", "left by an earlier runner", "failed and over"])
+def test_a_server_that_is_down_for_others_reasons_is_theirs_to_start(
+    tried: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = stage(more_pool_is_better, restarts={**ALWAYS, "most": 1}, budget={"intervals": 30})
+
+    def dies(after: float) -> None:
+        """The server goes down, and the runner with it."""
+
+        def both() -> None:
+            scene.server.go_down()
+            raise Killed
+
+        scene.server.later(after, both)
+        with pytest.raises(Killed):
+            scene.run()
+
+    if tried == "nothing":
+        dies(30.0)
+    elif tried == "kept":
+        dies(25 * 60.0)
+        assert scene.tried[0].kept
+    elif tried == "left by an earlier runner":
+        dies_while_the_server_restarts(scene, monkeypatch)
+        scene.server.come_up()
+        scene.journal = scene.journal.taken_over()
+        dies(30.0)
+        assert scene.journal.of(RestartIntended)
+        assert not scene.tried
+    else:
+        fails_to_settle(scene, monkeypatch)
+        dies(10 * 60.0)
+        assert RESTART_FAILED in scene.journal.notices
+    before = list(scene.calls)
+    scene.server.later(3600.0, scene.server.come_up)
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert "recover" not in scene.calls[len(before) :]
+
+
+def fails_to_settle(scene: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a runner die behind its first restart, and its successor's own, which is to put that back, end badly."""
+    restart = Command.run_restart
+
+    def fails(self: Command, environment: Mapping[str, str]) -> None:
+        restart(self, environment)
+        if len(self.calls) == 1:
+            raise Killed
+        raise RestartFailed("it did not end within 10 s")
+
+    monkeypatch.setattr(Command, "run_restart", fails)
+    with pytest.raises(Killed):
+        scene.run()
+    scene.journal = scene.journal.taken_over()
+
+
+def test_a_session_that_broke_a_restart_restarts_nothing_after_a_death_either() -> None:
+    """The server was brought up by hand before its next runner came."""
+    scene = stage(more_pool_is_better)
+    scene.dies = too_large
+    dies_once_written(scene, RESTART_FAILED)
+    scene.server.filed = {"pool": 40}
+    scene.server.come_up()
+    scene.dies = lambda filed: False
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert scene.calls == ["restart"]
+    assert scene.at_home
+
+
+def test_a_session_that_broke_a_restart_restarts_nothing_after_a_pause_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of any trial: what it was to put back did not come back as it should."""
+    scene = stage(more_pool_is_better)
+    fails_to_settle(scene, monkeypatch)
+    scene.server.later(10 * 60.0, lambda: setattr(scene.journal, "wanted", Wanted.PAUSE))
+    assert scene.run() is SessionState.PAUSED
+    assert scene.calls == ["restart", "restart"]
+    scene.journal.wanted = Wanted.RUN
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert scene.calls == ["restart", "restart"]
+    assert scene.tried == []
+    assert scene.at_home
+
+
+def test_a_restart_at_the_end_that_failed_is_not_made_again_by_a_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = stage(more_pool_is_better, restarts={**ALWAYS, "most": 1}, budget={"intervals": 20})
+    restart = Command.run_restart
+
+    def fails(self: Command, environment: Mapping[str, str]) -> None:
+        if len(self.calls) == 3:
+            self.calls.append("restart")
+            raise RestartFailed("sudo: a password is required")
+        restart(self, environment)
+
+    monkeypatch.setattr(Command, "run_restart", fails)
+    dies_once_written(scene, RESTART_FAILED)
+    assert scene.tried[0].kept
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert scene.calls == ["restart"] * 4
+    assert "when the server restarts" in scene.journal.of(Restored)[-1].left["pool"]
 
 
 def test_without_the_command_on_this_machine_nothing_is_restarted_and_it_says_so() -> None:
