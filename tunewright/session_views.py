@@ -335,7 +335,8 @@ class NoticeView(View):
         number: counts up within the session, with gaps; intervals and notices share their numbers.
         kind: `foreign_change`, `refused`, `clamped`, `right_lost`, `restarted`, `connection_lost`, `connected`,
             `login_refused`, `taken_over`, `noise` (intervals too short for the server), `restart` (by the session, for
-            knobs that need one), `restored`, or `mixed`.
+            knobs that need one), `restart_failed`, `recovering` (the recover command is run), `advice`, `restored`, or
+            `mixed`.
         text: in words.
         knob: that it is about.
         settings: where settings were put back, what the server says they are now.
