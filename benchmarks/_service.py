@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -18,14 +17,12 @@ from typing import Any
 import httpx
 import psutil
 
-from models.data.packages import CACHE_VARIABLE, OFFLINE_VARIABLE
+from tunewright.cli.service_process import inherited
 
 SERVE = (sys.executable, "-m", "tunewright.cli", "serve")
 WORKLOADS = Path(__file__).parent / "workloads"
 READY_SECONDS = 120.0
 STOP_SECONDS = 40.0
-# What is set of Tunewright's for this machine, and not for another service.
-OWN_VARIABLES = (CACHE_VARIABLE, OFFLINE_VARIABLE, "TUNEWRIGHT_RAY_TEMP_DIR")
 POLL_SECONDS = 0.02
 
 
@@ -122,13 +119,6 @@ def running_service(cpus: int = 2, environment: Mapping[str, str] | None = None)
         finally:
             service.client.close()
             _stop(process)
-
-
-def inherited() -> dict[str, str]:
-    """The environment without what is set for another service, such as the address of its store."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("TUNEWRIGHT_") or name in OWN_VARIABLES
-    }
 
 
 def wait(condition: Callable[[], object], seconds: float, what: str, every: float = POLL_SECONDS) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks._service import inherited
+from tunewright.cli.service_process import inherited
 
 WORKLOADS = Path(__file__).parent / "workloads"
 # Importing and starting Ray on two busy processors takes its time.

@@ -18,8 +18,8 @@ from tunewright.errors import TunewrightError
 START_SECONDS = 120
 # The service stops its trials and its Ray in well under this.
 STOP_SECONDS = 45
-# What is set for another service must not reach this one.
-OWN_VARIABLES = ("TUNEWRIGHT_RAY_TEMP_DIR",)
+# What is set of Tunewright's for this machine, and not for another service.
+OWN_VARIABLES = ("TUNEWRIGHT_CACHE_DIR", "TUNEWRIGHT_OFFLINE", "TUNEWRIGHT_RAY_TEMP_DIR")
 LOG_LINES = 20
 
 
@@ -63,14 +63,18 @@ def running_service(data_dir: Path, port: int, *, cpus: int, ray_temp_dir: Path 
             signal.signal(number, handler)
 
 
+def inherited() -> dict[str, str]:
+    """The environment without what is set for another service, such as the address of its store."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("TUNEWRIGHT_") or name in OWN_VARIABLES
+    }
+
+
 def _end(_signal: int, _frame: Any) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def _start(data_dir: Path, port: int, cpus: int, ray_temp_dir: Path | None, log: Path) -> subprocess.Popen[str]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("TUNEWRIGHT_") or name in OWN_VARIABLES
-    }
     # -P: a package named `service` or `models` in the current directory is not ours.
     command = [sys.executable, "-P", "-m", "tunewright.cli", "serve"]
     command += ["--data-dir", str(data_dir), "--port", str(port), "--ray-cpus", str(cpus)]
@@ -79,7 +83,7 @@ def _start(data_dir: Path, port: int, cpus: int, ray_temp_dir: Path | None, log:
     with log.open("w") as output:
         # Its own session: Ctrl-C reaches this process alone, which then ends the service in order.
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=output, text=True, env=environment, start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=output, text=True, env=inherited(), start_new_session=True
         )
 
 

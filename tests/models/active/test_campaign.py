@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.active import human
 from models.active.campaign import Campaign, exact_price, likeliest
 from models.active.criteria import CRITERIA, criterion
 from models.active.knowledge import UNKNOWN
@@ -105,6 +106,26 @@ def test_an_oracle_that_is_mostly_silent_is_not_taken_to_be_gone():
     # Small batches are often without any answer, three in a row as well.
     assert running.answers == 10
     assert running.rounds > 30
+
+
+@pytest.mark.parametrize(("asked", "round_"), [(0, 0), (8, 1), (24, 3)])
+def test_people_are_asked_by_criteria_that_know_the_batch(monkeypatch, asked, round_):
+    graph, rounds = load("sbm"), []
+    inner = human.criterion("age")
+
+    def noted(situation, count):
+        rounds.append(situation.round)
+        return inner(situation, count)
+
+    monkeypatch.setattr(human, "criterion", lambda name: noted)
+    plan = human.Plan("age", batch=8)
+    questions = []
+    for _ in range(asked // 8):
+        batch = human.following(graph, plan, questions)
+        questions += [replace(question, answer=human.Answer.YES) for question in batch]
+    human.following(graph, plan, questions)
+
+    assert rounds[-1] == round_
 
 
 def test_principal_components_come_first_also_of_few_features():
