@@ -133,6 +133,18 @@ def test_a_study_is_written_and_submitted_by_keyboard_alone(running: Service, ne
 def test_what_is_pasted_and_what_the_form_says_are_one_study(running: Service, new_study: Callable[..., Any]) -> None:
     page = new_study()
     text = page.locator("#text")
+    workload, optimizer = (page.locator(f"[data-path='{field}'] select") for field in ("workload", "optimizer.name"))
+
+    # What is not chosen yet is said so, its line empty or not there; to choose what there is changes nothing.
+    expect(workload.locator("option:checked")).to_have_text("Choose one")
+    text.fill("name: without")
+    expect(page.locator("[data-path='name'] input")).to_have_value("without")
+    expect(workload.locator("option:checked")).to_have_text("Choose one")
+    expect(optimizer.locator("option:checked")).to_have_text("asha")
+    optimizer.select_option("bohb")
+    expect(text).to_have_value(re.compile("bohb"))
+    optimizer.select_option(label="asha")
+    expect(text).not_to_have_value(re.compile("bohb|asha|optimizer: *\\n +name: *''"))
 
     text.fill(external(f'"{SCRIPT_NAME}"', 60))
     expect(page.locator("#verdict")).to_contain_text("searches 60 parameters")

@@ -131,6 +131,8 @@ function control(kind, attributes, choices, suggestions, text) {
     const all = text === "" || known.some(([value]) => value === text) ? known : [...known, [text, text]];
     const select = element("select", attributes, ...all.map(([value, label]) => element("option", { value, text: label })));
     select.value = text;
+    // Where no choice stands for what is not said, the first one does.
+    if (text === "" && select.selectedIndex < 0) select.selectedIndex = 0;
     return select;
   }
   if (kind === "long" || kind === "lines") {

@@ -24,7 +24,7 @@ export function general(fields) {
 
 export function workload(fields, workloads) {
   const registered = workloads.items.map(({ reference }) => [reference, reference]);
-  const choices = [[null, "Choose one"], ...registered, ...BUILT_IN.map(([name, label]) => [name, label]), ["module:attribute", "module:attribute: a class of yours"]];
+  const choices = [["", "Choose one"], ...registered, ...BUILT_IN.map(([name, label]) => [name, label]), ["module:attribute", "module:attribute: a class of yours"]];
   byId("workload").replaceChildren(fields.make(["workload"], { label: "Workload", kind: "choice", choices, wide: true }));
 }
 
@@ -107,7 +107,7 @@ export function fidelity(fields) {
 }
 
 export function optimizer(fields, optimizers) {
-  const choices = optimizers.map(({ name }) => [name === DEFAULT_OPTIMIZER ? "" : name, name]);
+  const choices = optimizers.map(({ name }) => [name === DEFAULT_OPTIMIZER ? null : name, name]);
   byId("optimizer").replaceChildren(fields.make(["optimizer", "name"], { label: "Optimizer", kind: "choice", choices, wide: true }));
 }
 
@@ -140,7 +140,7 @@ export function budgetFields(fields) {
     make("seconds", { label: "Seconds", hint: "Wall time, pauses not counted" }),
     make("cluster_seconds", { label: "Cluster seconds", hint: "Summed over trials that run side by side" }),
     make("patience", { label: "Patience", hint: "Trials in a row that may bring nothing better" }),
-    make("target", { label: "Target", placeholder: "none", hint: "Ends once the first objective is this good" }),
+    make("target", { label: "Target", placeholder: "none", hint: "Ends once the first objective without a bound is this good" }),
   ];
 }
 
