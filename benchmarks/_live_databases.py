@@ -1,6 +1,8 @@
 """A private server under the shop's load, as tuners and their judges see it: one processor for it, one for the clients.
 
-Tuners are told what the server's own counters say, as in a session; judges look at what the clients saw.
+Tuners are told what the server's own counters say, as in a session; judges look at what the clients saw. Both get them
+as they would have been at one speed of the server's processor (`_processor_speed`), since other machines on the same
+host change that speed by more than most settings change anything.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from benchmarks._processor_speed import ProcessorSpeed, Reading
 from db_knobs.address import Kind, parse_dsn
 from db_knobs.attach import open_database
 from db_knobs.catalog import Host
@@ -87,9 +90,10 @@ class Stretch:
     Attributes:
         config: read back from the server; what was asked for where it refused.
         seconds: over which they were measured.
-        server: transactions a second by the server's counters; None where the server refused the settings.
+        server: transactions a second by the server's counters, at the usual speed of its processor; None where the
+            server refused the settings.
         per_second: of them, by the second.
-        clients: transactions a second that the clients saw.
+        clients: transactions a second that the clients saw, at the same speed.
     """
 
     config: Config
@@ -104,13 +108,24 @@ class Stretch:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Counters at both ends, transactions by the second, and what the clients saw in between."""
+    """Counters at both ends, transactions by the second, what the clients saw in between, and the processor's speed.
+
+    Attributes:
+        rates: at the usual speed.
+        speed: share of the usual one.
+    """
 
     first: Snapshot
     last: Snapshot
     rates: list[float]
     clients: LoadStats
+    speed: float
     aborted: bool
+
+    @property
+    def throughput(self) -> float:
+        """That the clients would have seen at the usual speed."""
+        return self.clients.throughput / self.speed
 
 
 class LiveDatabase:
@@ -137,6 +152,7 @@ class LiveDatabase:
             mine, theirs = _processors()
             server = _server(self.scene, mine)
             stack.enter_context(server)
+            self._speed = None if mine is None else stack.enter_context(ProcessorSpeed(mine[0]))
             self._shop.load(server)
             if isinstance(server, PrivatePostgres):
                 server.execute("CREATE EXTENSION pg_stat_statements", DATABASE)
@@ -185,10 +201,12 @@ class LiveDatabase:
         )
 
     def _learn(self) -> None:
-        """Let every phase be seen once, and learn what statements there are."""
+        """Let every phase be seen once; learn what statements there are, and the processor's usual speed."""
+        began = self._reading()
         for phase in self.phases:
             self.phase(phase)
             self._load.measure(max(2.0, self._settle))
+        self._usual = self._reading().since(began)
         reader = ContextReader.of(self.probe)
         reader.learn(self._database.workload())
         self._learnt = reader.state()
@@ -215,7 +233,7 @@ class LiveDatabase:
             self._apply(config)
         except KnobError:
             return 0.0
-        return self._watched(seconds, None).clients.throughput
+        return self._watched(seconds, None).throughput
 
     def run(self, config: Config, seconds: float, watch: SequentialTest | None = None) -> Stretch:
         """An interval under some settings, ended early where the test raises an alarm."""
@@ -230,9 +248,9 @@ class LiveDatabase:
         return Stretch(
             config=standing,
             seconds=metrics.seconds,
-            server=metrics.throughput if metrics.throughput > 0 else None,
+            server=metrics.throughput / seen.speed if metrics.throughput > 0 else None,
             per_second=tuple(seen.rates),
-            clients=seen.clients.throughput,
+            clients=seen.throughput,
             context=self._reader.read(metrics, ran, self._database.estimate(ran)),
             metrics=metrics,
             aborted=seen.aborted,
@@ -242,14 +260,23 @@ class LiveDatabase:
         """Look at the counters every second, whoever is measured, since looking costs the server something."""
         first = last = self._database.measure()
         self._load.take()
+        began = read = self._reading()
         until, rates, aborted = time.monotonic() + seconds, list[float](), False
         while not aborted and (left := until - time.monotonic()) > 0.05:
             time.sleep(min(1.0, left))
-            now = self._database.measure()
-            rates.append(between(last, now).throughput)
-            last = now
+            now, reading = self._database.measure(), self._reading()
+            rates.append(between(last, now).throughput / self._share(read, reading))
+            last, read = now, reading
             aborted = watch is not None and watch.observe(rates[-1])
-        return _Seen(first, last, rates, self._load.take(), aborted)
+        return _Seen(first, last, rates, self._load.take(), self._share(began, read), aborted)
+
+    def _reading(self) -> Reading:
+        return Reading(0, 0.0) if self._speed is None else self._speed.read()
+
+    def _share(self, first: Reading, last: Reading) -> float:
+        """The processor's speed between two readings as a share of its usual one; 1 where it is not known."""
+        speed = last.since(first)
+        return 1.0 if speed is None or self._usual is None else speed / self._usual
 
     def _refused(self, config: Config) -> Stretch:
         return Stretch(config, self._seconds, None, (), 0.0, (0.0,) * len(self.target.features), None)

@@ -1,9 +1,9 @@
 """OnlineTune and its rivals on a real server, one after the other, on the same schedule.
 
-Every interval is judged against the default in its own neighbourhood: clients run half an interval on the default,
-the interval on what the method chose, and half an interval on the default again (A-B-A); before it, they have done
-what they do now for half an interval that nobody looks at. Only the interval itself is told to the method. Judges
-count what clients saw; methods see the server's counters.
+Every interval is judged against the default in its own neighbourhood: clients run some seconds on the default, the
+interval on what the method chose, and some seconds on the default again (A-B-A); before it, they have done what they
+do now for as many seconds that nobody looks at. Only the interval itself is told to the method. Judges count what
+clients saw; methods see the server's counters; both at one speed of the server's processor.
 
 gain     work done in all intervals, against what the default did around them, less 1
 unsafe   an interval below its default by more than the margin, and by more than all but one in twenty of the intervals
@@ -57,7 +57,8 @@ class Plan:
     """How much is run.
 
     Attributes:
-        seconds, settle: of an interval, and after each change before it counts.
+        seconds, aside, settle: of an interval, on the default before and after it, and after each change before it
+            counts.
         stretches: shapes of the schedule, one after the other, each of `intervals`.
         probe: seconds of each measurement of the offline search; None leaves it out.
         scale: of the data; None means the scene's.
@@ -65,6 +66,7 @@ class Plan:
 
     methods: Sequence[str]
     seconds: float
+    aside: float
     settle: float
     stretches: Sequence[Shape]
     intervals: int
@@ -76,7 +78,8 @@ class Plan:
 FULL = Plan(
     methods=(*BASELINES, OURS),
     seconds=6.0,
-    settle=1.0,
+    aside=2.0,
+    settle=0.5,
     stretches=("gradual", "sudden", "periodic"),
     intervals=20,
     warmup=4,
@@ -85,6 +88,7 @@ FULL = Plan(
 QUICK = Plan(
     methods=("default", "rules", "gp_ucb", OURS),
     seconds=1.5,
+    aside=0.75,
     settle=0.4,
     stretches=("sudden",),
     intervals=5,
@@ -208,14 +212,14 @@ def _session(
     for phase, place in zip(phases, where, strict=True):
         database.phase(phase)
         # New connections and statements that are new to the cache would count against the first half alone.
-        database.clients(database.target.reference, plan.seconds / 2)
-        before = database.clients(database.target.reference, plan.seconds / 2)
+        database.clients(database.target.reference, plan.aside)
+        before = database.clients(database.target.reference, plan.aside)
         began = time.perf_counter()
         suggestion = tuner.suggest(seen.context, database.rules(seen.metrics))
         thinking = time.perf_counter() - began
         watch = _watch(suggestion, noise) if name == OURS else None
         stretch = database.run(suggestion.config, plan.seconds, watch)
-        after = database.clients(database.target.reference, plan.seconds / 2)
+        after = database.clients(database.target.reference, plan.aside)
         tuner.tell(_told(suggestion, stretch))
         if suggestion.kind == "reference":
             noise = [*noise, [rate for rate in stretch.per_second if rate > 0]][-_STRETCHES:]

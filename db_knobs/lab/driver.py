@@ -23,7 +23,7 @@ import psycopg
 import pymysql
 
 from db_knobs.address import Address, Password
-from db_knobs.lab.phase import LoadStats, Phase
+from db_knobs.lab.phase import Deck, LoadStats, Phase
 from db_knobs.lab.shop import Shop
 from db_knobs.lab.transactions import Draw, transactions
 
@@ -92,7 +92,7 @@ class _Client(threading.Thread):
         return True
 
     def _one(self, phase: Phase, due: float) -> None:
-        (name,) = self._random.choices(list(phase.mix), list(phase.mix.values()))
+        name = self._driver.deck.draw()
         try:
             connection = self._connected()
             with connection.cursor() as cursor:
@@ -135,13 +135,12 @@ class Driver:
         self.shop = Shop(settings["scale"])
         self.transactions = transactions(self.address.kind)
         self.lifetime = float(settings["lifetime"])
-        self.phase = Phase(**settings["phase"])
         self.record = _Record()
         self._seed, self._clients = int(settings["seed"]), 0
-        self._enough()
+        self.change(Phase(**settings["phase"]))
 
     def change(self, phase: Phase) -> None:
-        self.phase = phase
+        self.phase, self.deck = phase, Deck(phase.mix, self._seed)
         self._enough()
 
     def _enough(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -40,6 +42,29 @@ class Phase:
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "mix": dict(self.mix)}
+
+
+class Deck:
+    """Draws transactions so that the shares of a mix hold over every stretch of draws, and not only in the long run.
+
+    The one that is furthest behind its share comes next. TPC-C's deck of cards (clause 5.2.4.2) is for the same end:
+    were each drawn by itself, two stretches of the same load would differ by how many of the long ones they got.
+    """
+
+    def __init__(self, mix: Mapping[str, float], seed: int) -> None:
+        total, start = sum(mix.values()), random.Random(seed)  # nosec B311
+        self._share = {name: share / total for name, share in mix.items() if share > 0}
+        self._owed = {name: start.random() for name in self._share}
+        self._lock = threading.Lock()
+
+    def draw(self) -> str:
+        """The next one's name; for any thread."""
+        with self._lock:
+            for name, share in self._share.items():
+                self._owed[name] += share
+            name = max(self._owed, key=self._owed.__getitem__)
+            self._owed[name] -= 1.0
+            return name
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def test_scenes_turn_knobs_that_sessions_are_offered(name: str) -> None:
 def test_the_whole_runs_on_a_real_server(monkeypatch: pytest.MonkeyPatch) -> None:
     if binaries() is None:
         pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
-    smallest = Plan(("default", "gp_ucb", OURS), 0.6, 0.1, ("sudden",), 3, warmup=1, probe=None, scale=0.01)
+    smallest = Plan(("default", "gp_ucb", OURS), 0.6, 0.3, 0.1, ("sudden",), 3, warmup=1, probe=None, scale=0.01)
     monkeypatch.setattr(live, "QUICK", smallest)
 
     headline, rows = live.run("postgresql", quick=True)
