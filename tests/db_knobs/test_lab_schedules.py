@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from db_knobs.address import Address, Kind
 from db_knobs.errors import LabError
 from db_knobs.lab.load import Load
-from db_knobs.lab.phase import LoadStats, Phase
+from db_knobs.lab.phase import Deck, LoadStats, Phase
 from db_knobs.lab.schedules import PHASES, SHAPES, blend, places, schedule
 from db_knobs.lab.shop import DAYS, Shop
 from db_knobs.lab.transactions import Draw, transactions
@@ -115,3 +115,25 @@ def test_keys_stay_within_the_part_in_use(seed: int, span: float) -> None:
     assert keys[-1] <= max(300, round(shop.customers * span))
     first, last = draw.days(7)
     assert 0 <= first < last < DAYS
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(0.05, 20.0), min_size=1),
+    st.integers(0, 100),
+    st.integers(0, 300),
+    st.integers(1, 200),
+)
+def test_a_deck_keeps_its_shares_over_every_stretch(mix: dict[str, float], seed: int, skip: int, length: int) -> None:
+    deck = Deck(mix, seed)
+    drawn = [deck.draw() for _ in range(skip + length)][skip:]
+
+    for name, share in mix.items():
+        owed = length * share / sum(mix.values())
+        # Each draw by itself would stray by the square root of the stretch.
+        assert abs(drawn.count(name) - owed) <= len(mix)
+
+
+def test_a_deck_leaves_out_what_has_no_share() -> None:
+    deck = Deck({"read": 1.0, "order": 0.0}, seed=0)
+
+    assert {deck.draw() for _ in range(20)} == {"read"}
