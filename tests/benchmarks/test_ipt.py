@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks import _ipt_runs, ipt
 from benchmarks._harness import interval
 from benchmarks._ipt_runs import CONTENDERS, Runs, Setting
+from models.data.text import load_texts
 
 
 @pytest.fixture
@@ -52,14 +54,38 @@ def test_learning_rates_are_chosen_on_texts_that_are_not_measured_on():
     choosing, measuring = setting.texts(0, choosing=True), setting.texts(0, choosing=False)
 
     assert (len(choosing.valid), len(measuring.valid)) == (10, 20)
+    assert not set(choosing.valid) & set(measuring.valid)
     assert choosing.train == measuring.train
+
+
+def test_nobody_is_judged_on_texts_that_the_default_was_chosen_by():
+    looked_at = load_texts("tweets").few(4, _ipt_runs.SEEN, 0).valid
+
+    judged = Setting("tweets", 4, 1, 4, 100, 10_000).texts(0, choosing=False).valid
+
+    assert len(judged) > 2_000
+    assert not set(judged) & set(looked_at)
 
 
 def test_the_best_of_the_rates_is_the_one_of_the_highest_accuracy(small, monkeypatch):
     runs = Runs()
-    monkeypatch.setattr(runs, "run", lambda contender, rate, *_, **__: {1e-3: 0.5, 3e-3: 0.9, 1e-2: 0.9}[rate])
+    right = {1e-3: [False, True], 3e-3: [True, True], 1e-2: [True, True]}
+    monkeypatch.setattr(runs, "right", lambda contender, rate, *_, **__: np.array(right[rate]))
 
     assert runs.best_rate(CONTENDERS[3], Setting("keywords", 4, 1, 4, 10, 20)) == 3e-3
+
+
+def test_the_interval_counts_draws_and_texts():
+    seeds_differ = np.array([[1.0], [2.0], [3.0]]) * np.ones((1, 400))
+    texts_differ = np.ones((3, 1)) * np.array([[0.0, 100.0] * 200])
+
+    mean, low, high = ipt._both_ways(seeds_differ)
+    assert mean == 2
+    assert (low, high) == pytest.approx(interval([1.0, 2.0, 3.0])[1:])
+    mean, low, high = ipt._both_ways(texts_differ)
+    assert mean == 50
+    assert high - mean == pytest.approx(4.303 * 50 / 400**0.5, rel=1e-2)
+    assert ipt._both_ways(np.array([[1.0, 3.0]])) == (2.0, 2.0, 2.0)
 
 
 def test_the_interval_is_students():
