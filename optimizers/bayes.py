@@ -19,7 +19,7 @@ from optimizers.evidence import figure
 from optimizers.pareto import Front, free_boxes
 from optimizers.protocol import Job, JobEnd, Problem, Report, Trial, Verdict
 from optimizers.rankings import crowding
-from optimizers.surrogates import SurrogateName
+from optimizers.surrogates import CHOICE, SurrogateChoice
 from optimizers.surrogates.fantasies import log_fantasy_improvement
 from optimizers.whole_trials import Choice, WholeTrials, WholeTrialsSettings
 from tunewright.space import Config, config_key
@@ -37,7 +37,7 @@ Gain: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np
 class BayesSettings(WholeTrialsSettings):
     """Settings of Bayesian optimisation."""
 
-    surrogate: SurrogateName = Field(default="forest", description="Random forest, or a GP for small studies.")
+    surrogate: SurrogateChoice = Field(default="auto", description=CHOICE)
     trees: int = Field(default=20, ge=2, le=100, description="Trees of the forest.")
     candidates: int = Field(default=1000, ge=10, le=100_000, description="Candidates scored for each trial.")
     random_share: float = Field(default=0.1, ge=0, le=1, description="Share of trials drawn at random, as insurance.")
@@ -49,7 +49,7 @@ class BayesSettings(WholeTrialsSettings):
     )
     pending: Literal["median", "fantasies"] = Field(
         default="median",
-        description="What running trials are taken for: the median result, or samples of the model (GP only).",
+        description="What running trials are taken for: the median result, or samples of the model (processes only).",
     )
     fantasies: int = Field(default=16, ge=1, le=256, description="Samples of the running trials' results.")
     cost_aware: bool = Field(
@@ -63,7 +63,7 @@ class BayesSettings(WholeTrialsSettings):
 
     @model_validator(mode="after")
     def _fantasies_need_a_joint_model(self) -> BayesSettings:
-        if self.pending == "fantasies" and self.surrogate != "gp":
+        if self.pending == "fantasies" and self.surrogate == "forest":
             raise ValueError('pending: "fantasies" needs surrogate: "gp"; a forest has no joint distribution')
         return self
 
@@ -82,10 +82,11 @@ class BayesianOptimization(WholeTrials):
         self._own = settings or BayesSettings()
         super().__init__(problem, self._own)
         seed = [problem.seed, _MODEL]
+        asked = "gp" if self._own.pending == "fantasies" else self._own.surrogate
         self._beliefs: Beliefs = (
             ForestBeliefs(seed, self._own.trees, dict(self._evidence.bounds))
-            if self._own.surrogate == "forest"
-            else ProcessBeliefs(seed, surrogates.categorical_columns(problem.space))
+            if surrogates.chosen(asked, problem.objectives) == "forest"
+            else ProcessBeliefs(seed, surrogates.categorical_columns(problem.space), dict(self._evidence.bounds))
         )
         self._costs = Costs(problem, [problem.seed, _COST], self._own.trees)
         self._curves = Curves()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from optimizers.acquisition import chebyshev
 from optimizers.evidence import Evidence
-from optimizers.surrogates.growing import GrowingForest, single
+from optimizers.surrogates.growing import GrowingForest, below, ceiling, single
 
 if TYPE_CHECKING:
     from optimizers.surrogates.gp import GaussianProcess, GrowingProcess
@@ -118,11 +118,16 @@ class Processes:
 
 
 class ProcessBeliefs:
-    """One Gaussian process for each column; failures are as bad as the worst seen. For small studies."""
+    """One Gaussian process for each column; failures, and what is worse still, are as bad as the results' ceiling.
 
-    def __init__(self, seed: Sequence[int], categories: Mapping[int, int]) -> None:
+    Args:
+        bounds: column of the losses -> largest allowed, of constraints.
+    """
+
+    def __init__(self, seed: Sequence[int], categories: Mapping[int, int], bounds: Mapping[int, float]) -> None:
         self._seed = list(seed)
         self._categories = categories
+        self._bounds = bounds
         self._processes: list[GrowingProcess] = []
 
     def given(
@@ -132,14 +137,15 @@ class ProcessBeliefs:
         from optimizers.surrogates.gp import GrowingProcess
 
         measured = evidence.losses[~evidence.failed]
-        known = np.where(evidence.failed[:, None], measured.max(axis=0), evidence.losses)
+        # A diverged training would stretch a process' scale until all else looks the same.
+        known = below(evidence.losses, ceiling(measured, self._bounds))
         guesses = np.tile(np.median(measured, axis=0), (len(pending), 1))
         x, y = np.concatenate([evidence.points, pending]), columns(np.concatenate([known, guesses]))
         while len(self._processes) < y.shape[1]:
             self._processes.append(GrowingProcess([*self._seed, len(self._processes)], self._categories))
         models = []
         for column, process in enumerate(self._processes):
-            first = partial(_first, evidence=evidence, columns=columns, column=column)
+            first = partial(_first, evidence=evidence, columns=columns, column=column, bounds=self._bounds)
             model = process.grown(len(measured), first)
             model.condition(x, y[:, column], rng)
             models.append(model)
@@ -147,11 +153,11 @@ class ProcessBeliefs:
 
 
 def _first(
-    count: int, evidence: Evidence, columns: Columns, column: int
+    count: int, evidence: Evidence, columns: Columns, column: int, bounds: Mapping[int, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points and outcomes of the first so many results; goals that become one column weigh the same."""
     rows = np.flatnonzero(~evidence.failed)[:count]
-    losses = evidence.losses[rows]
+    losses = below(evidence.losses[rows], ceiling(evidence.losses[rows], bounds))
     goals = losses[:, columns.goals]
     weights = None if columns.weights is None else np.full(len(columns.goals), 1 / len(columns.goals))
     equal = replace(columns, weights=weights, low=goals.min(axis=0), high=goals.max(axis=0))

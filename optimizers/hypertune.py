@@ -18,7 +18,7 @@ from optimizers.halving import AsynchronousHalving, HalvingSettings
 from optimizers.hyperband import PromotionRule, bracket_in_turn
 from optimizers.multifidelity import MODEL_FROM, REFERENCE_FROM, RungModels, ThetaName
 from optimizers.protocol import Earlier, Job, Problem, Report, Settings, Trial, Verdict
-from optimizers.surrogates import SurrogateName
+from optimizers.surrogates import CHOICE, SurrogateChoice, chosen
 from optimizers.surrogates.ensemble import Fusion
 from tunewright.space import Config, config_key
 
@@ -57,11 +57,7 @@ class HyperTuneSettings(HalvingSettings):
     growing_share: bool = Field(
         default=True, description="The full resource's own surrogate gains weight with every result there."
     )
-    surrogate: Literal["auto", "gp", "forest"] = Field(
-        default="auto",
-        description="Gaussian processes or random forests. Auto: processes, or forests where there are constraints,"
-        " which may jump.",
-    )
+    surrogate: SurrogateChoice = Field(default="auto", description=CHOICE)
     trees: int = Field(default=10, ge=2, le=100, description="Trees of each rung's forest.")
     candidates: int = Field(default=500, ge=10, le=100_000, description="Candidates scored for each trial.")
     random_share: float = Field(default=0.1, ge=0, le=1, description="Share of trials drawn at random, as insurance.")
@@ -85,9 +81,7 @@ class HyperTune(AsynchronousHalving):
         own = settings or HyperTuneSettings()
         super().__init__(problem, own, own.initial_trials, own.promotion)
         self._own = own
-        constrained = any(objective.bound is not None for objective in problem.objectives)
-        chosen: SurrogateName = "forest" if constrained else "gp"
-        surrogate = chosen if own.surrogate == "auto" else own.surrogate
+        surrogate = chosen(own.surrogate, problem.objectives)
         self.models = RungModels(problem, len(self.rungs), surrogate, own.trees, own.theta, own.fusion)
         self._rung_at = {rung.level: k for k, rung in enumerate(self.rungs)}
         self._points = np.empty((64, problem.space.dimension))

@@ -6,15 +6,20 @@ when a model is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tunewright.space import Categorical, SearchSpace
+from tunewright.study import Objective
 
 SurrogateName: TypeAlias = Literal["forest", "gp"]
+SurrogateChoice: TypeAlias = Literal["auto", "gp", "forest"]
+CHOICE = (
+    "Gaussian processes or random forests. Auto: processes, or forests where there are constraints, which may jump."
+)
 
 
 class Surrogate(Protocol):
@@ -40,6 +45,13 @@ class Surrogate(Protocol):
         Returns:
             (m,) means and (m,) variances, at least 0.
         """
+
+
+def chosen(asked: SurrogateChoice, objectives: Sequence[Objective]) -> SurrogateName:
+    """Which models a study of these objectives gets; see `CHOICE`."""
+    if asked != "auto":
+        return asked
+    return "forest" if any(objective.bound is not None for objective in objectives) else "gp"
 
 
 def categorical_columns(space: SearchSpace) -> dict[int, int]:

@@ -182,7 +182,7 @@ def test_everything_random_when_asked() -> None:
 
 
 def test_fantasies_spread_parallel_trials_out() -> None:
-    optimizer = bayes(surrogate="gp", pending="fantasies")
+    optimizer = bayes(pending="fantasies")
     for _ in range(6):
         tell(optimizer, loss=0.0)
 
@@ -195,7 +195,7 @@ def test_fantasies_spread_parallel_trials_out() -> None:
 
 def test_fantasies_of_a_forest_are_refused() -> None:
     with pytest.raises(OptimizerError, match='pending: "fantasies" needs surrogate: "gp"'):
-        create("bayes", {"pending": "fantasies"}, branin().problem())
+        create("bayes", {"pending": "fantasies", "surrogate": "forest"}, branin().problem())
 
 
 def test_earlier_results_are_evidence_and_shorten_the_design() -> None:

@@ -19,7 +19,8 @@ NOBODY = np.empty((0, 3))
 
 
 def beliefs(kind: str, known: Evidence) -> Beliefs:
-    return ForestBeliefs([1], 20, dict(known.bounds)) if kind == "forest" else ProcessBeliefs([1], {2: 3})
+    bounds = dict(known.bounds)
+    return ForestBeliefs([1], 20, bounds) if kind == "forest" else ProcessBeliefs([1], {2: 3}, bounds)
 
 
 def points(count: int, seed: int = 0) -> NDArray[np.float64]:
@@ -77,6 +78,17 @@ def test_failures_are_bad(kind: str) -> None:
     mean, _ = belief(kind, known).predict(np.array([[0.2, 0.5, 0.5], [0.8, 0.5, 0.5]]))
 
     assert mean[0, 0] > mean[1, 0] + 0.2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_diverged_does_not_hide_the_rest(kind: str) -> None:
+    x, unseen = points(60), points(200, seed=1)
+    y = outcome(x)
+    y[[3, 30]] = 1e12
+
+    mean, _ = belief(kind, evidence(x, loss=y)).predict(unseen)
+
+    assert np.corrcoef(mean[:, 0], outcome(unseen))[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -34,7 +34,11 @@ def test_settings_reach_the_optimizer() -> None:
         ("asha", {"eta": 1}, r"optimizer\.settings\.eta: 1 does not fit: .*greater than or equal to 1\.1"),
         ("asha", {"eta": float("nan")}, r"optimizer\.settings\.eta: nan does not fit"),
         ("random", {"design": "grid"}, r"optimizer\.settings\.design: 'grid' does not fit: .*'sobol', 'halton'"),
-        ("bayes", {"surrogate": "svm"}, r"optimizer\.settings\.surrogate: 'svm' does not fit: .*'forest' or 'gp'"),
+        (
+            "bayes",
+            {"surrogate": "svm"},
+            r"optimizer\.settings\.surrogate: 'svm' does not fit: .*'auto', 'gp' or 'forest'",
+        ),
         ("bayes", {"candidates": 0, "xi": -1}, r"settings\.candidates: 0 .*; optimizer\.settings\.xi: -1 does not fit"),
     ],
 )
@@ -75,7 +79,7 @@ def test_forest_does_not_import_torch() -> None:
     code = (
         "import sys, optimizers.registry as r; from optimizers.synthetic import branin; "
         "from optimizers.simulate import simulate; t = branin(); "
-        "simulate(r.create('bayes', {'initial_trials': 2}, t.problem(max_trials=5)), t); "
+        "simulate(r.create('bayes', {'initial_trials': 2, 'surrogate': 'forest'}, t.problem(max_trials=5)), t); "
         "print('skopt' in sys.modules, 'torch' in sys.modules)"
     )
 
