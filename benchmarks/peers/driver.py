@@ -88,15 +88,19 @@ class Session:
 
 
 def main() -> None:
-    """Serve standard input until it ends; what peers print goes to standard error."""
+    """Run this process."""
+    serve(Session().answer)
+
+
+def serve(answered: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer standard input line by line until it ends; what peers print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    session = Session()
     # Some peers write a folder for each study.
     with tempfile.TemporaryDirectory(prefix="tw-peers-", ignore_cleanup_errors=True) as tempfile.tempdir:
         for line in sys.stdin:
             try:
-                answer = session.answer(json.loads(line))
+                answer = answered(json.loads(line))
             except Exception:
                 answer = {"error": traceback.format_exc()}
             answers.write(json.dumps(answer, default=_plain) + "\n")

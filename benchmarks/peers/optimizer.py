@@ -20,11 +20,15 @@ class PeerError(RuntimeError):
 
 
 class PeerProcess:
-    """A peer's process. It serves one study after the other."""
+    """A peer's process. It serves one study after the other.
 
-    def __init__(self) -> None:
+    Args:
+        module: what is run in the peers' environment; it answers each line.
+    """
+
+    def __init__(self, module: str = "benchmarks.peers.driver") -> None:
         self._process = subprocess.Popen(
-            [str(PYTHON), "-m", "benchmarks.peers.driver"],
+            [str(PYTHON), "-m", module],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
