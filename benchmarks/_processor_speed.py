@@ -55,15 +55,32 @@ class ProcessorSpeed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._process.communicate()
-
-    def read(self) -> Reading:
-        """How much has been done by now."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        work, seconds = self._process.stdout.readline().split()
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass  # It has ended already.
+        self._process.wait()
+        self._process.stdout.close()
+
+    def read(self) -> Reading:
+        """How much has been done by now.
+
+        Raises:
+            RuntimeError: the process has ended, as where the processor is not one that may be used.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"processor {self._cpu}: its speed cannot be told; the error stands above")
+        work, seconds = line.split()
         return Reading(int(work), float(seconds))
 
 

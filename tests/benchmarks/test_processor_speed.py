@@ -31,3 +31,10 @@ def test_it_works_a_little_on_that_processor() -> None:
     assert last.since(first) is not None
     assert last.seconds < 0.5 * (time.monotonic() - began)
     assert process.returncode == 0
+
+
+def test_a_processor_that_does_not_exist_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProcessorSpeed(100_000) as speed, pytest.raises(RuntimeError, match="processor 100000"):
+        speed.read()
+
+    assert "OSError" in capfd.readouterr().err
