@@ -15,10 +15,10 @@ it had never been anywhere else: jobs and reports carry the places (`seq`) at wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tunewright.space import Config
 from tunewright.study import MAX_TRIALS, Notes, StudySpec, StudyState, TrialState
@@ -27,6 +27,20 @@ FORMAT = "tunewright-study"
 VERSION = 1
 # The lists of a document, in the order in which they stand in it.
 LISTS = ("earlier", "queue", "trials")
+
+
+def _within_the_calendar(moment: datetime) -> datetime:
+    """A time zone may carry the calendar's first and last day out of it, where no time can be told again."""
+    try:
+        datetime.fromtimestamp(moment.timestamp(), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(
+            f"{moment.isoformat()} lies outside the years 1 to 9999 in UTC; give the right time"
+        ) from error
+    return moment
+
+
+Moment: TypeAlias = Annotated[datetime, AfterValidator(_within_the_calendar)]
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Number = Annotated[int, Field(ge=0, lt=100 * MAX_TRIALS)]
@@ -52,7 +66,7 @@ class DocumentReport(_Part):
     attempt: _Number = 1
     seconds: _Finite | None = None
     seq: _Place | None = None
-    at: datetime | None = None
+    at: Moment | None = None
     late: bool = False
 
 
@@ -71,8 +85,8 @@ class DocumentJob(_Part):
     attempts: _Number = 1
     seq: _Place
     end_seq: _Place | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
     problem: str | None = None
 
 
@@ -89,8 +103,8 @@ class DocumentTrial(_Part):
     config: Config
     rung: _Number | None = None
     bracket: _Number | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     problem: str | None = None
     retry_of: _Number | None = None
@@ -107,7 +121,7 @@ class DocumentQueued(_Part):
     seq: _Place | None = None
     trial: _Number | None = None
     retry_of: _Number | None = None
-    created_at: datetime | None = None
+    created_at: Moment | None = None
 
 
 class DocumentEarlier(_Part):
@@ -132,8 +146,8 @@ class DocumentStudy(_Part):
     state: StudyState = StudyState.COMPLETED
     reason: str | None = None
     source: str = Field(default="", max_length=300)
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
     active_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     cluster_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 

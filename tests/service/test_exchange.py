@@ -461,3 +461,19 @@ def test_a_study_that_goes_on_while_it_is_exported_can_be_imported(
     assert [trial.number for trial in trials] == [4, 3, 2, 1, 0]
     # What had not ended at the place up to which the document tells is over for whoever imports it.
     assert (trials[0].state, trials[0].resource) == (TrialState.CANCELLED, 0.0)
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.999999Z"]
+)
+@pytest.mark.parametrize("field", ["started_at", "ended_at"])
+@pytest.mark.parametrize("whose", ["study", "trials.0"])
+def test_a_time_outside_the_calendar_is_refused(service: Service, whose: str, field: str, moment: str) -> None:
+    document = external()
+    (document["study"] if whose == "study" else document["trials"][0])[field] = moment
+
+    answer = bring(service, document)
+
+    assert answer.status_code == 422, answer.text
+    assert f"{whose}.{field}" in answer.text
+    assert service.client.get("/v1/studies").json()["items"] == []
