@@ -81,9 +81,10 @@ def _thread_concurrency(s: Situation) -> Said:
 
 
 def _table_cache(s: Situation) -> Said:
+    least = max(1_000.0, 4.0 * s.connections)
     return Said(
         "Tables that do not stay open are opened again and again; each connection opens its own.",
-        {"table_open_cache": (max(1_000.0, 4.0 * s.connections), 10_000)},
+        {"table_open_cache": (least, max(least, 10_000.0))},
     )
 
 

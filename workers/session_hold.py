@@ -295,7 +295,9 @@ class Hold:
             return False
         standing = custody.expected
         kept = {n: "kept: the best safe settings" for n in former if not same(standing[n], former[n]["value"])}
-        self._restored(Returned(standing, kept), "session")
+        # What stands as it stood may be in the server's file now, and hide what a DBA writes into another one.
+        returned = custody.back(kept)
+        self._restored(Returned(returned.settings, returned.left), "session")
         return True
 
     def _restored(self, returned: Returned, by: Literal["session", "watchdog", "successor"]) -> None:

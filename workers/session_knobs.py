@@ -58,6 +58,8 @@ def choose(database: Database, spec: SessionSpec, probe: Probe) -> list[Knob]:
     knobs = []
     for knob in database.knobs(allowed_by(spec)):
         try:
+            if knob.name in _UNTRIED:
+                raise KnobRefused(knob.name, _UNTRIED[knob.name])
             if knob.name in probe.pending_restart:
                 raise KnobRefused(knob.name, "somebody changed it and has not restarted the server yet")
             knob.parameter()
@@ -76,7 +78,7 @@ def choose(database: Database, spec: SessionSpec, probe: Probe) -> list[Knob]:
     return [_bounded(knob, spec.bounds.get(knob.name)) for knob in knobs]
 
 
-# Knobs that are never tried by restarts, and why.
+# Knobs that are never tried, and why.
 _UNTRIED = {
     "max_connections": "fewer turn users away, which no measurement of those that are let in shows; set it by hand",
 }
@@ -89,9 +91,6 @@ def _check_restarts(database: Database, spec: SessionSpec, names: Sequence[str])
         raise SpecError("restarts: none of `knobs` needs a restart; leave it out, or name one that does")
     if len(names) == len(spec.knobs or ()):
         raise SpecError("restarts: name at least one knob that needs no restart as well, to tune between restarts")
-    for name in names:
-        if name in _UNTRIED:
-            raise KnobRefused(name, _UNTRIED[name])
     if not database.files_settings:
         raise SpecError("restarts: this server keeps nothing over a restart that is set through a connection")
 

@@ -26,7 +26,15 @@ from typing import Any
 from db_knobs.address import Address
 from db_knobs.catalog import Host
 from db_knobs.database import Database, Former, Probe
-from db_knobs.errors import ConnectionLost, DatabaseError, KnobError, LoginRefused, RightMissing, StatisticsReset
+from db_knobs.errors import (
+    ConnectionLost,
+    DatabaseError,
+    KnobError,
+    LoginRefused,
+    RightMissing,
+    StatementTimeout,
+    StatisticsReset,
+)
 from db_knobs.knob import Knob
 from db_knobs.restart import RestartCommand
 from db_knobs.statistics import Metrics
@@ -463,6 +471,10 @@ class SessionLoop:
             self._undo()
         except ConnectionLost as lost:
             self._recover(lost)
+        except StatementTimeout as slow:
+            # A server that is too busy to be measured may be too busy to be put back, for a while.
+            self._disturbed(slow)
+            return
         self._skip(str(error), SessionState.RUNNING)
 
     def _recover(self, error: ConnectionLost) -> None:

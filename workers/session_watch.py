@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from db_knobs.database import Database
-from db_knobs.errors import StatementTimeout
+from db_knobs.errors import StatementTimeout, StatisticsReset
 from db_knobs.statistics import Metrics, Snapshot, Workload, between, workload_between
 from optimizers.onlinetune.sequential import SequentialTest
 from tunewright.session import SessionSpec
@@ -23,6 +23,8 @@ _METRICS = {
 SECOND = 1.0
 # New settings take hold, and counters of what ran before come in, for so long: seconds, and share of the interval.
 SETTLE_SECONDS, SETTLE_SHARE = 1.0, 0.1
+# Seconds by which the server's clock and ours may disagree between two measurements.
+CLOCK_SLACK = 1.0
 # Share of an interval without any request from which on the rest of it says nothing.
 MOST_IDLE = 0.5
 
@@ -78,7 +80,7 @@ def watch(
     """Measure for an interval, or until the test raises an alarm; None once it is not wanted any more.
 
     Raises:
-        StatisticsReset: the server restarted, or its counters began anew.
+        StatisticsReset: the server restarted, its counters began anew, or its clock was set.
         ConnectionLost, RightMissing: as `Database.measure`.
         StatementTimeout: no answer, and there is no test that would take it for an alarm.
     """
@@ -86,13 +88,18 @@ def watch(
     seconds = _Seconds(spec)
     began = clock.monotonic()
     aborted = False
+
+    def measured() -> float | None:
+        asked = clock.monotonic()
+        return seconds.add(database.measure(), (asked, clock.monotonic()))
+
     try:
-        seconds.add(database.measure())
+        measured()
         while not aborted and (left := spec.interval - (clock.monotonic() - began)) > 0.01 * spec.interval:
             clock.sleep(min(SECOND, left))
             if not wanted():
                 return None
-            sample = seconds.add(database.measure())
+            sample = measured()
             # That nobody asks for anything is no fault of the settings.
             aborted = test is not None and sample is not None and test.observe(sample)
     except StatementTimeout:
@@ -125,23 +132,40 @@ class _Seconds:
         self._spec = spec
         self._first: Snapshot | None = None
         self._last: Snapshot | None = None
+        self._taken = (0.0, 0.0)
         self._samples: list[float] = []
         self._count, self._idle = 0, 0
 
-    def add(self, snapshot: Snapshot) -> float | None:
-        """Performance since the last one; NaN where nothing was finished, None where nobody waited for it either."""
+    def add(self, snapshot: Snapshot, taken: tuple[float, float]) -> float | None:
+        """Performance since the last one; NaN where none can be told, None where nobody waited for the server either.
+
+        Args:
+            taken: when it was asked for and when it was there, by our clock.
+        Raises:
+            StatisticsReset: as `watch`.
+        """
         before, self._last = self._last, snapshot
+        last, self._taken = self._taken, taken
         if before is None:
             self._first = snapshot
             return None
+        # A clock that is set forward by an hour makes any rate a trickle, which would become the reference's.
+        passed = snapshot.at - before.at
+        if not taken[0] - last[1] - CLOCK_SLACK <= passed <= taken[1] - last[0] + CLOCK_SLACK:
+            raise StatisticsReset(
+                f"the server's clock and this machine's ran apart: between two measurements {passed:.4g} s"
+                f" went by there, and {taken[1] - last[1]:.4g} s here"
+            )
         metrics = between(before, snapshot)
         self._count += 1
-        if metrics.throughput <= 0 and snapshot.gauges.get("active", 0.0) < 1:
+        waited = snapshot.gauges.get("active", 0.0) >= 1
+        if metrics.throughput <= 0 and not waited:
             self._idle += 1
             return None
         value = performance(self._spec, metrics)
         if value is None:
-            return math.nan
+            # PostgreSQL may count commits seconds after the statements that they end: where nobody waits, no stall.
+            return math.nan if waited else None
         self._samples.append(value)
         return value
 

@@ -167,6 +167,16 @@ def test_the_tuner_takes_whatever_is_advised(kind: Kind, host: Host, metrics: Me
     assert all(rule.text and rule.text.endswith(".") for rule in rules)
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_the_tuner_takes_what_is_advised_to_a_server_of_thousands_of_connections(kind: Kind) -> None:
+    chosen = knobs(kind, HOST)
+    space = to_space(chosen)
+
+    found = advice(kind, chosen, HOST, probe(kind, connections=4_000, max_connections=5_000), CALM)
+
+    RuleBook(space, space.default()).check([Rule(**vars(each)) for each in found])
+
+
 def test_only_knobs_of_the_session_are_spoken_of() -> None:
     found = told("pg-work-mem", only=lambda knob: knob.name in ("work_mem", "jit"))
 

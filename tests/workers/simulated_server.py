@@ -38,6 +38,7 @@ class Server:
     Attributes:
         settings: what stands.
         filed: what the next restart will make stand.
+        written: knobs that stand in the server's own file, where they hide what a DBA writes into another one.
         defaults: what stands after a reset, which is how everything is restored here.
         now: seconds.
         rate: transactions a second under the reference.
@@ -57,6 +58,7 @@ class Server:
         self.defaults: Config = {**{knob.name: knob.current for knob in self.knobs}, MOVED: 40}
         self.settings = dict(self.defaults)
         self.filed: Config = {}
+        self.written: set[str] = set()
         self.now = 1_000.0
         self.rate = 100.0
         self.effect: Callable[[Config], float] = lambda config: 1.0
@@ -205,6 +207,7 @@ class Connection:
         done = {name: server.clamps.get(name, lambda v: v)(value) for name, value in settings.items()}
         if "cache" in done:
             done[MOVED] = 2 * int(done["cache"])
+        server.written |= settings.keys()
         for name, value in done.items():
             self._set(name, value)
             server.crossing(f"in apply, {name} set")
@@ -222,6 +225,8 @@ class Connection:
                 raise RightMissing(f'role "tuner" may not set "{name}"', [f"GRANT SET ON {name} TO tuner;"])
             text = former[name]["text"]
             self._set(name, server.defaults[name] if text is None else int(text))
+            if text is None:
+                server.written.discard(name)
             server.crossing(f"in restore, {name} set")
         self._live()
         server.crossing("after restore")

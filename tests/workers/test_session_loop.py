@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,13 @@ import pytest
 
 from db_knobs.database import Capability, Database
 from db_knobs.errors import DatabaseError, LoginRefused, StatementTimeout
+from db_knobs.statistics import Snapshot
 from optimizers.onlinetune import OnlineTuneSettings
 from tests.workers.memory_session_journal import MemorySessionJournal
 from tests.workers.simulated_server import KNOBS, Connection, Killed, NotedWatchdog, PlainInsight, Server
 from tunewright.session import SessionSpec, SessionState
 from tunewright.space import Config
+from workers.session_hold import Hold
 from workers.session_journal import Began, Fenced, Intended, Measured, Restored, Skipped, Wanted
 from workers.session_loop import MOST_DISTURBANCES, SessionLoop, Tools
 
@@ -359,6 +361,37 @@ def test_a_change_that_breaks_off_is_never_taken_for_somebody_elses(odd: Excepti
     assert ended is (SessionState.FINISHED if isinstance(odd, DatabaseError) else SessionState.FAILED)
     assert scene.at_home
     assert "foreign_change" not in scene.journal.notices
+
+
+def test_a_server_that_is_too_busy_to_be_put_back_at_once_does_not_end_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = stage()
+    measure, read = Connection.measure, Connection.read
+    busy = 0
+
+    def measures(connection: Connection) -> Snapshot:
+        nonlocal busy
+        if scene.server.now > 1_100 and not busy:
+            busy = MOST_DISTURBANCES - 2
+            raise StatementTimeout("a statement took longer than 10 s")
+        return measure(connection)
+
+    def reads(connection: Connection, names: Sequence[str]) -> Config:
+        nonlocal busy
+        if busy > 1:
+            busy -= 1
+            raise StatementTimeout("a statement took longer than 10 s")
+        return read(connection, names)
+
+    monkeypatch.setattr(Connection, "measure", measures)
+    monkeypatch.setattr(Connection, "read", reads)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert scene.journal.status.intervals == INTERVALS
+    assert busy == 1
+    assert scene.at_home
 
 
 def test_a_server_that_answers_oddly_all_the_time_ends_the_session() -> None:
@@ -843,6 +876,27 @@ def test_a_budget_that_passes_meanwhile_keeps_nothing_of_a_session_that_had_fail
 
     assert state is SessionState.FAILED
     assert scene.at_home
+
+
+def test_what_stands_as_it_stood_is_left_in_no_file_of_the_server_by_settings_that_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = stage(keep=True)
+    best = {"cache": 90, "fast": False, "cost": 4.0}
+    keep = Hold._keep
+
+    def keeps(hold: Hold) -> bool:
+        hold._ledger.best = {"config": best, "gain": 0.5}
+        return keep(hold)
+
+    monkeypatch.setattr(Hold, "_keep", keeps)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert any(seen["cost"] != best["cost"] for seen in scene.server.seen)
+    assert {name: scene.server.settings[name] for name in best} == best
+    assert scene.server.written == {"cache"}
+    assert set(scene.journal.of(Restored)[-1].left) == {"cache", "cache_max"}
 
 
 def dies_over_its_end(best: Config, **fields: Any) -> Stage:

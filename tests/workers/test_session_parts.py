@@ -7,16 +7,17 @@ import threading
 
 import pytest
 
+from db_knobs.errors import KnobRefused
 from db_knobs.knob import Knob, Special, to_space
 from db_knobs.rules import Advice
 from optimizers.onlinetune import Rule
 from tests.workers.memory_session_journal import MemorySessionJournal
-from tests.workers.simulated_server import KNOBS
+from tests.workers.simulated_server import KNOBS, Server
 from tunewright.session import Range, SessionSpec
 from workers import session_pulse
 from workers.session_insight import as_rules, broken
 from workers.session_journal import Fenced, Wanted
-from workers.session_knobs import from_plain, outside, placed, plain
+from workers.session_knobs import choose, from_plain, outside, placed, plain
 from workers.session_pulse import Pulse
 
 AUTOMATIC = Knob(
@@ -61,6 +62,16 @@ def test_bounds_forbid_what_lies_outside_but_not_the_reference() -> None:
     assert outside(bounds, {"cache": 20}, {"cache": 20}) is None
     assert outside(bounds, {"cache": 20}, {"cache": 41}) is None
     assert "bounds 40 to 60" in (outside(bounds, {"cache": 20}, {"cache": 30}) or "")
+
+
+def test_a_setting_that_would_turn_users_away_is_refused_also_where_it_needs_no_restart() -> None:
+    turning_away = Knob("max_connections", "integer", "how many", current=151, low=50, high=2000)
+    database = Server().open()
+    database.connect()
+    database.knobs = lambda allowed: [KNOBS[0], turning_away]  # type: ignore[method-assign, misc, assignment]
+
+    with pytest.raises(KnobRefused, match="turn users away"):
+        choose(database, SessionSpec(database="app", knobs=["cache", "max_connections"]), database.probe())
 
 
 def test_advice_of_a_kind_of_server_becomes_rules_of_the_tuner() -> None:
