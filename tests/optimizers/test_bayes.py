@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from optimizers.bayes import BayesianOptimization, BayesSettings
+from optimizers.beliefs import ForestBeliefs, ProcessBeliefs
 from optimizers.errors import OptimizerError
 from optimizers.protocol import Earlier, JobEnd, Problem, Report, Verdict
 from optimizers.random_search import RandomSearch
@@ -191,6 +192,24 @@ def test_fantasies_spread_parallel_trials_out() -> None:
     xs = sorted(float(job.config["x"]) for job in jobs if job is not None)
     assert len(xs) == 5
     assert np.diff(xs).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "taken"),
+    [
+        (None, {}, ProcessBeliefs),
+        (0.5, {}, ForestBeliefs),
+        (None, {"surrogate": "forest"}, ForestBeliefs),
+        (0.5, {"surrogate": "gp"}, ProcessBeliefs),
+        (0.5, {"pending": "fantasies"}, ProcessBeliefs),
+    ],
+)
+def test_constraints_are_left_to_forests_unless_asked_otherwise(
+    bound: float | None, asked: dict[str, str], taken: type
+) -> None:
+    goals = [Objective(metric="loss"), *([Objective(metric="cost", bound=bound)] if bound else [])]
+
+    assert isinstance(bayes(goals, 8, **asked)._beliefs, taken)
 
 
 def test_fantasies_of_a_forest_are_refused() -> None:
