@@ -23,8 +23,9 @@ RENEWED_LEFT_SECONDS = 2.5
 STARTING_SECONDS = 15.0
 # Clocks of hosts differ a little.
 CLOCK_SECONDS = 5.0
-LOW_DISK_SHARE = 0.05
 FULL_DISK_BYTES = 200 * 2**20
+# Ray's own, unless its variable RAY_local_fs_capacity_threshold says otherwise.
+RAY_DISK_LIMIT = 0.95
 SHOWN = 5
 
 
@@ -35,12 +36,14 @@ class Disk:
     Attributes:
         what: for what.
         free, total: in bytes.
+        limit: the share in use from which on Ray refuses work.
     """
 
     what: str
     path: str
     free: int
     total: int
+    limit: float = RAY_DISK_LIMIT
 
 
 @dataclass(frozen=True)
@@ -207,12 +210,12 @@ def _disk(disk: Disk) -> Iterator[Finding]:
             why="what cannot be written is refused, and trials wait",
             remedy="free space, or move it to a larger disk",
         )
-    elif share < LOW_DISK_SHARE:
+    elif 1 - share > disk.limit:
         yield Finding(
             severity=Severity.WARNING,
             code="disk-low",
             seen=seen,
-            why="Ray starts to refuse work on a disk that is 95% full",
+            why=f"Ray starts to refuse work on a disk that is {disk.limit:.0%} full",
             remedy="free space, delete studies that nobody needs, or move it to a larger disk",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from asyncio import to_thread
@@ -12,7 +13,7 @@ from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.dependencies import CallerDep, Services, ServicesDep
-from service.diagnosis import Disk, ServiceFacts, diagnose
+from service.diagnosis import RAY_DISK_LIMIT, Disk, ServiceFacts, diagnose
 from service.problems import answers
 from service.store import overview
 from service.study_diagnosis import diagnose_study
@@ -68,4 +69,11 @@ def _disk(what: str, path: Path) -> Disk | None:
         usage = shutil.disk_usage(path)
     except OSError:
         return None
-    return Disk(what, str(path), usage.free, usage.total)
+    return Disk(what, str(path), usage.free, usage.total, _ray_disk_limit())
+
+
+def _ray_disk_limit() -> float:
+    try:
+        return float(os.environ["RAY_local_fs_capacity_threshold"])
+    except (KeyError, ValueError):
+        return RAY_DISK_LIMIT

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 from service import auth
 from service.conducting import ClusterSeen, Crashed
@@ -98,6 +100,26 @@ def test_the_cluster_and_what_is_wrong_with_the_service_are_told(service: Servic
     told = {"nodes": 2, "cpus": 8.0, "gpus": 1.0, "free_cpus": 3.0, "free_gpus": 0.0, "seconds_ago": 2.0}
     assert found["cluster"] == told
     assert [(finding["code"], finding["study"]) for finding in found["findings"]] == [("runner-crashed", study)]
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@sqlite_only
+def test_a_disk_is_called_low_where_ray_refuses_it(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def low() -> set[str]:
+        return {finding["code"] for finding in look(service)["findings"]} & {"disk-low"}
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**12, 10**12 - 4 * 10**10, 4 * 10**10))
+    assert not low()
+    for by_ray in ("much", None):
+        monkeypatch.delenv("RAY_local_fs_capacity_threshold", raising=False)
+        if by_ray:
+            monkeypatch.setenv("RAY_local_fs_capacity_threshold", by_ray)
+        assert low() == {"disk-low"}
 
 
 def test_who_sees_one_project_hears_of_no_other(service: Service) -> None:
