@@ -213,6 +213,11 @@ class Database(Protocol):
             UnknownKnob: the server has none of this name.
         """
 
+    def reread(self) -> None:
+        """Let the server take what its own files hold: what an administrator has written there, and not put in force
+        yet, would be overwritten unseen. Where it does not take it within the deadline, what stands stays.
+        """
+
     def former(self, names: Sequence[str]) -> Former:
         """Everything that is needed to put knobs back, with those that the server may move along."""
 

@@ -152,6 +152,9 @@ class MySQL:
         reported = self._reported()
         return {name: known(reported, name).current for name in names}
 
+    def reread(self) -> None:
+        """Its files are read when it starts, and never written here."""
+
     def former(self, names: Sequence[str]) -> Former:
         reported, persisted = self._reported(), self._persisted()
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, LiteralString
 
 from psycopg import errors as pg
@@ -163,6 +163,10 @@ class Postgres:
         # A session keeps what it had at first of some settings: only a new one sees what the next one will.
         with self._opened() as connection, reading(connection):
             return self._values(connection, names)
+
+    def reread(self) -> None:
+        with suppress(NotVerified):
+            self._reload_and_read([])
 
     def former(self, names: Sequence[str]) -> Former:
         with self._opened() as connection, reading(connection):

@@ -17,7 +17,7 @@ from db_knobs.lab.postgres import PrivatePostgres, binaries
 from tunewright.child import CHANNEL_VARIABLE
 
 # What tests find must not depend on how full the disk of this machine is; Ray and our services read it here.
-os.environ["RAY_local_fs_capacity_threshold"] = "1"
+os.environ["RAY_local_fs_capacity_threshold"] = "1"  # noqa: SIM112
 
 TEST_WORKLOADS = Path(__file__).parent / "tunewright"
 

@@ -112,6 +112,11 @@ class Custody:
             and not (name in self.filed and same(standing[name], self.filed[name]))
         }
 
+    def theirs_to_come(self) -> dict[str, str]:
+        """`theirs`, with what somebody has filed and not put in force yet: ask before anything is written over it."""
+        self._database.reread()
+        return self.theirs()
+
     def check(self) -> None:
         """See that everything stands as we left it.
 
@@ -119,6 +124,15 @@ class Custody:
             ForeignChange: it does not.
         """
         if theirs := self.theirs():
+            raise ForeignChange(theirs)
+
+    def check_before_writing(self) -> None:
+        """`check`, of what is filed as well.
+
+        Raises:
+            ForeignChange: somebody else set something, or is about to.
+        """
+        if theirs := self.theirs_to_come():
             raise ForeignChange(theirs)
 
     def look(self) -> Config:
@@ -132,7 +146,9 @@ class Custody:
 
         Raises:
             KnobError: the server does not take one, or somebody else's waits for a restart; nothing was changed.
+            ForeignChange: somebody else set something; nothing was changed.
         """
+        self.check_before_writing()
         before = self._database.former(list(config))
         self.unsure = True
         try:
@@ -151,7 +167,11 @@ class Custody:
         self.filed |= {name: setting["value"] for name, setting in before.items()}
 
     def put(self, config: Mapping[str, Value]) -> list[Clamped]:
-        """Apply settings; only those that stand otherwise are set."""
+        """Apply settings; only those that stand otherwise are set.
+
+        Raises:
+            ForeignChange: somebody else set something; nothing was changed.
+        """
         change = {name: value for name, value in config.items() if not same(self.expected[name], value)}
         if all(same(value, self.former[name]["value"]) for name, value in config.items()):
             # All stands as it stood only with what the server has moved along.
@@ -159,6 +179,7 @@ class Custody:
             change |= {name: self.former[name]["value"] for name in moved if not self._at_home(name, self.expected)}
         if not change:
             return []
+        self.check_before_writing()
         self.unsure = True
         applied = self._database.apply(change)
         self.unsure = False

@@ -208,7 +208,7 @@ class Hold:
             ForeignChange: somebody else set something, or it does not go back to what it was.
         """
         if self.custody.away:
-            self.custody.check()
+            self.custody.check_before_writing()
             returned = self.custody.back_without_restart()
             _raise_stuck(returned)
             if returned.left:
@@ -241,7 +241,7 @@ class Hold:
         try:
             held = self._database.holds_lock()
             if held:
-                self._left |= self.custody.theirs()
+                self._left |= self.custody.theirs_to_come()
             else:
                 self._database.connect()
                 if not self._database.lock(self._holder):
@@ -290,6 +290,9 @@ class Hold:
                 custody.put(best["config"])
             elif custody.back_without_restart().stuck:
                 return False
+        except ForeignChange as error:
+            self._left |= error.theirs
+            return False
         except KnobError as error:
             self._ledger.notice("refused", str(error), error.knob)
             return False
@@ -309,7 +312,7 @@ class Hold:
         """The store is away: the server does not stay under settings that nobody can follow."""
         try:
             if self.custody.away:
-                self._left |= self.custody.theirs()
+                self._left |= self.custody.theirs_to_come()
                 self.custody.back(self._left)
         except DatabaseError as error:
             log.warning("the former settings could not be put back while the store is away: %s", error)

@@ -74,6 +74,6 @@ def _disk(what: str, path: Path) -> Disk | None:
 
 def _ray_disk_limit() -> float:
     try:
-        return float(os.environ["RAY_local_fs_capacity_threshold"])
+        return float(os.environ["RAY_local_fs_capacity_threshold"])  # noqa: SIM112  # the name is Ray's
     except (KeyError, ValueError):
         return RAY_DISK_LIMIT

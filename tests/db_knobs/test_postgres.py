@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -72,9 +73,11 @@ def test_what_was_written_before_a_connection_was_lost_is_taken_back(
         raise ConnectionLost("sorry, too many clients already")
 
     with monkeypatch.context() as patched:
+        patched.setattr(postgres_database, "reread", lambda: None)
         patched.setattr(postgres_database, "_reload_and_read", lost)
         with pytest.raises(ConnectionLost):
             custody.put({"work_mem": 65536})
+    assert postgres_site.execute("SELECT count(*) FROM pg_file_settings WHERE name = 'work_mem'") == [(1,)]
     returned = custody.undo()
     postgres_site.execute("SELECT pg_reload_conf()")
 
@@ -82,6 +85,32 @@ def test_what_was_written_before_a_connection_was_lost_is_taken_back(
     assert not returned.stuck
     assert postgres_site.execute("SELECT count(*) FROM pg_file_settings WHERE name = 'work_mem'") == [(0,)]
     assert postgres_site.stands("work_mem") == before
+
+
+def test_what_a_dba_wrote_and_did_not_reload_is_seen_once_the_server_has_reread(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    before = postgres_database.read(["work_mem"])
+    postgres_site.execute("ALTER SYSTEM SET work_mem = '12MB'")
+    assert postgres_database.read(["work_mem"]) == before
+
+    postgres_database.reread()
+
+    assert postgres_database.read(["work_mem"]) == {"work_mem": 12288}
+
+
+def test_a_server_that_cannot_read_its_files_keeps_what_stands(
+    postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Postgres(postgres_site.address, verify_seconds=0.2)
+    before = database.read(["work_mem"])
+    # As with a file that has a mistake in it: it is told, and never says that it has read them.
+    monkeypatch.setattr(database, "_rows", lambda *_: [(datetime.now(UTC) + timedelta(days=1),)])
+
+    database.reread()
+
+    assert database.read(["work_mem"]) == before
+    database.close()
 
 
 def test_a_log_of_large_segments_has_larger_bounds() -> None:

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -132,11 +133,16 @@ def test_a_connection_that_is_cut_in_mid_interval_is_made_anew(
     assert_home(server)
 
 
-def test_a_hand_that_changes_a_tuned_setting_keeps_it(server: PrivatePostgres, journal: FileSessionJournal) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1.5, None], ids=["at once", "while it is tuned", "never"])
+def test_a_hand_that_changes_a_tuned_setting_keeps_it(
+    server: PrivatePostgres, journal: FileSessionJournal, seconds: float | None
+) -> None:
     session = Session(journal)
     changed(server)
     server.execute("ALTER SYSTEM SET random_page_cost = 2.25")
-    server.execute("SELECT pg_reload_conf()")
+    if seconds is not None:
+        time.sleep(seconds)
+        server.execute("SELECT pg_reload_conf()")
 
     session.wait(SessionState.YIELDED)
 

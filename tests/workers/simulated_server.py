@@ -38,6 +38,7 @@ class Server:
     Attributes:
         settings: what stands.
         filed: what the next restart will make stand.
+        unread: what a DBA has written into its files and not put in force; whatever makes it read them does.
         written: knobs that stand in the server's own file, where they hide what a DBA writes into another one.
         defaults: what stands after a reset, which is how everything is restored here.
         now: seconds.
@@ -58,6 +59,7 @@ class Server:
         self.defaults: Config = {**{knob.name: knob.current for knob in self.knobs}, MOVED: 40}
         self.settings = dict(self.defaults)
         self.filed: Config = {}
+        self.unread: Config = {}
         self.written: set[str] = set()
         self.now = 1_000.0
         self.rate = 100.0
@@ -190,6 +192,11 @@ class Connection:
         self._live()
         return {name: self._server.settings[name] for name in names}
 
+    def reread(self) -> None:
+        self._live()
+        self._server.settings |= self._server.unread
+        self._server.unread = {}
+
     def former(self, names: Sequence[str]) -> Former:
         self._live()
         every = [*names, *([MOVED] if "cache" in names else [])]
@@ -211,8 +218,8 @@ class Connection:
         for name, value in done.items():
             self._set(name, value)
             server.crossing(f"in apply, {name} set")
+        self.reread()
         server.seen.append(dict(server.settings))
-        self._live()
         server.crossing("after apply")
         return Applied(done, ("pool",) if "pool" in done else ())
 
@@ -228,7 +235,7 @@ class Connection:
             if text is None:
                 server.written.discard(name)
             server.crossing(f"in restore, {name} set")
-        self._live()
+        self.reread()
         server.crossing("after restore")
         return Applied({name: server.settings[name] for name in former})
 
@@ -247,6 +254,7 @@ class Connection:
         return {}
 
     def _set(self, name: str, value: Value) -> None:
+        self._server.unread.pop(name, None)
         (self._server.filed if name == POOL.name else self._server.settings)[name] = value
 
     def _text(self, name: str) -> str | None:

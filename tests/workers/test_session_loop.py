@@ -229,9 +229,13 @@ def test_traffic_that_fades_under_new_settings_brings_the_reference_back() -> No
     assert not any(measured.interval.aborted for measured in scene.journal.of(Measured))
 
 
-def test_a_hand_that_changes_a_tuned_setting_is_yielded_to() -> None:
+in_force_or_not = pytest.mark.parametrize("theirs", ["settings", "unread"])
+
+
+@in_force_or_not
+def test_a_hand_that_changes_a_tuned_setting_is_yielded_to(theirs: str) -> None:
     scene = stage()
-    away_at(scene, lambda: scene.server.settings.update(cost=7.0))
+    away_at(scene, lambda: getattr(scene.server, theirs).update(cost=7.0))
 
     ended = scene.run()
 
@@ -242,12 +246,13 @@ def test_a_hand_that_changes_a_tuned_setting_is_yielded_to() -> None:
     assert "cost" in (scene.journal.status.reason or "")
 
 
+@in_force_or_not
 @pytest.mark.parametrize("outage", [False, True], ids=["stopped", "stopped while the store was away"])
-def test_a_hand_that_was_there_just_before_the_end_is_not_undone(outage: bool) -> None:
+def test_a_hand_that_was_there_just_before_the_end_is_not_undone(outage: bool, theirs: str) -> None:
     scene = stage()
 
     def take_hand() -> None:
-        scene.server.settings["cost"] = 7.0
+        getattr(scene.server, theirs)["cost"] = 7.0
         scene.journal.wanted = Wanted.CANCEL
         scene.journal.outages = 60 if outage else 0
 
@@ -259,10 +264,11 @@ def test_a_hand_that_was_there_just_before_the_end_is_not_undone(outage: bool) -
     assert "cost" in scene.journal.of(Restored)[-1].left
 
 
-def test_a_hand_in_an_interval_that_hurt_is_not_undone() -> None:
+@in_force_or_not
+def test_a_hand_in_an_interval_that_hurt_is_not_undone(theirs: str) -> None:
     scene = stage()
     scene.server.effect = lambda config: 1.0 if config["cache"] == 20 and not config["fast"] else 0.2
-    away_at(scene, lambda: scene.server.settings.update(cost=7.0), seconds=2.0)
+    away_at(scene, lambda: getattr(scene.server, theirs).update(cost=7.0), seconds=2.0)
 
     ended = scene.run()
 
@@ -964,7 +970,7 @@ def test_a_password_that_changed_is_for_the_next_runner_also_where_only_new_conn
 
         return opened
 
-    for name in ("read", "former", "apply", "restore"):
+    for name in ("read", "reread", "former", "apply", "restore"):
         monkeypatch.setattr(Connection, name, opening(getattr(Connection, name)))
     away_at(scene, lambda: setattr(scene.server, "login", False))
 
