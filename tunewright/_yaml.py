@@ -30,7 +30,11 @@ class _TooDeep(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-3 as a number, as YAML 1.2 and JSON do; PyYAML by itself reads a string."""
+    """Safe YAML that reads numbers and escapes as YAML 1.2 and JSON do, or refuses them; and no key twice.
+
+    PyYAML by itself reads 1e-3 as a string, 012 as 10, 12:30:00 as 45000, and the two halves of "\\ud83d\\ude00" as two
+    characters.
+    """
 
     _depth = 0
 
@@ -43,8 +47,44 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        node.value = _PAIR.sub(_joined, node.value)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        # Before merges (<<) are resolved, whose keys may stand again.
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                same = (key.tag, key.value)
+                if same in lines:
+                    raise _refused(f"{key.value[:100]!r} stands in line {lines[same]} already; remove one", key)
+                lines[same] = key.start_mark.line + 1
+        return node
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: yaml.Mark) -> list[str]:
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)
+        except (ValueError, OverflowError):
+            problem = "this escape stands for no character; remove it"
+            raise yaml.scanner.ScannerError(None, None, problem, self.get_mark()) from None
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (LookupError, ValueError, AttributeError):
+            # What PyYAML stumbles over: !!bool maybe, !!int "", 2026-02-31.
+            kind = node.tag.rpartition(":")[2]
+            raise _refused(f"this is no {kind}; correct it, or quote what is meant as text", node) from None
+
     def bounded_int(self, node: yaml.ScalarNode) -> int:
         self._bound(node)
+        if _OCTAL.match(node.value):
+            raise _refused(
+                f"YAML reads {node.value} as octal; leave out the zero in front, or quote what is text", node
+            )
         return int(self.construct_yaml_int(node))
 
     def bounded_float(self, node: yaml.ScalarNode) -> float:
@@ -54,15 +94,26 @@ class _Loader(yaml.SafeLoader):
     def _bound(self, node: yaml.ScalarNode) -> None:
         # Python refuses some of them, and takes a time that grows with the square for others.
         if len(node.value) > _MAX_NUMBER:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a number of {len(node.value)} characters is too long; quote it", node.start_mark
-            )
+            raise _refused(f"a number of {len(node.value)} characters is too long; quote it", node)
+        if ":" in node.value:
+            raise _refused(f"YAML reads {node.value} in base 60; quote it, or write a plain number", node)
+
+
+def _refused(problem: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _joined(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 class _Dumper(yaml.SafeDumper):
     """Its counterpart: quotes the string "1e-3"."""
 
 
+# A character beyond 16 bits as JSON escapes it.
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_OCTAL = re.compile(r"[-+]?0[0-7_]")
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
@@ -92,8 +143,8 @@ def read_mapping(source: str | Path, what: str, keys: str) -> dict[str, Any]:
     except _TooDeep:
         raise SpecError(f"{what}: nested too deeply; at most {MAX_DEPTH} levels are read") from None
     except ValueError as error:
-        # Dates such as 2026-02-31, and whatever else looks like a value and is none.
-        raise SpecError(f"{what}: not valid YAML: {error}; quote what is meant as text") from error
+        # A directive with a number that Python does not read.
+        raise SpecError(f"{what}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise SpecError(f"{what}: expected a mapping with {keys}, not {type(data).__name__}")
     _Plain(what).check(data)

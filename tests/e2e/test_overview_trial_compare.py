@@ -284,6 +284,29 @@ def test_studies_are_marked_by_keyboard_and_compared(running: Service, open_page
     page.wait_for_function("() => document.querySelector('#trials-chart').data[0].y.includes(0.1)")
 
 
+def test_texts_are_told_from_numbers_truth_values_and_nothing(running: Service, open_page: Open) -> None:
+    plain = ["adam", "a b", "[CLS]"]
+    misleading = ["", " ", "1", "1e-3", "true", "None", "null", '"1"', "[1]"]
+    choices = [*plain, *misleading, 1, True]
+    shown = [*plain, *map(json.dumps, misleading), "1", "true"]
+    space = {"kind": {"type": "categorical", "choices": choices[:12]}}
+    study = running.study("kinds", space=space)
+    config = {f"p{place}": choice for place, choice in enumerate(choices)}
+    study.commit([JobStarted(Job(0, 0, config, 0, 27))])
+
+    page = open_page(trial_page(running, study))
+    expect(page.locator("dl.config dd").last).to_have_text(shown[-1])
+    assert page.locator("dl.config dd").all_inner_texts() == shown
+    page = open_page(compare_page(running, study, running.study("other")))
+    expect(page.locator("#specs")).to_contain_text(f"categorical: {', '.join(shown[:12])}")
+    script = """async (choices) => {
+        const page = document.querySelector("script[type=module]").src;
+        const { readList, readValue, writeList, writeValue } = await import(page.replace(/[^/]*$/, "values.js"));
+        return [choices.map((choice) => readValue(writeValue(choice))), readList(writeList(choices))];
+    }"""
+    assert page.evaluate(script, choices) == [choices, choices]
+
+
 def test_comparison_bears_empty_odd_and_deleted_studies(running: Service, open_page: Open) -> None:
     empty = running.study(SCRIPT_NAME)
     other = running.study("n" * 200, objectives=[{"metric": "error", "direction": "maximize"}])

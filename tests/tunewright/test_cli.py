@@ -11,17 +11,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from service.app import lock_data_directory
 from tests.service.conftest import Runner, ended, incumbent, report, start
 from tests.tunewright.live_service import LiveService
-from tunewright.cli import app
+from tunewright.cli import app, output
 from tunewright.cli.serve import READY
 from tunewright.study import StudyState, TrialState
 from tunewright.views import Study
@@ -219,7 +221,22 @@ def test_a_study_that_has_ended_is_extended(service: LiveService) -> None:
     assert result.stdout == f"study {study.id} goes on\n"
     assert json.loads(run("studies", "--state", "queued", "--json").stdout)[0]["id"]
     assert run("extend", study.id, "--trials", "60").exit_code == 1
-    assert "budget: give trials or seconds" in run("extend", study.id).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "budget: give trials or seconds"),
+        (["--trials", "0"], "--trials: input should be greater than or equal to 1"),
+        (["--cluster-seconds", "-1"], "--cluster-seconds: input should be greater than 0"),
+        (["--trials", "9", "--target", "nan"], "--target: input should be a finite number"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused_before_it_is_sent(options: list[str], message: str) -> None:
+    result = run("extend", "any", *options)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {message}")
 
 
 def test_a_study_is_submitted_with_a_warm_start(measured: tuple[Study, Runner], tmp_path: Path) -> None:
@@ -272,6 +289,38 @@ def test_no_best_yet(service: LiveService) -> None:
 
     assert result.exit_code == 1
     assert "has no result yet" in result.stderr
+
+
+def test_programs_get_every_digit_and_people_six(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = service.create()
+    config = {"x": 0.12345678901234567, "n": 2, "flag": True}
+    best = replace(incumbent(0, 1 / 3), config=config)
+    service.runner(study).commit(start(0, 0, config=config), report(0, 0, 3.0, 1 / 3), best=[best])
+    commands = [("best", study.id), ("trial", f"{study.id}-0")]
+
+    for command in commands:
+        found = values(run(*command))
+        assert (float(found["config.x"]), float(found["loss"])) == (config["x"], 1 / 3)
+        assert found["config.n"] == "2"
+    assert rows(run("trials", study.id))[0]["metrics"] == "loss=0.3333333333333333 size=1"
+
+    monkeypatch.setattr(output, "console", Console(highlight=False, force_terminal=True))
+    for command in commands:
+        assert "0.123457" in run(*command).stdout
+
+
+def test_people_can_tell_a_text_from_a_number(service: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = service.create()
+    texts = {"adam": "adam", "a b": "a b", "1": '"1"', "1e-3": '"1e-3"', "True": '"True"', "none": '"none"'}
+    texts |= {"": '""', " ": '" "', "-": '"-"', '"1"': r'"\"1\""'}
+    config = {f"p{place}": text for place, text in enumerate(texts)} | {"number": 1, "truth": True}
+    best = replace(incumbent(0, 0.5), config=config)
+    service.runner(study).commit(start(0, 0, config=config), report(0, 0, 3.0), best=[best])
+    monkeypatch.setattr(output, "console", Console(highlight=False, force_terminal=True, color_system=None))
+
+    shown = dict(re.findall(r"config\.(\w+) {2,}(.*)", run("best", study.id).stdout))
+
+    assert shown == {f"p{place}": text for place, text in enumerate(texts.values())} | {"number": "1", "truth": "True"}
 
 
 def test_an_id_may_be_cut_short_while_it_is_unique(service: LiveService) -> None:

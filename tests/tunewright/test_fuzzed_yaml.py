@@ -48,6 +48,10 @@ PIECES = (
             ".inf",
             ".nan",
             "2026-02-31",
+            "!!bool ",
+            "!!int ",
+            "!!timestamp ",
+            "012",
             "\t",
             "\0",
         ]
@@ -128,6 +132,18 @@ def test_a_study_with_one_value_replaced_is_one_that_can_be_sent_or_an_error(pat
         ('a: "\\0"', "NUL"),
         ('a: "\\ud800"', "surrogate"),
         ("a\0b: 1", "not valid YAML"),
+        ('a: "\\UFFFFFFFF"', "escape stands for no character"),
+        ("a: 1\nb: 2\na: 3", "'a' stands in line 1 already; remove one\n  in \"<unicode string>\", line 3"),
+        ("a: {b: 1, 'b': 2}", "'b' stands in line 1 already"),
+        ('{"\\ud83d\\ude00": 1, "😀": 2}', "'😀' stands in line 1 already"),
+        ("b: 0\na: 12:30:00", "YAML reads 12:30:00 in base 60; quote it, or write a plain number\n  in"),
+        ("a: 1:30.5", "YAML reads 1:30.5 in base 60"),
+        ("a: -012", "YAML reads -012 as octal; leave out the zero in front, or quote what is text\n  in"),
+        ("b: 0\na: !!bool maybe", "this is no bool; correct it, or quote what is meant as text\n  in"),
+        ("a: !!bool {=: maybe}", "this is no bool"),
+        ("a: !!int ''", "this is no int"),
+        ("a: !!float ''", "this is no float"),
+        ("a: !!timestamp soon", "this is no timestamp"),
         ("1: 2", "'1' is read as int; quote it"),
         ("a: !!binary aGk=", "is read as bytes"),
         ("a: !!set {b}", "is read as set"),
@@ -145,6 +161,27 @@ def test_what_could_not_be_sent_on_is_refused_by_name(tmp_path: Path, text: str,
             read_mapping(source, "study", "fields")
         assert reason in str(refused.value)
         assert len(str(refused.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": "\\ud83d\\ude00"}', "😀"),
+        ("a: [0, -0, 0x1F, 0b11, 0.5, 012.5, 1_000]", [0, 0, 31, 3, 0.5, 12.5, 1000]),
+        ("a: ['012', '12:30:00', 02:00-04:00, 08]", ["012", "12:30:00", "02:00-04:00", "08"]),
+        ("a: {<<: {b: 1, c: 1}, b: 2}", {"b": 2, "c": 1}),
+    ],
+)
+def test_what_can_mean_one_thing_only_is_read(text: str, value: Any) -> None:
+    assert read_mapping(text, "study", "fields") == {"a": value}
+
+
+def test_one_mapping_may_be_merged_and_stand_again() -> None:
+    text = "a: &a {b: 1}\nc: &c {<<: *a, b: 2}\nd: {<<: *c, b: 3}\ne: *c"
+
+    read = read_mapping(text, "study", "fields")
+
+    assert read == {"a": {"b": 1}, "c": {"b": 2}, "d": {"b": 3}, "e": {"b": 2}}
 
 
 def test_a_short_text_that_stands_for_a_lot_takes_little_time_and_memory() -> None:

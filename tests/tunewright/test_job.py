@@ -276,7 +276,7 @@ def test_a_shell_reads_a_job_by_lines(service: LiveService, client: Client) -> N
 
     assert shown["job"].startswith(study.id)
     assert (shown["start"], shown["end"]) == ("0", "4")
-    assert 0 <= float(shown["config.x"]) <= 1
+    assert float(shown["config.x"]) == next(client.trials(study.id)).config["x"]
 
 
 def test_a_shell_tells_of_a_failure(service: LiveService, client: Client) -> None:
@@ -292,8 +292,12 @@ def test_a_shell_tells_of_a_failure(service: LiveService, client: Client) -> Non
     [
         (["loss=0.5"], "--report"),
         (["--report", "1"], "--report"),
-        (["--report", "1", "loss"], '"loss": give what was measured as METRIC=VALUE'),
+        (["--report", "1", "loss"], '"loss": give what was measured as METRIC=VALUE with a finite number'),
         (["--report", "1", "loss=x"], '"loss=x"'),
+        (["--report", "1", "loss=nan"], '"loss=nan"'),
+        (["--report", "1", "loss=1_0"], '"loss=1_0"'),
+        (["--report", "nan", "loss=1"], "nan is no finite number"),
+        (["--report", "1_0", "loss=1"], "1_0 is no finite number"),
         (["--finish", "--failed", "x"], "--finish, --failed"),
     ],
 )

@@ -125,6 +125,16 @@ def test_another_database_is_none_of_optunas(tmp_path: Path) -> None:
         read(f"sqlite:///{tmp_path / 'empty.db'}")
 
 
+@pytest.mark.parametrize(
+    ("table", "column"), [("trial_values", "value_type"), ("trial_intermediate_values", "intermediate_value_type")]
+)
+def test_a_storage_of_optuna_2_is_refused_with_what_brings_it_up_to_date(url: str, table: str, column: str) -> None:
+    execute(url, f"ALTER TABLE {table} DROP COLUMN {column}")
+
+    with pytest.raises(SpecError, match=f"{table} has no column {column}.*optuna storage upgrade"):
+        read(url, "one")
+
+
 def test_a_password_is_not_told(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         read("postgresql+psycopg://me:canary@127.0.0.1:1/x")
@@ -148,6 +158,36 @@ def test_distributions_of_earlier_releases_and_ranges_that_changed() -> None:
         Float("a", 0.01, 1.0, log=True), Categorical("b", [3]), Float("c", 0.0, 1.0, step=0.25)
     )
     assert space.values({"b": (fixed, 3.0), "a": (old, 0.5)}) == {"b": 3, "a": 0.5}
+
+
+def test_steps_that_begin_elsewhere_in_some_trials_keep_those_trials() -> None:
+    def stepped(kind: str, low: float, high: float, step: float) -> str:
+        return distribution(kind, low=low, high=high, log=False, step=step)
+
+    names = ("drop", "layers", "aligned")
+    first = (
+        stepped("FloatDistribution", 0.0, 0.5, 0.1),
+        stepped("IntDistribution", 1, 9, 2),
+        stepped("FloatDistribution", 0.1, 0.5, 0.1),
+    )
+    second = (
+        stepped("FloatDistribution", 0.05, 0.55, 0.1),
+        stepped("IntDistribution", 2, 10, 2),
+        stepped("FloatDistribution", 0.30000000000000004, 0.7, 0.1),
+    )
+    trials = [
+        {name: (kind, stored) for name, kind, stored in zip(names, kinds, values, strict=True)}
+        for kinds, values in ((first, (0.1, 3.0, 0.2)), (second, (0.15, 4.0, 0.6)))
+    ]
+
+    observed = ObservedSpace.of([*zip(names, first, strict=True), *zip(names, second, strict=True)], trials)
+
+    space = observed.space()
+    assert space == SearchSpace(Float("drop", 0.0, 0.55), Int("layers", 1, 10), Float("aligned", 0.1, 0.7, step=0.1))
+    assert [space.complete(observed.values(trial)) for trial in trials] == [
+        {"drop": 0.1, "layers": 3, "aligned": 0.2},
+        {"drop": 0.15, "layers": 4, "aligned": 0.6},
+    ]
 
 
 def test_conditions_are_found_behind_conditions_and_chance_is_none() -> None:

@@ -11,9 +11,18 @@ from tunewright.cli.identify import study_id
 from tunewright.cli.options import Json, StudyId, Url
 from tunewright.cli.problems import Refused
 from tunewright.client import Client
+from tunewright.study import finite
 from tunewright.views import AskedJob
 
 _Job = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, as `ask` prints it.")]
+
+
+def _number(text: str) -> float:
+    """A number as the service takes it; Python also reads nan and 1_0."""
+    number = float(text)
+    if not finite(number) or "_" in text:
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def ask(
@@ -45,7 +54,9 @@ def tell(
     metrics: Annotated[
         list[str] | None, typer.Argument(metavar="[METRIC=VALUE]...", help="What was measured at --report.")
     ] = None,
-    report: Annotated[float | None, typer.Option(metavar="RESOURCE", help="Where it was measured.")] = None,
+    report: Annotated[
+        float | None, typer.Option(parser=_number, metavar="RESOURCE", help="Where it was measured.")
+    ] = None,
     finish: Annotated[bool, typer.Option("--finish", help="The job is completed.")] = False,
     failed: Annotated[str | None, typer.Option(metavar="TEXT", help="The job has failed, and why.")] = None,
     json: Json = False,
@@ -74,13 +85,13 @@ def tell(
 
 
 def _metric(text: str) -> tuple[str, float]:
-    name, equals, value = text.partition("=")
+    name, _, value = text.partition("=")
     try:
-        number = float(value)
+        number = _number(value)
     except ValueError:
-        equals = ""
-    if not equals or not name:
-        raise Refused(f'"{text}": give what was measured as METRIC=VALUE, such as loss=0.5')
+        name = ""
+    if not name:
+        raise Refused(f'"{text}": give what was measured as METRIC=VALUE with a finite number, such as loss=0.5')
     return name, number
 
 

@@ -51,10 +51,22 @@ def in_file(name: str, error: ValidationError | SpecError) -> Refused:
     return Refused("\n".join(f"{name}: {line}" for line in lines))
 
 
+def in_options(error: ValidationError) -> Refused:
+    """A problem with what options say, with the option's name before each of its lines."""
+    return Refused("\n".join(_field_line(_option(field), message) for field, message in _wrong_fields(error)))
+
+
 def field_lines(error: ValidationError) -> list[str]:
     """`field: message` for each field that is wrong."""
-    found = ((".".join(map(str, item["loc"])), str(item["msg"])) for item in error.errors(include_url=False))
-    return [_field_line(field, message) for field, message in found]
+    return [_field_line(field, message) for field, message in _wrong_fields(error)]
+
+
+def _wrong_fields(error: ValidationError) -> list[tuple[str, str]]:
+    return [(".".join(map(str, item["loc"])), str(item["msg"])) for item in error.errors(include_url=False)]
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}" if field else ""
 
 
 def _lines(error: Exception) -> Iterable[str]:

@@ -232,9 +232,7 @@ def _objective(given: Sequence[str]) -> dict[str, float] | None:
 
 def _restarts(command: str | None, window: str | None) -> dict[str, str] | None:
     if (command is None) != (window is None):
-        raise SpecError(
-            "restart: give --restart and --window together, or neither; both are needed to restart a server"
-        )
+        raise Refused("restart: give --restart and --window together, or neither; both are needed to restart a server")
     return None if command is None or window is None else {"command": command, "window": window}
 
 

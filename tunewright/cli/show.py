@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tunewright.cli import output
 from tunewright.study import TrialState
 from tunewright.views import Best, QueuedConfig, Study, StudySummary, Trial, TrialDetail
+
+# What truth values and nothing are written as.
+_WORDS = {"true", "false", "none", "null", "-", ""}
 
 
 def studies(found: Iterable[StudySummary]) -> None:
@@ -121,11 +125,26 @@ def metrics(found: Mapping[str, float], most: int | None = None) -> str:
 
 
 def number(value: float) -> str:
-    return f"{value:.6g}"
+    """Six digits for people, all of them for programs, which calculate with what they read."""
+    return f"{value:.6g}" if output.for_people() else repr(value).removesuffix(".0")
 
 
 def value_text(value: object) -> str:
-    return number(value) if isinstance(value, float) else str(value)
+    """A value of a configuration; for people, texts that would read as something else stand in quotes."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, str) and output.for_people() and _misleads(value):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _misleads(text: str) -> bool:
+    """Whether a text looks like a number, a truth value, nothing, or a text in quotes."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in _WORDS or text != text.strip() or text.startswith('"')
+    return True
 
 
 def duration(seconds: float) -> str:

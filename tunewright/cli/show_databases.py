@@ -94,7 +94,7 @@ def value(of: object) -> str:
     """A setting as servers write it."""
     if isinstance(of, bool):
         return "on" if of else "off"
-    return show.value_text(of)
+    return of if isinstance(of, str) else show.value_text(of)
 
 
 def _works(capability: CapabilityView) -> str:

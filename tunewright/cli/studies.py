@@ -15,7 +15,7 @@ from tunewright._yaml import read_mapping
 from tunewright.cli import output, show
 from tunewright.cli.identify import study_id
 from tunewright.cli.options import Json, StudyId, Url
-from tunewright.cli.problems import Refused, in_file
+from tunewright.cli.problems import Refused, in_file, in_options
 from tunewright.cli.progress import follow
 from tunewright.client import Client
 from tunewright.errors import SpecError
@@ -104,7 +104,12 @@ def extend(
     url: Url = None,
 ) -> None:
     """Let a study that has ended go on; the limits that are given replace its budget."""
-    budget = Budget(trials=trials, seconds=seconds, cluster_seconds=cluster_seconds, patience=patience, target=target)
+    try:
+        budget = Budget(
+            trials=trials, seconds=seconds, cluster_seconds=cluster_seconds, patience=patience, target=target
+        )
+    except ValidationError as error:
+        raise in_options(error) from None
     with Client(url) as client:
         _steered(client.extend(study_id(client, study), budget), "goes on")
 

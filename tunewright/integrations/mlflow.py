@@ -7,6 +7,8 @@ Needs MLflow (`pip install mlflow-skinny`); the server has no part in it.
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -45,7 +47,8 @@ def log_study(
     follow: bool = True,
     mlflow: Any | None = None,
 ) -> str:
-    """Log a study and its trials; those that have been logged already are not logged again.
+    """Log a study and its trials; those that have been logged already are not logged again, and where logging was
+    broken off it goes on in the same run.
 
     A trial is logged once it is over: its configuration as parameters, each report as metrics at the step of its
     resource (or, where resources are no whole numbers, at its place), its state and problem as tags.
@@ -87,11 +90,12 @@ class _StudyLog:
         found = mlflow.get_experiment_by_name(experiment)
         self._experiment = mlflow.create_experiment(experiment) if found is None else found.experiment_id
         self.run = self._study_run(study)
-        self._logged = {
-            run.data.tags[TRIAL_TAG]: run.info.run_id
-            for run in self._runs(f"tags.`{_PARENT_TAG}` = '{self.run}'")
-            if run.info.status != "RUNNING"
-        }
+        # Trial -> its run. A run that was only begun may have a process that is at it still, so it is never taken away.
+        self._logged: dict[str, str] = {}
+        self._begun: dict[str, str] = {}
+        for run in self._runs(f"tags.`{_PARENT_TAG}` = '{self.run}'"):
+            found = self._begun if run.info.status == "RUNNING" else self._logged
+            found[run.data.tags[TRIAL_TAG]] = run.info.run_id
 
     def trials(self, study: Study) -> None:
         """Log the trials that have ended since; when the study is over, all."""
@@ -108,27 +112,47 @@ class _StudyLog:
             self._mlflow.set_terminated(self.run, _STUDY_STATUS.get(study.state, "FINISHED"), _stamp(study.ended_at))
 
     def _study_run(self, study: Study) -> str:
-        for run in self._runs(f"tags.`{STUDY_TAG}` = '{study.id}' and tags.`tunewright.kind` = 'study'"):
-            return str(run.info.run_id)
-        tags = {STUDY_TAG: study.id, "tunewright.kind": "study", "tunewright.project": study.project}
-        run = self._start(study.name, tags, _stamp(study.started_at or study.created_at))
+        found = self._runs(f"tags.`{STUDY_TAG}` = '{study.id}' and tags.`tunewright.kind` = 'study'")
+        if found:
+            run = str(found[0].info.run_id)
+        else:
+            tags = {STUDY_TAG: study.id, "tunewright.kind": "study", "tunewright.project": study.project}
+            run = self._start(study.name, tags, _stamp(study.started_at or study.created_at))
         self._log(run, {"workload": study.workload, "optimizer": study.optimizer, "seed": study.spec.seed}, [])
         return run
 
     def _trial(self, trial: Trial) -> str:
+        """Log a trial, or what is missing in the run that was begun for it; returns the run."""
+        reports = sorted(self._client.reports(trial.id), key=lambda report: report.resource)
+        metrics = _metrics(reports)
+        if trial.id in self._begun:
+            run = self._begun[trial.id]
+            metrics = self._missing(run, metrics)
+        else:
+            run = self._begin(trial)
+        self._log(run, trial.config, metrics)
+        self._mlflow.set_terminated(run, _STATUS.get(trial.state, "FINISHED"), _stamp(trial.ended_at))
+        return run
+
+    def _begin(self, trial: Trial) -> str:
         tags = {STUDY_TAG: trial.study, TRIAL_TAG: trial.id, "tunewright.kind": "trial", _PARENT_TAG: self.run}
         tags["tunewright.state"] = trial.state.value
         if trial.problem:
             tags["tunewright.problem"] = trial.problem[:_VALUE]
-        run = self._start(f"trial {trial.number}", tags, _stamp(trial.started_at))
-        reports = sorted(self._client.reports(trial.id), key=lambda report: report.resource)
-        self._log(run, trial.config, _metrics(reports))
-        self._mlflow.set_terminated(run, _STATUS.get(trial.state, "FINISHED"), _stamp(trial.ended_at))
-        return run
+        return self._start(f"trial {trial.number}", tags, _stamp(trial.started_at))
 
     def _start(self, name: str, tags: Mapping[str, str], began: int | None) -> str:
         made = self._mlflow.create_run(self._experiment, start_time=began, tags={**tags, _NAME_TAG: name})
         return str(made.info.run_id)
+
+    def _missing(self, run: str, metrics: Sequence[Metric]) -> list[Metric]:
+        """Those that a run lacks; unlike a parameter, a metric that is logged twice stands there twice."""
+        there = {
+            (point.key, point.step, point.value)
+            for name in {metric.key for metric in metrics}
+            for point in self._mlflow.get_metric_history(run, name)
+        }
+        return [metric for metric in metrics if (metric.key, metric.step, metric.value) not in there]
 
     def _log(self, run: str, params: Mapping[str, Any], metrics: Sequence[Metric]) -> None:
         named = [Param(_name(name), str(value)[:_VALUE]) for name, value in params.items()]
@@ -158,8 +182,12 @@ def _metrics(reports: Sequence[Measurement]) -> list[Metric]:
 
 
 def _name(name: str) -> str:
-    """A name as MLflow allows it."""
-    return re.sub(r"[^\w\-. /]", "_", name)
+    """A name as MLflow allows it; one that has to be changed ends in a digest, so that no two become the same."""
+    path = posixpath.normpath(name) == name and not name.startswith((".", "/"))
+    if path and re.fullmatch(r"[\w\-. /]+", name):
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return re.sub(r"[^\w\- ]", "_", name) + f"_{digest}"
 
 
 def _stamp(at: datetime | None) -> int | None:

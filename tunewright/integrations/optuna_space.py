@@ -118,7 +118,7 @@ class _Parameter:
         self._low = math.inf
         self._high = -math.inf
         self._log = True
-        self._steps: set[float | None] = set()
+        self._grids: set[tuple[float, float | None]] = set()
         self._choices: list[Value] = []
 
     def widen(self, distribution: Mapping[str, Any]) -> None:
@@ -133,7 +133,7 @@ class _Parameter:
             return
         self._low, self._high = min(self._low, fields["low"]), max(self._high, fields["high"])
         self._log = self._log and bool(fields.get("log"))
-        self._steps.add(fields.get("step"))
+        self._grids.add((fields["low"], fields.get("step")))
 
     def value(self, distribution: Mapping[str, Any], stored: float) -> Value:
         if self._kind == "categorical":
@@ -162,8 +162,13 @@ class _Parameter:
         return Float(self._name, self._low, self._high, log=self._log, step=step, when=dict(when))
 
     def _step(self) -> float | None:
-        """The step, if it was always the same; on a log scale there is none."""
-        return None if self._log or len(self._steps) != 1 else next(iter(self._steps))
+        """The step, if it was always the same, from starts that lie on one grid; on a log scale there is none."""
+        steps = {step for _, step in self._grids}
+        step = None if self._log or len(steps) != 1 else steps.pop()
+        if step is None:
+            return None
+        cells = [(low - self._low) / step for low, _ in self._grids]
+        return step if all(abs(cell - round(cell)) < 1e-6 for cell in cells) else None
 
 
 def _known(name: str, distribution: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

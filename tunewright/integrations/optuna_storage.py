@@ -35,6 +35,12 @@ CHUNK = 500
 MAX_NOTES = 20_000
 MAX_TAGS = 50
 _STATES = {"COMPLETE": TrialState.COMPLETED, "PRUNED": TrialState.STOPPED, "FAIL": TrialState.FAILED}
+# What Optuna 3 added to the tables of Optuna 2.
+_NEW_COLUMNS = {"trial_values": "value_type", "trial_intermediate_values": "intermediate_value_type"}
+_OLDER = (
+    "this is no storage of Optuna 3 or newer; a newer Optuna brings an older one up to date: "
+    "optuna storage upgrade --storage URL"
+)
 _TAG: TypeAdapter[str] = TypeAdapter(Tag)
 
 
@@ -210,11 +216,14 @@ class _Storage:
         if name not in self._tables:
             sql = self._sql
             try:
-                self._tables[name] = sql.Table(name, sql.MetaData(), autoload_with=self._engine)
+                table = sql.Table(name, sql.MetaData(), autoload_with=self._engine)
             except sql.exc.NoSuchTableError:
-                raise SpecError(f"optuna: there is no table {name}; this is no storage of Optuna 3 or newer") from None
+                raise SpecError(f"optuna: there is no table {name}; {_OLDER}") from None
             except sql.exc.DBAPIError as error:
                 raise SpecError(f"optuna: the storage cannot be read: {error.orig}") from None
+            if name in _NEW_COLUMNS and _NEW_COLUMNS[name] not in table.c:
+                raise SpecError(f"optuna: the table {name} has no column {_NEW_COLUMNS[name]}; {_OLDER}")
+            self._tables[name] = table
         return self._tables[name]
 
     def study(self, name: str | None) -> Any:

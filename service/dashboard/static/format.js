@@ -1,4 +1,6 @@
-// Numbers, durations and times as people read them.
+// Values, durations and times as people read them.
+
+import { writeText } from "./values.js";
 
 const LOCALE = "en";
 
@@ -13,6 +15,7 @@ export function measured(value) {
 /** A value of a configuration: whole numbers as they are, others with four significant digits at most. */
 export function setting(value) {
   if (value === null || value === undefined) return "–";
+  if (typeof value === "string") return writeText(value);
   if (typeof value !== "number") return typeof value === "object" ? JSON.stringify(value) : String(value);
   if (Number.isInteger(value)) return Math.abs(value) < 1e15 ? String(value) : value.toExponential(3);
   const size = Math.abs(value);

@@ -9,7 +9,7 @@ export const isFinal = (session) => FINAL.has(session.state);
 /** A setting as servers write it. */
 export function knobValue(value) {
   if (typeof value === "boolean") return value ? "on" : "off";
-  return setting(value);
+  return typeof value === "string" ? value : setting(value);
 }
 
 /** A share with its sign: "+12.3 %". */

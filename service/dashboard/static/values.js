@@ -14,10 +14,19 @@ export function readValue(text) {
   }
 }
 
+// What truth values and nothing are written as, here and in Python.
+const WORDS = /^(true|false|none|null|nan|–)$/i;
+
+/** A text as it is; in quotes where it would read as a number, a truth value, nothing, or something else of JSON. */
+export function writeText(text) {
+  const misleads = readValue(text) !== text || !Number.isNaN(Number(text)) || WORDS.test(text);
+  return misleads ? JSON.stringify(text) : text;
+}
+
 /** A text from which `readValue` reads the same value. */
 export function writeValue(value) {
   if (value === undefined || value === null) return "";
-  return typeof value === "string" && readValue(value) === value ? value : JSON.stringify(value);
+  return typeof value === "string" ? writeText(value) : JSON.stringify(value);
 }
 
 const ITEM = /\s*("(?:[^"\\]|\\.)*"|[^,]*)(?:,|$)/gy;

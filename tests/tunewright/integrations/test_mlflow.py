@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from optimizers.protocol import Report
 from tests.service.conftest import ended, incumbent, report, start
 from tests.tunewright.live_service import LiveService
 from tunewright.client import Client
 from tunewright.study import Objective, StudyState, TrialState
 from tunewright.views import Study
+from workers.journal import Reported
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed; pip install mlflow-skinny")
 
@@ -80,7 +82,59 @@ def test_an_objective_may_have_a_name_that_mlflow_does_not_allow(service: LiveSe
         parent = log_study(client, study.id, experiment="mine", mlflow=store)
 
     run = store.get_run(parent)
-    assert (run.info.status, run.data.metrics) == ("FINISHED", {"best_recall_10": 0.25})
+    assert run.info.status == "FINISHED"
+    assert [name.startswith("best_recall_10") for name in run.data.metrics] == [True]
+
+
+def test_names_that_mlflow_does_not_allow_stay_apart(service: LiveService, store: Any) -> None:
+    names = ["a@b", "a_b", "a:b", "a/b", "/a/b", "a//b", "..", "."]
+    study = service.create(objectives=[Objective(metric="loss")])
+    config = {name: place for place, name in enumerate(names)}
+    measured = Reported(Report(0, 0, 3.0, {"loss": 0.5, **config}), attempt=1, late=False)
+    service.runner(study).commit(
+        start(0, 0, config=config), measured, ended(0, 0, TrialState.COMPLETED), state=StudyState.COMPLETED
+    )
+
+    with Client(service.url) as client:
+        parent = log_study(client, study.id, mlflow=store)
+
+    (run,) = trial_runs(store, parent).values()
+    assert sorted(run.data.params.values()) == [str(place) for place in range(len(names))]
+    assert sorted(run.data.metrics.values()) == sorted([0.5, *range(len(names))])
+    assert (run.data.params["a_b"], run.data.params["a/b"], run.data.metrics["a_b"]) == ("1", "3", 1.0)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3, 4, 10, 12])
+def test_logging_that_broke_off_goes_on_in_the_same_runs(
+    service: LiveService, store: Any, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    study = run_some(service, StudyState.COMPLETED)
+    # One value a call, so that it also breaks off between them.
+    monkeypatch.setattr("tunewright.integrations.mlflow._BATCH", 1)
+    monkeypatch.setattr("tunewright.integrations.mlflow._PARAMS", 1)
+    left = iter(range(calls))
+
+    def break_off(*arguments: Any, **fields: Any) -> None:
+        if next(left, None) is None:
+            raise ConnectionError
+        log_batch(*arguments, **fields)
+
+    log_batch = store.log_batch
+    with Client(service.url) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "log_batch", break_off)
+            with pytest.raises(ConnectionError):
+                log_study(client, study.id, mlflow=store)
+        parent = log_study(client, study.id, mlflow=store)
+
+    runs = store.search_runs([store.get_run(parent).info.experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+    assert store.get_run(parent).data.params.keys() == {"workload", "optimizer", "seed"}
+    first = trial_runs(store, parent)[f"{study.id}-0"]
+    assert set(first.data.params) == set(client_config(service, study))
+    for name, points in {"loss": [(1, 0.5), (3, 0.25)], "size": [(1, 1.0), (3, 1.0)]}.items():
+        curve = store.get_metric_history(first.info.run_id, name)
+        assert [(point.step, point.value) for point in curve] == points
 
 
 def test_it_is_logged_once_however_often_it_is_asked_for(service: LiveService, store: Any) -> None:
