@@ -31,7 +31,8 @@ def log_expected_improvement(
     """
     deviation = np.sqrt(np.maximum(variance, 0.0))
     gain = best - xi - mean
-    certain = deviation < 1e-12 * np.maximum(1.0, np.abs(gain))
+    # The two by each other alone, for losses have any unit.
+    certain = (deviation == 0) | (deviation < 1e-12 * np.abs(gain))
     with np.errstate(divide="ignore"):
         sure = np.log(np.maximum(gain, 0.0))
     z = gain / np.where(certain, 1.0, deviation)
@@ -98,8 +99,11 @@ def log_probability_below(
     """
     from scipy.special import log_ndtr
 
-    deviation = np.maximum(np.sqrt(np.maximum(variance, 0.0)), 1e-12)
-    return np.asarray(log_ndtr((bound - mean) / deviation))
+    room = bound - mean
+    # What is certain keeps an order: of points that miss the bound, those that miss it less are the more likely.
+    least = 1e-12 * np.abs(room).max(initial=0.0)
+    deviation = np.maximum(np.sqrt(np.maximum(variance, 0.0)), least)
+    return np.asarray(log_ndtr(room / np.where(deviation > 0, deviation, 1.0)))
 
 
 def chebyshev(

@@ -142,11 +142,13 @@ class BayesianOptimization(WholeTrials):
         rng: np.random.Generator,
     ) -> Gain:
         """How candidates are compared with the feasible results; see `Gain`."""
-        losses = columns(self._evidence.losses[feasible])
+        # One that diverged would be the spread of all, and on the front its whole width.
+        capped = self._evidence.capped
+        losses = columns(capped[feasible])
         if self._front is not None:
             goals = losses[:, : len(self._evidence.goals)]
             asked = self._own.xi * goals.std(axis=0)
-            boxes = open_boxes(self._evidence.losses[self._front.rows][:, self._evidence.goals], goals)
+            boxes = open_boxes(capped[self._front.rows][:, self._evidence.goals], goals)
             m = goals.shape[1]
             return lambda _, mean, variance: log_hypervolume_improvement(mean[:, :m] + asked, variance[:, :m], boxes)
         best = float(losses[:, 0].min() - self._own.xi * losses[:, 0].std())
@@ -162,10 +164,10 @@ class BayesianOptimization(WholeTrials):
         ranked: NDArray[np.int64]
         if self._front is not None and self._front.rows:
             rows = np.array(self._front.rows)
-            spread = crowding(evidence.losses[rows][:, evidence.goals])
+            spread = crowding(evidence.capped[rows][:, evidence.goals])
             ranked = rows[np.argsort(-spread, kind="stable")]
         else:
-            ranked = np.lexsort((columns(evidence.losses)[:, 0], evidence.violations))[: evidence.measured]
+            ranked = np.lexsort((columns(evidence.capped)[:, 0], evidence.violations))[: evidence.measured]
         return evidence.points[ranked[:_CENTRES]]
 
     def _search(

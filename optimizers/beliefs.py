@@ -25,7 +25,7 @@ class Columns:
     Attributes:
         goals, bounded: columns of the losses.
         weights: (goals,) with which goals become one column; None: each is a column of its own.
-        low, high: (goals,) losses at which the weighted ones are 0 and 1.
+        low, high: (goals,) losses at which the weighted ones are 0 and 1: the least and the ceiling.
     """
 
     goals: Sequence[int]
@@ -37,9 +37,9 @@ class Columns:
     @classmethod
     def of(cls, evidence: Evidence, weights: NDArray[np.float64] | None) -> Columns:
         """Scaled by all results."""
-        losses = evidence.losses[:, evidence.goals]
+        losses = evidence.capped[:, evidence.goals]
         bounded = [column for column, _ in evidence.bounds]
-        return cls(evidence.goals, bounded, weights, np.nanmin(losses, axis=0), np.nanmax(losses, axis=0))
+        return cls(evidence.goals, bounded, weights, losses.min(axis=0), losses.max(axis=0))
 
     def __call__(self, losses: NDArray[np.float64]) -> NDArray[np.float64]:
         """(..., objectives) losses as (..., columns)."""
@@ -136,17 +136,16 @@ class ProcessBeliefs:
         """See `Beliefs.given`."""
         from optimizers.surrogates.gp import GrowingProcess
 
-        measured = evidence.losses[~evidence.failed]
         # A diverged training would stretch a process' scale until all else looks the same.
-        known = below(evidence.losses, ceiling(measured, self._bounds))
-        guesses = np.tile(np.median(measured, axis=0), (len(pending), 1))
+        known = evidence.capped
+        guesses = np.tile(np.median(known[~evidence.failed], axis=0), (len(pending), 1))
         x, y = np.concatenate([evidence.points, pending]), columns(np.concatenate([known, guesses]))
         while len(self._processes) < y.shape[1]:
             self._processes.append(GrowingProcess([*self._seed, len(self._processes)], self._categories))
         models = []
         for column, process in enumerate(self._processes):
             first = partial(_first, evidence=evidence, columns=columns, column=column, bounds=self._bounds)
-            model = process.grown(len(measured), first)
+            model = process.grown(evidence.measured, first)
             model.condition(x, y[:, column], rng)
             models.append(model)
         return Processes(models)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from optimizers.acquisition import chebyshev
 from optimizers.protocol import Problem
+from optimizers.surrogates.growing import below, ceiling
 from tunewright.space import Config, SearchSpace
 
 # Sums of squares of larger losses overflow.
@@ -54,6 +55,11 @@ class Evidence:
         return self._losses[: self._size]
 
     @property
+    def capped(self) -> NDArray[np.float64]:
+        """(n, objectives) losses cut off at their ceiling, where failures lie too: what models are told of them."""
+        return below(self.losses, ceiling(self.losses, dict(self.bounds)))
+
+    @property
     def failed(self) -> NDArray[np.bool_]:
         """(n,) whether there is no result."""
         return np.isnan(self.losses[:, 0])
@@ -96,13 +102,17 @@ class Evidence:
             (n,) the rows in their order, and the weights of several losses for `why`.
         """
         rows = np.arange(self._size) if rows is None else rows
-        loss, weights = self.scalar(self.losses[rows], rng)
-        return rows[np.lexsort((loss, self.violations[rows]))], weights
+        # Of a few rows by themselves, one that diverged would be the scale.
+        loss, weights = self.scalar(self.losses, rng)
+        return rows[np.lexsort((loss[rows], self.violations[rows]))], weights
 
     def scalar(
         self, losses: NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """(n,) one loss from rows of `losses`; of several, a sum whose weights are drawn anew each time."""
+        """(n,) one loss from rows of `losses`; of several, a sum whose weights are drawn anew each time.
+
+        Several are cut off at their ceiling first: one that diverged would be the scale of all.
+        """
         if len(self.goals) == 1:
             return losses[:, self.goals[0]], {}
         weights = rng.dirichlet(np.ones(len(self.goals)))
@@ -111,7 +121,8 @@ class Evidence:
         known = ~np.isnan(losses[:, 0])
         combined = np.full(len(losses), np.nan)
         if known.any():
-            combined[known] = chebyshev(losses[known][:, self.goals], weights)
+            goals = losses[known][:, self.goals]
+            combined[known] = chebyshev(below(goals, ceiling(goals)), weights)
         return combined, {"weights": shown}
 
 

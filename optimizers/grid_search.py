@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from optimizers.initial import Starts, configurations
+from optimizers.initial import Starts, configurations, declared_default
 from optimizers.protocol import Job, Optimizer, Problem, Settings
 from tunewright.space import Categorical, Config, Int, Ordinal, Parameter, SearchSpace, Value, config_key
 
@@ -38,7 +38,7 @@ class GridSearch(Optimizer):
         super().__init__(problem, own)
         self.grid = grid_of(problem.space, own.resolution)
         self._starts = Starts(self.grid, "random", 0, problem.seed)
-        self._default_first = any(parameter.default is not None for parameter in problem.space.parameters)
+        self._default = declared_default(problem.space)
         self._rest = combinations(self.grid) if own.order == "given" else None
         self._ahead: Config | None = None
 
@@ -48,9 +48,8 @@ class GridSearch(Optimizer):
         if self.queue:
             return self._new_trial(self.queue[0], self.problem.fidelity.max)
         index = len(self.trials)
-        if index == 0 and self._default_first:
-            config: Config | None = self.problem.space.default()
-        else:
+        config = self._default
+        if config is None or config_key(config) in self._starts.tried:
             config = self._next()
         if config is None:
             return None

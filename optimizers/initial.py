@@ -67,7 +67,7 @@ class Starts:
         self._design: Design = design
         self._size = size
         self._seed = seed
-        self._default_first = any(parameter.default is not None for parameter in space.parameters)
+        self._default = declared_default(space)
         self._used_up = False
         self.tried: set[str] = set()
 
@@ -80,9 +80,10 @@ class Starts:
 
         Should the design's point be taken already, `rng` draws another.
         """
-        if index == 0 and self._default_first:
-            return self._space.default()
-        place = index - self._default_first
+        # Others may have come before it: what was enqueued.
+        if self._default is not None and config_key(self._default) not in self.tried:
+            return self._default
+        place = index - (self._default is not None)
         if place < self._size:
             points = design_points(self._design, self._size, self._space.dimension, self._seed)
             config = self._space.decode(points[place])
@@ -102,6 +103,11 @@ class Starts:
         # Tried configurations only grow in number, so this stays true once it is.
         self._used_up = left is None
         return left
+
+
+def declared_default(space: SearchSpace) -> Config | None:
+    """The configuration of all defaults; None where no parameter declares one."""
+    return space.default() if any(parameter.default is not None for parameter in space.parameters) else None
 
 
 def untried(space: SearchSpace, tried: Set[str], rng: np.random.Generator) -> Config | None:

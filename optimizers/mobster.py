@@ -15,6 +15,7 @@ from optimizers.candidates import candidates, fresh
 from optimizers.evidence import Evidence, figure
 from optimizers.halving import AsynchronousHalving, HalvingSettings
 from optimizers.protocol import Earlier, Job, JobEnd, Problem, Trial
+from optimizers.surrogates.growing import below, ceiling
 from tunewright.space import Config, config_key
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Mobster(AsynchronousHalving):
         self._evidence = Evidence(problem)
         # The rung of each row of the evidence.
         self._rung: list[int] = []
+        # Earlier trials of which a rung has a result: they shorten the design.
+        self._taught = 0
         levels = np.log([rung.level for rung in self.rungs])
         self._depth = (levels - levels[0]) / max(levels[-1] - levels[0], 1e-12)
         self._categories = surrogates.categorical_columns(problem.space)
@@ -66,7 +69,7 @@ class Mobster(AsynchronousHalving):
 
     def _choose(self, rng: np.random.Generator) -> tuple[Config | None, dict[str, Any]]:
         index = len(self.trials)
-        if index + len(self.earlier) < self._own.initial_trials or self._evidence.measured < 2:
+        if index + self._taught < self._own.initial_trials or self._evidence.measured < 2:
             return self._starts.propose(index, self.rng(_START, len(self.jobs))), {"rule": "new trial", "number": index}
         if rng.random() < self._own.random_share:
             return self._starts.draw(rng), {"rule": "random share"}
@@ -106,23 +109,23 @@ class Mobster(AsynchronousHalving):
     def _believed(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
         """Points, losses and rungs of what is known, and of what runs, which is taken for its rung's median.
 
-        A failed trial has the worst loss seen; a rung without results has the median of all.
+        A failed trial, and what is worse than the results' ceiling, is as bad as that; a rung without results has the
+        median of all.
 
         Returns:
             (n, d) points, (n, objectives) losses, (n,) rungs.
         """
         evidence, rung = self._evidence, np.array(self._rung)
-        measured = evidence.losses[~evidence.failed]
-        losses = np.where(evidence.failed[:, None], measured.max(axis=0), evidence.losses)
+        losses = evidence.capped
         running = list(self.running.values())
         if not running:
             return evidence.points, losses, rung
         ends = np.array([job.rung for job in running])
-        lies = np.tile(np.median(measured, axis=0), (len(running), 1))
+        lies = np.tile(np.median(losses[~evidence.failed], axis=0), (len(running), 1))
         for k in np.unique(ends):
             here = (rung == k) & ~evidence.failed
             if here.any():
-                lies[ends == k] = np.median(evidence.losses[here], axis=0)
+                lies[ends == k] = np.median(losses[here], axis=0)
         points = np.array([self._placed[job.trial] for job in running])
         return np.concatenate([evidence.points, points]), np.concatenate([losses, lies]), np.concatenate([rung, ends])
 
@@ -158,14 +161,16 @@ class Mobster(AsynchronousHalving):
         """Points and outcomes of the first so many results; weights of several losses go by their number."""
         rows = np.flatnonzero(~self._evidence.failed)[:count]
         losses = self._evidence.losses[rows]
+        losses = below(losses, ceiling(losses, dict(self._evidence.bounds)))
         y = self._evidence.scalar(losses, self.rng(_FIT, count))[0] if column is None else losses[:, column]
         return self._at(self._evidence.points[rows], np.array(self._rung)[rows]), y
 
     def _on_warm_start(self, earlier: Sequence[Earlier]) -> None:
         for trial in earlier:
-            for k, rung in enumerate(self.rungs):
-                if rung.level in trial.reports and not trial.failed:
-                    self._take(trial.config, k, trial.reports[rung.level])
+            known = [] if trial.failed else [k for k, rung in enumerate(self.rungs) if rung.level in trial.reports]
+            for k in known:
+                self._take(trial.config, k, trial.reports[self.rungs[k].level])
+            self._taught += bool(known)
 
     def _on_record(self, job: Job) -> None:
         super()._on_record(job)

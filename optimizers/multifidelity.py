@@ -24,7 +24,7 @@ from optimizers.evidence import Evidence
 from optimizers.protocol import Problem
 from optimizers.surrogates import SurrogateName
 from optimizers.surrogates.ensemble import Fusion, fuse
-from optimizers.surrogates.growing import GrowingForest, below, ceiling, single
+from optimizers.surrogates.growing import GrowingForest, below, ceiling, deviation, single
 from tunewright.space import Config
 
 if TYPE_CHECKING:
@@ -205,8 +205,8 @@ class RungModels:
         goals = losses[:, self._goals]
         low, high = goals.min(axis=0), goals.max(axis=0)
         loss = self._loss(losses, low, high, weights)
-        spread = _deviation(losses[:, [column for column, _ in self._bounds]])
-        return Scale(top, np.median(losses, axis=0), low, high, spread, float(loss.mean()), float(_deviation(loss)))
+        spread = deviation(losses[:, [column for column, _ in self._bounds]])
+        return Scale(top, np.median(losses, axis=0), low, high, spread, float(loss.mean()), float(deviation(loss)))
 
     def best(self, rung: int, weights: NDArray[np.float64], count: int) -> NDArray[np.int64]:
         """(at most count,) rows of a rung's best results: the least violation first, then the least loss."""
@@ -353,9 +353,3 @@ def _together(models: Sequence[GaussianProcess]) -> Predict:
         return np.stack(means, axis=-1), np.stack(variances, axis=-1)
 
     return predict
-
-
-def _deviation(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard deviation along the first axis; 1 where all are equal, to rounding."""
-    deviation = values.std(axis=0)
-    return np.asarray(np.where(deviation > 1e-12 * np.maximum(1e-300, np.abs(values).max(axis=0)), deviation, 1.0))

@@ -331,7 +331,8 @@ class Optimizer(ABC):
             raise OptimizerError(f"trial {job.trial} is out of order; {len(self.trials)} comes next")
         if job.trial == len(self.trials):
             self.trials.append(Trial(id=job.trial, config=job.config))
-            if self.queue and self.queue[0] == job.config:
+            # Copies of other trials are no new configurations, though one may happen to be the same.
+            if self.queue and job.parent is None:
                 del self.queue[0]
         trial = self.trials[job.trial]
         if trial.running is not None:

@@ -47,6 +47,8 @@ class WholeTrials(Optimizer):
         self._initial_trials = settings.initial_trials
         self._starts = Starts(problem.space, settings.design, settings.initial_trials, problem.seed)
         self._evidence = Evidence(problem)
+        # Earlier trials with a result: they shorten the design.
+        self._taught = 0
         # Running trial -> its point, and which parameters it has.
         self._placed: dict[int, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}
 
@@ -59,7 +61,7 @@ class WholeTrials(Optimizer):
             return None
         if self.queue:
             return self._new_trial(self.queue[0], self.problem.fidelity.max)
-        blind = len(self.trials) + len(self.earlier) < self._initial_trials or self._evidence.measured < 2
+        blind = len(self.trials) + self._taught < self._initial_trials or self._evidence.measured < 2
         choice = self._start() if blind else self._choose(self.rng(_CHOICE, len(self.jobs)))
         if choice is None:
             return None
@@ -89,6 +91,7 @@ class WholeTrials(Optimizer):
             metrics = trial.reports.get(self.problem.fidelity.max)
             if trial.failed or metrics is not None:
                 self._take(trial.config, None if trial.failed else metrics)
+        self._taught = self._evidence.measured
 
     def _on_record(self, job: Job) -> None:
         self._starts.record(job.config)

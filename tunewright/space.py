@@ -192,13 +192,16 @@ class Float(_Numeric):
     def contains(self, value: Any) -> bool:
         if not _is_number(value):
             return False
-        if not self.low <= value <= self.high:
-            return False
         if self.step is None:
-            return True
+            return bool(self.low <= value <= self.high)
         cell = (float(value) - self.low) / self.step
-        # Far from 0 the spacing of floats is a larger part of a small step.
-        return abs(cell - round(cell)) < 1e-6 + 2 * math.ulp(max(abs(self.low), abs(self.high))) / self.step
+        # 0.1 * 3 lies on a grid that ends at 0.3. Far from 0 the spacing of floats is a larger part of a small step.
+        dust = 1e-6 + 2 * math.ulp(max(abs(self.low), abs(self.high))) / self.step
+        return -1 < cell < self._cells() and abs(cell - round(cell)) < dust and 0 <= round(cell) < self._cells()
+
+    def snap(self, value: float) -> float:
+        """The one number for a grid point, of all that `contains` takes for it."""
+        return value if self.step is None else self._at(round((value - self.low) / self.step))
 
     def encode(self, value: Any) -> float:
         if self.step is None:
@@ -209,13 +212,17 @@ class Float(_Numeric):
         u = min(max(float(u), 0.0), 1.0)
         if self.step is None:
             return min(max(self._unscale(u, self.low, self.high), self.low), self.high)
-        value = self.low + _bin(u, self._cells()) * self.step
+        return self._at(_bin(u, self._cells()))
+
+    def _at(self, cell: int) -> float:
+        assert self.step is not None
+        value = self.low + cell * self.step
         # Twelve digits drop the dust of binary multiples: 0.1 + 2 * 0.1 is 0.3. A fine grid far from 0 needs them all.
         short = float(f"{value:.12g}")
         return min(max(short if abs(short - value) < 1e-7 * self.step else value, self.low), self.high)
 
     def default_value(self) -> float:
-        return self.decode(0.5) if self.default is None else self.default
+        return self.decode(0.5) if self.default is None else self.snap(self.default)
 
 
 class Int(_Numeric):
@@ -379,11 +386,15 @@ class SearchSpace(RootModel[list[Parameter]]):
         if not self.root:
             raise SpaceError("the search space is empty; give at least one parameter")
         seen: dict[str, Float | Int | Categorical | Ordinal] = {}
-        for parameter in self.root:
+        for place, parameter in enumerate(self.root):
             if parameter.name in seen:
                 raise SpaceError(f'parameter "{parameter.name}" stands twice; rename one')
             for parent, values in parameter.when.items():
                 _check_condition(parameter.name, parent, values, seen)
+            # Conditions compare with what configurations hold: a parent's own values.
+            when = {name: [_own_type(seen[name], value) for value in values] for name, values in parameter.when.items()}
+            if when != parameter.when:
+                self.root[place] = parameter.model_copy(update={"when": when})
             seen[parameter.name] = parameter
         return self
 
@@ -459,6 +470,8 @@ class SearchSpace(RootModel[list[Parameter]]):
         for parameter in self.root:
             if parameter.name not in whole and parameter.active(whole):
                 whole[parameter.name] = parameter.default_value()
+            elif parameter.name in whole and parameter.contains(whole[parameter.name]):
+                whole[parameter.name] = _own_type(parameter, whole[parameter.name])
         return self.validate_config(whole)
 
     def validate_config(self, config: Mapping[str, Any]) -> Config:
@@ -529,7 +542,7 @@ def _same(a: Any, b: Any) -> bool:
 
 def _own_type(parameter: Float | Int | Categorical | Ordinal, value: Any) -> Value:
     if isinstance(parameter, Float):
-        return float(value)
+        return parameter.snap(float(value))
     if isinstance(parameter, Int):
         return int(value)
     return parameter.choices[parameter.index(value)]

@@ -14,6 +14,8 @@ from scipy.linalg import cho_solve, lapack, solve_triangular
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
+from optimizers.surrogates.growing import deviation
+
 # Conditioning costs the cube of the points: 300 take some milliseconds on one core, a fit some hundred times that.
 MAX_POINTS = 300
 # Of the prior's variance; keeps the covariance of near points positive definite.
@@ -155,9 +157,7 @@ class GaussianProcess:
             kept = _subset(y, size, rng)
             x, y = x[kept], y[kept]
         self._mean = float(np.mean(y))
-        self._deviation = float(np.std(y))
-        if self._deviation <= 1e-12 * max(1.0, abs(self._mean)):
-            self._deviation = 1.0
+        self._deviation = float(deviation(y))
         return x, (y - self._mean) / self._deviation
 
 

@@ -186,6 +186,12 @@ def ceiling(y: NDArray[np.float64], bounds: Mapping[int, float] = NO_BOUNDS) -> 
     return top
 
 
+def deviation(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation along the first axis, in any unit; 1 where all are equal, to rounding."""
+    found = y.std(axis=0)
+    return np.asarray(np.where(found > 1e-12 * np.abs(y).max(axis=0), found, 1.0))
+
+
 def below(y: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.float64]:
     """Outcomes cut off at the ceiling; failures become the ceiling."""
     return np.asarray(np.where(np.isnan(y), top, np.minimum(y, top)))

@@ -378,6 +378,17 @@ def test_declared_defaults_come_first(kind: str) -> None:
     assert job.config == SPACES["mixed"].default()
 
 
+def test_declared_defaults_come_next_where_others_were_enqueued_first(kind: str) -> None:
+    optimizer = make(kind)
+    optimizer.enqueue({"rate": 0.5, "depth": 64, "booster": "linear", "size": "l"})
+
+    jobs = [optimizer.next_job() for _ in range(2)]
+
+    assert [job and job.why["rule"] == "enqueued" for job in jobs] == [True, False]
+    assert jobs[1] is not None
+    assert jobs[1].config == SPACES["mixed"].default()
+
+
 def test_enqueued_configurations_are_the_next_new_trials_in_their_order(kind: str) -> None:
     optimizer = make(kind)
     wanted: list[Config] = [

@@ -71,6 +71,19 @@ def test_probability_below_is_the_normal_distribution() -> None:
     assert math.exp(log_probability_below(np.zeros(1), np.zeros(1), 0.5)[0]) == 1.0
 
 
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**60])
+def test_scores_do_not_depend_on_the_unit(unit: float) -> None:
+    mean, variance = np.array([0.1, 0.5, 0.9, 0.9, 1.0]), np.array([0.01, 0.04, 0.0, 1e-30, 0.0])
+
+    gains, scaled = (log_expected_improvement(mean * u, variance * u**2, 0.4 * u) for u in (1.0, unit))
+    hopes, same = (log_probability_below(mean * u, variance * u**2, 0.4 * u) for u in (1.0, unit))
+
+    assert scaled - math.log(unit) == pytest.approx(gains)
+    assert same.tolist() == hopes.tolist()
+    # The nearer miss is still the more likely.
+    assert hopes[2] > hopes[4]
+
+
 def test_chebyshev_takes_the_worst_weighted_loss_and_a_little_of_all() -> None:
     losses = np.array([[0.0, 30.0], [1.0, 10.0], [0.5, 10.0]])
 

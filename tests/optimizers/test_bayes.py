@@ -230,6 +230,26 @@ def test_earlier_results_are_evidence_and_shorten_the_design() -> None:
     assert min(float(job.config["x"]) for job in optimizer.jobs) < 0.05
 
 
+@pytest.mark.parametrize(
+    "useless",
+    [
+        Earlier({"x": 0.5}, {}, failed=True),
+        Earlier({"x": 0.5}, {1.0: {"loss": 1.0}}, failed=True),
+        Earlier({"x": 0.5}, {0.5: {"loss": 1.0}}),
+        Earlier({"x": 0.5}, {}),
+    ],
+)
+def test_earlier_trials_without_a_result_leave_the_design_as_it_is(useless: Earlier) -> None:
+    optimizer = bayes()
+    sound = [Earlier({"x": x}, {1.0: {"loss": x}}) for x in (0.2, 0.8)]
+    optimizer.warm_start([useless] * 9 + sound, retry=0)
+
+    for _ in range(3):
+        tell(optimizer, loss=1.0)
+
+    assert [job.why["rule"] for job in optimizer.jobs] == ["initial design"] * 2 + ["expected improvement"]
+
+
 def timed(optimizer: BayesianOptimization, seconds: float | None) -> float:
     """Run one job: its loss hardly depends on x."""
     job = optimizer.next_job()

@@ -97,6 +97,20 @@ def test_earlier_results_shorten_the_design() -> None:
     assert tell(optimizer).why["rule"] == "expected improvement"
 
 
+@pytest.mark.parametrize(
+    "useless",
+    [Earlier({"x": 0.5}, {1.0: {"loss": 1.0}}, failed=True), Earlier({"x": 0.5}, {2.0: {"loss": 1.0}})],
+)
+def test_earlier_trials_without_a_result_leave_the_design_as_it_is(useless: Earlier) -> None:
+    optimizer = mobster()
+    sound = [Earlier({"x": x}, {1.0: {"loss": x}, 3.0: {"loss": x}}) for x in (0.2, 0.8)]
+    optimizer.warm_start([useless] * 9 + sound, retry=0)
+
+    jobs = [optimizer.next_job() for _ in range(3)]
+
+    assert [job and job.why["rule"] for job in jobs] == ["new trial"] * 2 + ["expected improvement"]
+
+
 def test_beats_asha_on_branin() -> None:
     table = branin(max_resource=27)
 

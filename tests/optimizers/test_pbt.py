@@ -121,6 +121,21 @@ def test_copy_starts_where_its_parent_stands_by_now() -> None:
     assert (copy.parent, copy.start, copy.end) == (0, 6, 9)
 
 
+def test_copy_does_not_take_the_place_of_what_is_enqueued() -> None:
+    optimizer, twin = pbt(), pbt()
+    for each in (optimizer, twin):
+        for job, loss in zip([start(each) for _ in range(4)], (0.2, 0.1, 0.3, 0.9), strict=True):
+            complete(each, job, loss)
+    # What the copy is going to be.
+    config = next(job.config for job in (start(twin) for _ in range(4)) if job.parent is not None)
+    optimizer.enqueue(config)
+
+    copies = [job for job in (start(optimizer) for _ in range(4)) if job.parent is not None]
+
+    assert [job.config for job in copies] == [config]
+    assert optimizer.queue == [config]
+
+
 def test_copies_count_as_trials() -> None:
     optimizer = pbt(max_trials=4)
     for job in [start(optimizer) for _ in range(4)]:

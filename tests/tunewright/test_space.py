@@ -233,3 +233,18 @@ def test_defaults_complete_a_configuration_as_far_as_conditions_hold() -> None:
         space.complete({"drop": 0.5})
     with pytest.raises(SpaceError, match='"rate": 7 lies outside'):
         space.complete({"rate": 7})
+
+
+def test_grid_point_is_one_value_however_it_was_computed() -> None:
+    space = SearchSpace(
+        Float("x", 0.0, 0.3, step=0.1, default=0.1 * 3),
+        Float("y", 0.0, 1.0, default=0.25, when={"x": [0.1 * 3]}),
+    )
+
+    assert 0.1 * 3 != 0.3
+    assert space["x"].contains(0.1 * 3)
+    assert not space["x"].contains(0.4)
+    assert not space["x"].contains(-0.1)
+    assert space.validate_config({"x": 0.1 * 3, "y": 0.5}) == {"x": 0.3, "y": 0.5}
+    assert space.default() == space.complete({"x": 0.1 * 3}) == space.complete({"x": 0.3}) == {"x": 0.3, "y": 0.25}
+    assert space.decode(space.encode({"x": 0.1 * 3, "y": 0.5})) == {"x": 0.3, "y": 0.5}
