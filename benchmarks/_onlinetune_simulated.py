@@ -70,6 +70,7 @@ ABLATIONS = (
     Method("without clustering", settings={"clustering": False}),
     Method("without subspace", settings={"subspace": False}),
     Method("without white box", settings={"white_box": False}),
+    Method("without advice", settings={"advice": False}),
     Method("without black box", settings={"black_box": False}),
     Method("without early abort", abort=False),
 )

@@ -24,6 +24,8 @@ MIX = tuple(f"mix {number}" for number in range(1, embedding.SIZE + 1))
 DATA = ("examined", "filtered", "indexed")
 # Statements that are remembered; those first seen longest ago go first.
 KNOWN = 2_000
+# Share of the connections that wait for no answer, at least: what is measured is never so exact.
+_LEAST_FREE = 0.05
 _WRITES = {"insert", "update", "delete", "merge", "replace", "copy", "load", "truncate"}
 _READS = {"select", "with", "values", "table"}
 
@@ -61,7 +63,7 @@ class ContextReader:
         self._kind, self._statements = kind, statements
         self._data = statements and (estimates or kind != "postgresql")
         self.features: tuple[str, ...] = (
-            *("load", "writes"),
+            *("demand", "writes"),
             *(MIX if statements else ()),
             *(DATA if self._data else ()),
         )
@@ -101,7 +103,7 @@ class ContextReader:
             for name, statement in sorted(ran.items())
             if name in self._seen and statement.calls > 0
         ]
-        found = [_load(metrics, weighed), _writes(weighed)]
+        found = [_demand(metrics, weighed), _writes(weighed)]
         if self._statements:
             found += _mix(weighed)
         if self._data:
@@ -147,17 +149,23 @@ class ContextReader:
 _Weighed = Sequence[tuple[str, Statement, _Seen]]
 
 
-def _load(metrics: Metrics, weighed: _Weighed) -> float:
-    """Logarithm of the connections that would be busy, had every statement taken what it took at first.
+def _demand(metrics: Metrics, weighed: _Weighed) -> float:
+    """Logarithm of the connections that would be busy, had every statement taken what it took at first, and had all
+    connections asked all the time as those that wait for no answer do.
 
-    Clients that wait for each other's answers ask more often when answers come faster: no more than are connected.
+    A client that waits for its answers asks more often when they come faster. What it asks in the time that it does not
+    wait is the same whatever the settings are, and no more can be busy than are connected.
     """
+    most = metrics.connections
     busy = sum(statement.calls * seen.cost for _, statement, seen in weighed) / metrics.seconds
+    waiting = sum(statement.seconds for _, statement, _ in weighed) / metrics.seconds
     if busy <= 0:
         rate = metrics.throughput if metrics.statements_per_second is None else metrics.statements_per_second
         busy = rate if metrics.latency_mean_ms is None else rate * metrics.latency_mean_ms / 1000
-    most = metrics.connections
-    return math.log1p(min(busy, most) if most else busy)
+    if not most:
+        return math.log1p(busy)
+    free = max(1.0 - waiting / most, _LEAST_FREE)
+    return math.log1p(min(busy / free, most))
 
 
 def _writes(weighed: _Weighed) -> float:

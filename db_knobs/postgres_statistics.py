@@ -164,6 +164,8 @@ def snapshot(connection: Connection, major: int, sees: Sees) -> Snapshot:
         epoch=epoch,
         counters={name: float(value) for name, value in counters.items()},
         gauges=gauges,
+        # Workers of parallel plans count as commits: a plan that needs none would look like less work.
+        work="statements" if sees.statements else "commits",
         statements=statements(connection, major, sees, texts=False) if sees.statements else {},
     )
 

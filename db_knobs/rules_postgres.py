@@ -142,7 +142,7 @@ def _wal_writer_delay(s: Situation) -> Said:
 
 
 def _commit_delay(s: Situation) -> Said:
-    crowded = (s.measured("throughput") or 0.0) >= _CROWD and s.connections >= 10
+    crowded = (s.measured("commits_per_second") or 0.0) >= _CROWD and s.connections >= 10
     text = (
         "Many commit at once: waiting up to a millisecond lets them be flushed together."
         if crowded

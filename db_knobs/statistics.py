@@ -79,6 +79,7 @@ class Snapshot:
         epoch: changes when the server restarts or somebody resets its statistics.
         counters: monotonic, named as in COUNTERS.
         gauges: of the moment: connections, active, waiting, replication_lag_seconds.
+        work: the counter that tells how much was done for clients.
         statements: without their texts.
         buckets: (upper bound in seconds, statements not slower than the bound and slower than the one before).
     """
@@ -87,6 +88,7 @@ class Snapshot:
     epoch: str
     counters: Mapping[str, float]
     gauges: Mapping[str, float]
+    work: str = "commits"
     statements: Workload = field(default_factory=dict)
     buckets: tuple[tuple[float, float], ...] = ()
 
@@ -96,12 +98,14 @@ class Metrics:
     """What happened in an interval; None is what this server, or this role, cannot tell.
 
     Attributes:
-        throughput: committed transactions in a second.
+        throughput: what was done for clients in a second: statements where PostgreSQL counts them, else transactions.
+        commits_per_second: transactions; on PostgreSQL with those of parallel workers, which depend on the settings.
         approximate: names of the numbers that are estimates.
     """
 
     seconds: float
     throughput: float
+    commits_per_second: float = 0.0
     statements_per_second: float | None = None
     latency_mean_ms: float | None = None
     latency_p50_ms: float | None = None
@@ -147,7 +151,8 @@ def between(before: Snapshot, after: Snapshot) -> Metrics:
     percentiles, approximate = _percentiles(before, after, ran)
     return Metrics(
         seconds=seconds,
-        throughput=rates["commits"],
+        throughput=rates[after.work if after.work in rates else "commits"],
+        commits_per_second=rates["commits"],
         statements_per_second=rates.get("statements"),
         latency_mean_ms=_mean_ms(gone),
         cache_hit=_cache_hit(gone),

@@ -17,7 +17,7 @@ from tunewright.errors import SpecError
 
 # What an objective can be made of: name -> unit, and whether more is better.
 MEASURES: Mapping[str, tuple[str, bool]] = {
-    "throughput": ("transactions/s", True),
+    "throughput": ("requests/s", True),
     "latency_mean": ("ms", False),
     "latency_p95": ("ms", False),
     "latency_p99": ("ms", False),

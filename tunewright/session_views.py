@@ -288,7 +288,8 @@ class IntervalView(View):
         number: counts up within the session, with gaps.
         at: its end.
         skipped: why it was not judged; None where it was. The rest is then empty.
-        kind: of the suggestion that it ran under: `reference`, `centre`, `safe` or `expander`; None without one.
+        kind: of the suggestion that it ran under: `reference`, `centre`, `safe`, `expander` or `advice`; None without
+            one.
         config: what was really set.
         suggested: settings that were suggested; beside `config`, because servers round, and because in the mode
             `advice` they are not applied.

@@ -69,7 +69,9 @@ class Tuning:
         def guarded(config: Config) -> str | None:
             return outside(spec.bounds, self.reference, config) or guard(config)
 
-        self._tuner = OnlineTune(target, settings or OnlineTuneSettings(margin=spec.margin), guarded)
+        # Where nothing is applied no advice is ever taken, and the same would be shown for ever.
+        settings = settings or OnlineTuneSettings(margin=spec.margin, advice=spec.mode == "apply")
+        self._tuner = OnlineTune(target, settings, guarded)
         self._stretches: deque[Sequence[float]] = deque(maxlen=_STRETCHES)
         noise = before.tuner.get("noise")
         self._noise = SecondNoise(**noise) if noise else None

@@ -115,7 +115,8 @@ def unjudged(spec: SessionSpec, watched: Watched) -> str | None:
         return None
     if watched.metrics is None:
         return "the server did not answer"
-    traffic, least = watched.metrics.throughput, spec.least_traffic
+    # Of commits: where others use our role, our own statements are counted with theirs.
+    traffic, least = watched.metrics.commits_per_second, spec.least_traffic
     if traffic < least:
         return f"too little traffic: {traffic:.3g} transactions/s, at least {least:g} are needed"
     if least and watched.idle > MOST_IDLE:
@@ -159,7 +160,7 @@ class _Seconds:
         metrics = between(before, snapshot)
         self._count += 1
         waited = snapshot.gauges.get("active", 0.0) >= 1
-        if metrics.throughput <= 0 and not waited:
+        if metrics.commits_per_second <= 0 and not waited:
             self._idle += 1
             return None
         value = performance(self._spec, metrics)

@@ -17,7 +17,7 @@ from tunewright.errors import SpaceError
 from tunewright.space import Config, SearchSpace, Value
 from tunewright.study import Objective
 
-Kind: TypeAlias = Literal["reference", "centre", "safe", "expander"]
+Kind: TypeAlias = Literal["reference", "centre", "safe", "expander", "advice"]
 Shape: TypeAlias = Literal["region", "line"]
 
 
@@ -91,7 +91,7 @@ class Suggestion(_Fact):
     Attributes:
         number: of the interval, from 0.
         kind: `reference`; `centre`: the best settings known to be safe; `safe`: the most promising safe ones;
-            `expander`: at the border of the safe set.
+            `expander`: at the border of the safe set; `advice`: a rule's, which the model cannot vouch for.
         config, point: the settings, and their (d,) point in the unit cube.
         cluster: of contexts, whose model decided.
         shape: the subspace that was searched; None for `reference`, and before there is a model.
@@ -103,6 +103,7 @@ class Suggestion(_Fact):
         abort_below: performance (above it where less is better) that a sequential test should defend; see `sequential`.
         testing: id of the rule that these settings test.
         contradicted: ids of rules that stood in the way of what the model likes best.
+        advised: id of the rule whose advice these settings are.
         why: reasons in words and numbers, for people (JSON values).
     """
 
@@ -122,6 +123,7 @@ class Suggestion(_Fact):
     abort_below: float | None = None
     testing: str | None = None
     contradicted: tuple[str, ...] = ()
+    advised: str | None = None
     why: Mapping[str, Any] = Field(default_factory=dict)
 
 

@@ -4,11 +4,16 @@
 
     t   the reference's performance in context c: linear with ARD, plus Matérn-5/2 with ARD over context and age
     g   the improvement of x over the reference: Matérn-5/2 with ARD over knobs, times 1 (the same in all contexts:
-        the additive form of the paper) plus, in the product form, Matérn-5/2 with ARD over the context
+        the additive form of the paper) plus, in the product form, Matérn-5/2 with ARD over the context; plus what each
+        setting has for itself, of which others, however near, know nothing
 
 g is conditioned on being 0 at the reference, in every context: k(x, x') - k(x, x0) k(x0, x') takes the place of
 k(x, x'). So the reference is never in doubt, doubt grows with the distance from it, and how well the reference's own
 performance is known enters every bound on g by itself: both are inferred together.
+
+Servers flip plans, and nothing smooth foresees a step. With a part for itself, a setting that was measured high again
+and again is known to be high although its neighbours were not; of settings never measured that part is not counted, or
+no first step would be safe. How often that deceives is what a session's caution learns.
 """
 
 from __future__ import annotations
@@ -32,10 +37,11 @@ _CONSTANT = 1.0
 # Ages are counted in hundreds of intervals.
 _AGE = 100.0
 # Median and deviation of the logarithms: noise of a nominal interval (2.5%), the reference's performance over
-# contexts, improvement in all contexts alike, improvement by context, age, and slopes.
+# contexts, improvement in all contexts alike, improvement by context, age, slopes, and what a setting has for itself.
 _NOISE, _REFERENCE = (2 * np.log(0.025), 0.8), (2 * np.log(0.2), 1.0)
 _SHARED, _PRODUCT = (2 * np.log(0.25), 0.7), (2 * np.log(0.12), 1.0)
 _AGES, _SLOPE = (np.log(2.0), 0.7), (2 * np.log(0.1), 1.0)
+_OWN = (2 * np.log(0.03), 1.5)
 # Of length scales; their medians grow with the root of the dimension, as distances do (Hvarfner et al., ICML 2024).
 _CONTEXT_LENGTH, _KNOB_LENGTH = (0.0, 0.8), (np.log(0.6), 1.0)
 # Prior deviations that a hyper-parameter may stray.
@@ -83,6 +89,13 @@ class Knobs:
         self.count = len(reference)
         self.reference = self.embed(reference[None])
 
+    def same(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, m) 1 where (n, d) and (m, d) points are the same one, and not the reference; else 0."""
+        points = np.concatenate([self.reference, self.embed(a), self.embed(b)])
+        which = np.unique(np.round(points, 9), axis=0, return_inverse=True)[1].reshape(-1)
+        left, right = which[1 : 1 + len(a)], which[1 + len(a) :]
+        return np.asarray((left[:, None] == right) & (left[:, None] != which[0]), dtype=np.float64)
+
     def embed(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, coordinates): two different choices are as far apart as the ends of an ordered knob."""
         columns = []
@@ -100,18 +113,18 @@ class Prior:
     """Hyper-parameters, and the covariances that they mean.
 
     Args:
-        logs: noise, reference, shared, product, age, then q slopes, q context lengths, d knob lengths.
+        logs: noise, reference, shared, product, age, own, then q slopes, q context lengths, d knob lengths.
     """
 
     def __init__(self, logs: NDArray[np.float64], knobs: Knobs, form: Form) -> None:
         self.logs, self.knobs, self.form = logs, knobs, form
-        q = (len(logs) - 5 - knobs.count) // 2
-        self.noise, self.reference, self.shared, self.product, self.age = (float(v) for v in np.exp(logs[:5]))
+        q = (len(logs) - 6 - knobs.count) // 2
+        self.noise, self.reference, self.shared, self.product, self.age, self.own = (float(v) for v in np.exp(logs[:6]))
         if form == "additive":
             self.product = 0.0
-        self.slopes = np.exp(logs[5 : 5 + q])
-        self.context_lengths = np.exp(logs[5 + q : 5 + 2 * q])
-        self.knob_lengths = np.exp(logs[5 + 2 * q :])
+        self.slopes = np.exp(logs[6 : 6 + q])
+        self.context_lengths = np.exp(logs[6 + q : 6 + 2 * q])
+        self.knob_lengths = np.exp(logs[6 + 2 * q :])
 
     @classmethod
     def median(cls, knobs: Knobs, contexts: int, form: Form) -> Prior:
@@ -174,6 +187,7 @@ class Posterior:
             self._shift = float(np.mean(rows.y))
             covariance = prior.of_reference(rows.c, rows.age, rows.c, rows.age)
             covariance += prior.anchored(rows.x, rows.x) * prior.contexts(rows.c, rows.c)
+            covariance += prior.own * prior.knobs.same(rows.x, rows.x)
             covariance[np.diag_indices(len(rows))] += prior.noise * rows.scale
             self._root = cholesky(covariance)
             self._weights = cho_solve((self._root, True), rows.y - self._shift, check_finite=False)
@@ -192,7 +206,8 @@ class Posterior:
         """(m,) means and (m,) deviations of the improvement g at (m, d) points; both are 0 at the reference."""
         with one_thread():
             across, half = self._across(x)
-            variance = self._amplitude * self.prior.anchored_variance(x) - np.einsum("ij,ij->j", half, half)
+            own = self.prior.own * self.prior.knobs.same(x, self._rows.x).max(axis=1)
+            variance = self._amplitude * self.prior.anchored_variance(x) + own - np.einsum("ij,ij->j", half, half)
         return across.T @ self._weights, np.sqrt(np.maximum(variance, 0.0))
 
     def shared_variance(self, point: NDArray[np.float64]) -> float:
@@ -216,6 +231,7 @@ class Posterior:
     def _across(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(n, m) covariance of intervals and improvements here, and the matrix H of which H'H is what was learnt."""
         across = self.prior.anchored(self._rows.x, x) * self._weight_here
+        across += self.prior.own * self.prior.knobs.same(self._rows.x, x)
         return across, solve_triangular(self._root, across, lower=True, check_finite=False)
 
 
@@ -231,6 +247,7 @@ class _LogPosterior:
         self._y = rows.y - np.mean(rows.y)
         # The reference stands behind the intervals, for the kernel's terms that lead to it.
         self._x = np.concatenate([knobs.embed(rows.x), knobs.reference])
+        self._same = knobs.same(rows.x, rows.x)
         self._timed = np.concatenate([rows.c, rows.age[:, None] / _AGE], axis=1)
         self.center, self._spread = _medians(knobs.count, rows.c.shape[1])
         far = _FARTHEST * self._spread
@@ -252,6 +269,7 @@ class _LogPosterior:
         distance = cdist(scaled, scaled)
         timed, timed_slope = matern(distance), _slope(distance)
         covariance = _CONSTANT + (rows.c * prior.slopes) @ rows.c.T + prior.reference * timed + anchored * weight
+        covariance += prior.own * self._same
         covariance[np.diag_indices(n)] += prior.noise * rows.scale
         root = cholesky(covariance)
         alpha = cho_solve((root, True), self._y, check_finite=False)
@@ -277,6 +295,7 @@ class _LogPosterior:
                     prior.shared * float(np.sum(of_weight)),
                     prior.product * float(np.sum(of_weight * contexts)),
                     by_time[q] / prior.age**2,
+                    prior.own * float(np.sum(pull * self._same)),
                 ],
                 prior.slopes * np.einsum("ij,ij->j", rows.c, pull @ rows.c),
                 (by_time[:q] + _squares(of_contexts, rows.c)) / prior.context_lengths**2,
@@ -310,7 +329,7 @@ def _medians(knobs: int, contexts: int) -> tuple[NDArray[np.float64], NDArray[np
     context_length = (_CONTEXT_LENGTH[0] + 0.5 * np.log(max(1, contexts)), _CONTEXT_LENGTH[1])
     knob_length = (_KNOB_LENGTH[0] + 0.5 * np.log(max(1, knobs)), _KNOB_LENGTH[1])
     every = np.array(
-        [_NOISE, _REFERENCE, _SHARED, _PRODUCT, _AGES]
+        [_NOISE, _REFERENCE, _SHARED, _PRODUCT, _AGES, _OWN]
         + [_SLOPE] * contexts
         + [context_length] * contexts
         + [knob_length] * knobs

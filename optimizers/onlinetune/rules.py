@@ -22,6 +22,8 @@ T = TypeVar("T")
 _CONFLICTS: Mapping[str, int] = {"low": 3, "high": 6}
 _TEST_PROBABILITY = 0.3
 _SAFE_TESTS = 3
+# Pieces of advice that may do harm before no more is taken.
+_HARMFUL = 2
 _BEYOND = (0.5, 1.5)
 _ROUNDING = 1e-9
 
@@ -105,12 +107,15 @@ class _Record:
         factor: by which its threshold has grown.
         passed: tests that were safe.
         relaxed: how often its bounds have been moved out.
+        advised: how often its advice was taken; harmed: how often that was unsafe.
     """
 
     conflicts: int = 0
     factor: int = 1
     passed: int = 0
     relaxed: int = 0
+    advised: int = 0
+    harmed: int = 0
 
 
 class RuleBook:
@@ -165,15 +170,26 @@ class RuleBook:
             return None
         return open_[int(rng.integers(len(open_)))].id
 
-    def learn(self, contradicted: Sequence[str], testing: str | None, unsafe: bool) -> None:
+    def untaken(self, rules: Sequence[Rule]) -> list[Rule]:
+        """Rules whose advice was not taken yet and may be: of low risk, and none once advice has done harm twice."""
+        if sum(record.harmed for record in self._records.values()) >= _HARMFUL:
+            return []
+        return [r for r in rules if r.risk == "low" and not self._records.get(r.id, _Record()).advised]
+
+    def learn(self, contradicted: Sequence[str], testing: str | None, unsafe: bool, advised: str | None = None) -> None:
         """An interval ended.
 
         Args:
             contradicted: rules that stood in the way when it was decided.
             testing: the rule that it tested.
+            advised: the rule whose advice it took.
         """
         for name in contradicted:
             self._records.setdefault(name, _Record()).conflicts += 1
+        if advised is not None:
+            record = self._records.setdefault(advised, _Record())
+            record.advised += 1
+            record.harmed += unsafe
         if testing is None:
             return
         record = self._records.setdefault(testing, _Record())

@@ -36,6 +36,8 @@ from tunewright.space import Config, config_key
 _SAME_CONTEXT = 0.5
 # Deviations below the mean by which settings are compared that may become the centre.
 _DOUBT = 0.5
+# So far from what was expected of it, as a logarithm and beyond the doubt about the reference, an interval is a riddle.
+_RIDDLE = 0.3
 _SUGGEST = 0x0117
 
 
@@ -55,6 +57,9 @@ class OnlineTuneSettings(Settings):
     clustering: bool = Field(default=True, description="One model per cluster of contexts.")
     subspace: bool = Field(default=True, description="Search near the centre only; off: everywhere.")
     white_box: bool = Field(default=True, description="Heed rules.")
+    advice: bool = Field(
+        default=True, description="Take each rule's advice once, watched, before the model can vouch for it."
+    )
     black_box: bool = Field(default=True, description="Heed the model's pessimistic bounds.")
 
 
@@ -63,7 +68,8 @@ class OnlineTune:
 
     What may be relied on:
         - a suggestion is the reference itself, or settings that no rule and no guard forbids and, with the black box
-          on, whose pessimistic bound is at most `margin` below the reference;
+          on, whose pessimistic bound is at most `margin` below the reference; but for `advice`: what a rule of low risk
+          wants of settings outside of its bounds, each once, and none any more when that did harm twice;
         - the reference is always a candidate for the centre, and what is suggested when nothing else is safe;
         - `suggest` changes nothing: asked again, it answers the same;
         - intervals of other people's settings (`suggestion=None`) are learnt from too.
@@ -90,6 +96,7 @@ class OnlineTune:
         self._subspaces: dict[int, Subspace] = {}
         self._count = 0
         self._last_reference = -1
+        self._last_riddle = -1
         self._last_kind: Kind | None = None
         self._dead: set[str] = set()
 
@@ -156,11 +163,15 @@ class OnlineTune:
 
     def _judge(self, suggestion: Suggestion, interval: Interval) -> None:
         unsafe = self.unsafe(interval)
-        self._book.learn(suggestion.contradicted, suggestion.testing, unsafe)
+        self._book.learn(suggestion.contradicted, suggestion.testing, unsafe, suggestion.advised)
         if suggestion.kind == "reference":
             return
         self._caution.learn(unsafe)
         gain = -np.inf if interval.performance is None else self._relative(interval)
+        if suggestion.doubt is not None and np.isfinite(gain):
+            off = abs(gain - float(np.log1p(suggestion.gain)))
+            if off > _RIDDLE + 2.0 * suggestion.doubt:
+                self._last_riddle = self._count
         self._subspaces.setdefault(suggestion.cluster, Subspace()).learn(suggestion, gain, unsafe)
 
     def _relative(self, interval: Interval) -> float:
@@ -215,6 +226,8 @@ class _Decision:
         centre, mean, deviation = self._centre()
         if (reason := self._recheck(centre, deviation)) is not None:
             return tuner._on_reference(self._cluster, self._posterior, reason)
+        if (advice := self._advice(centre, mean)) is not None:
+            return advice
         testing = tuner._book.testable(self._rules, self._rng)
         x, direction, where = self._candidates(centre)
         vetoes = tuner._book.forbidden(self._rules, x, testing)
@@ -277,11 +290,35 @@ class _Decision:
         since = self._tuner._count - self._tuner._last_reference
         if since >= self._settings.recheck:
             return f"re-check: the reference was last measured {since} intervals ago"
+        if self._tuner._last_riddle > self._tuner._last_reference:
+            # What is seen next may be as far off, and the model would take it for a change of the load.
+            return "re-check: the last interval was far from what was expected, by its settings or by the load"
         if deviation <= 0 or since < self._settings.recheck // 4:
             return None
         shared = self._posterior.shared_variance(centre) / deviation**2
         if deviation > 0.5 * self._settings.margin and shared > 0.5:
             return "re-check: most doubt about the centre is doubt about the reference"
+        return None
+
+    def _advice(self, centre: NDArray[np.float64], centre_mean: float) -> Suggestion | None:
+        """What a rule wants changed at the centre, whatever the model thinks; None where no rule wants anything.
+
+        Small steps do not find what experts know: a plan that changes only far from the defaults. That they are mostly
+        right is known; that this one is will be, for the interval is watched and ended early.
+        """
+        tuner = self._tuner
+        for rule in tuner._book.untaken(self._rules) if self._settings.advice else ():
+            point = canonical(self._space, tuner._book.advice([rule], centre)[None])
+            away = np.abs(point[0] - centre).max() > 1e-6
+            free = not tuner._book.forbidden(self._rules, point).any() and self._guarded(point[0]) is None
+            if away and free and self._untried(point)[0]:
+                found = bounds(
+                    self._posterior, point, np.array([True]), tuner._caution.width, self._least, self._settings.delta
+                )
+                gain, lower = float(found.mean[0]), float(found.lower[0])
+                return self._suggestion(
+                    "advice", point[0], centre, centre_mean, gain, lower, None, None, (), "", found, 1, rule.id
+                )
         return None
 
     def _candidates(self, centre: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, ...] | None, str]:
@@ -360,11 +397,13 @@ class _Decision:
         where: str,
         found: Bounds,
         candidates: int,
+        advised: str | None = None,
     ) -> Suggestion:
         tuner, posterior = self._tuner, self._posterior
         reference = tuner.target.performance(posterior.reference)
         doubt = float(posterior.reference_variance**0.5)
-        shape: Literal["region", "line"] | None = self._subspace.shape if self._settings.subspace else None
+        searched = self._settings.subspace and kind != "advice"
+        shape: Literal["region", "line"] | None = self._subspace.shape if searched else None
         return Suggestion(
             number=tuner._count,
             kind=kind,
@@ -382,9 +421,10 @@ class _Decision:
             abort_below=tuner.target.performance(posterior.reference + self._least - 2.0 * doubt),
             testing=testing,
             contradicted=contradicted,
+            advised=advised,
             why={
                 "rule": _WORDS[kind],
-                "searched": where,
+                **({"searched": where} if where else {}),
                 "cluster": self._cluster,
                 "centre": figure(np.expm1(centre_mean)),
                 "gain": figure(np.expm1(gain)),
@@ -393,6 +433,7 @@ class _Decision:
                 "width": figure(found.width),
                 "safe": f"{int(found.safe.sum())} of {candidates}",
                 "reference": figure(reference),
+                **({"advised by rule": advised} if advised else {}),
                 **({"tests rule": testing} if testing else {}),
                 **({"against rules": list(contradicted)} if contradicted else {}),
             },
@@ -404,4 +445,5 @@ _WORDS = {
     "centre": "nothing else that is safe promises more: best settings known",
     "safe": "most promising of the safe settings",
     "expander": "border of the safe set",
+    "advice": "advice, taken once to see",
 }

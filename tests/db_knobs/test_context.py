@@ -51,9 +51,9 @@ def distance(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 @pytest.mark.parametrize(
     ("statements", "estimates", "features"),
     [
-        (True, True, ("load", "writes", *MIX, *DATA)),
-        (True, False, ("load", "writes", *MIX)),
-        (False, True, ("load", "writes")),
+        (True, True, ("demand", "writes", *MIX, *DATA)),
+        (True, False, ("demand", "writes", *MIX)),
+        (False, True, ("demand", "writes")),
     ],
 )
 def test_features_follow_what_the_server_tells(statements: bool, estimates: bool, features: tuple[str, ...]) -> None:
@@ -97,12 +97,34 @@ def test_share_of_writes_counts_calls_that_read_or_write() -> None:
     assert found["writes"] == pytest.approx(500 / 1500)
 
 
-def test_load_is_busy_connections_and_no_more_than_there_are() -> None:
+def test_demand_is_busy_connections_were_all_free_to_ask_and_no_more_than_there_are() -> None:
     made = reader()
 
-    assert named(made, made.read(METRICS, SHORT, {}))["load"] == pytest.approx(math.log1p(0.3))
+    assert named(made, made.read(METRICS, SHORT, {}))["demand"] == pytest.approx(math.log1p(0.3 / (1 - 0.3 / 8)))
     crowd = {"c": replace(REPORT, calls=100, seconds=200.0)}
-    assert named(made, made.read(METRICS, crowd, {}))["load"] == pytest.approx(math.log1p(8))
+    assert named(made, made.read(METRICS, crowd, {}))["demand"] == pytest.approx(math.log1p(8))
+
+
+def test_demand_of_clients_that_pause_between_requests_is_the_same_however_fast_they_are_answered() -> None:
+    made, clients, pause = reader(), METRICS.connections or 0.0, 1.5
+
+    def asked(answer: float) -> float:
+        calls = METRICS.seconds * clients / (answer + pause)
+        ran = {"c": replace(REPORT, calls=calls, seconds=calls * answer)}
+        return named(made, made.read(replace(METRICS, throughput=calls / METRICS.seconds), ran, {}))["demand"]
+
+    first = asked(0.5)
+
+    assert [asked(answer) for answer in (0.25, 0.1, 0.01, 0.9)] == pytest.approx([first] * 4)
+
+
+def test_demand_of_others_follows_how_often_they_ask() -> None:
+    made = reader()
+    rare, often = ({"c": replace(REPORT, calls=calls, seconds=0.01 * calls)} for calls in (10.0, 20.0))
+
+    found = [math.expm1(named(made, made.read(METRICS, ran, {}))["demand"]) for ran in (rare, often)]
+
+    assert found[1] == pytest.approx(2 * found[0], rel=0.05)
 
 
 def test_without_statements_latency_tells_how_busy_the_server_is() -> None:
@@ -111,7 +133,7 @@ def test_without_statements_latency_tells_how_busy_the_server_is() -> None:
 
     found = named(made, made.read(replace(METRICS, latency_mean_ms=20.0), kinds, {}))
 
-    assert found == {"load": pytest.approx(math.log1p(2.0)), "writes": pytest.approx(0.1)}
+    assert found == {"demand": pytest.approx(math.log1p(2.0)), "writes": pytest.approx(0.1)}
 
 
 def test_settings_that_make_statements_faster_do_not_change_the_context() -> None:

@@ -204,6 +204,24 @@ def test_a_durability_knob_needs_the_words(postgres_database: Database) -> None:
     assert knob.choices == ("local", "remote_write", "remote_apply", "on", "off")
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_of_parallel_plans_do_no_work_of_their_own(postgres_site: PostgresSite, workers: int) -> None:
+    database = Postgres(postgres_site.create_role())
+    postgres_site.execute(*database.probe().missing)
+    database.connect()
+    with psycopg.connect(postgres_site.private.dsn("shop"), autocommit=True) as connection:
+        for setting in ("parallel_setup_cost=0", "parallel_tuple_cost=0", "min_parallel_table_scan_size=0"):
+            connection.execute(f"SET {setting}".encode())
+        connection.execute(f"SET max_parallel_workers_per_gather={workers}".encode())
+        before = database.measure()
+        for _ in range(40):
+            connection.execute("SELECT count(*) FROM orders WHERE note LIKE %s", ["%y%"])
+        metrics = between(before, database.measure())
+    database.close()
+
+    assert metrics.throughput * metrics.seconds == pytest.approx(40)
+
+
 def test_without_the_extension_less_is_known_and_said(postgres_site: PostgresSite) -> None:
     database = Postgres(replace(postgres_site.address, database="postgres"))
     probe = database.probe()

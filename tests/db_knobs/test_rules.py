@@ -149,6 +149,7 @@ def test_catalogue_and_rules_name_each_other(kinds: tuple[Kind, ...]) -> None:
             log_bytes_per_second=1e9,
             active=50.0,
             throughput=1e4,
+            commits_per_second=1e4,
         ),
     ],
 )
@@ -252,7 +253,7 @@ def test_wal_writer_delay_never_grows() -> None:
 
 def test_commits_wait_for_others_only_in_a_crowd() -> None:
     assert among("pg-commit-delay", "commit_delay") == [0]
-    assert max(among("pg-commit-delay", "commit_delay", throughput=5_000.0)) >= 800
+    assert max(among("pg-commit-delay", "commit_delay", commits_per_second=5_000.0)) >= 800
 
 
 def test_autovacuum_is_not_slowed_down() -> None:

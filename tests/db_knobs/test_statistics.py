@@ -26,11 +26,17 @@ LAST = Snapshot(
 )
 
 
+def test_a_server_says_which_counter_tells_what_was_done() -> None:
+    metrics = between(FIRST, replace(LAST, work="statements"))
+
+    assert (metrics.throughput, metrics.commits_per_second) == (25, 10)
+
+
 def test_metrics_are_differences_over_the_servers_own_seconds() -> None:
     metrics = between(FIRST, LAST)
 
     assert metrics.seconds == 4
-    assert metrics.throughput == 10
+    assert metrics.throughput == metrics.commits_per_second == 10
     assert metrics.statements_per_second == 25
     assert metrics.latency_mean_ms == pytest.approx(5)
     assert metrics.cache_hit == pytest.approx(0.95)

@@ -93,8 +93,11 @@ def test_the_page_shows_performance_changes_settings_and_notices(
     expect(page.locator("#notices")).to_contain_text("the server made 8 of 9")
 
 
+@pytest.mark.parametrize(
+    "why", [{"searched": "line: advice of rules"}, {"advised by rule": "work-mem"}, {"tests rule": "work-mem"}]
+)
 def test_the_page_shows_contexts_clusters_safe_regions_and_who_changed_a_knob(
-    running: Service, open_page: Callable[..., Any], begin: Callable[..., SessionWriter]
+    running: Service, open_page: Callable[..., Any], begin: Callable[..., SessionWriter], why: dict[str, str]
 ) -> None:
     writer = begin()
     writer.begin()
@@ -102,7 +105,7 @@ def test_the_page_shows_contexts_clusters_safe_regions_and_who_changed_a_knob(
     writer.interval({"work_mem": 900_000}, 120.0, context=(5.0, 0.9), cluster=1)
     writer.interval(context=(1.0, 0.1))
     writer.interval(BETTER, 130.0)
-    writer.interval({**BETTER, "work_mem": 65536}, 140.0, why={"rule": "safe", "searched": "line: advice of rules"})
+    writer.interval({**BETTER, "work_mem": 65536}, 140.0, why={"rule": "safe", **why})
     writer.interval({**BETTER, "work_mem": 262144}, 70.0, unsafe=True)
     writer.interval({**BETTER, "work_mem": 65536}, 135.0)
 

@@ -44,7 +44,7 @@ def test_a_session_is_begun_with_what_was_asked_and_its_databases_id(service: Se
     (database,) = service.client.get("/v1/databases").json()["items"]
     assert (session["state"], session["wanted"], session["database"]) == ("pending", "run", database["id"])
     assert (session["spec"]["database"], session["spec"]["project"]) == (database["id"], "default")
-    assert (session["unit"], session["maximize"], session["former"]) == ("transactions/s", True, None)
+    assert (session["unit"], session["maximize"], session["former"]) == ("requests/s", True, None)
     assert service.client.get(f"/v1/sessions/{session['id']}").json() == session
     assert [each["id"] for each in service.client.get("/v1/sessions").json()["items"]] == [session["id"]]
     assert service.services.conductor.nudges == 1  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "jit": {"type": "bool", "unit": "", "low": None, "high": None, "doc": "Compile queries."},
     "max_wal_size": {"type": "integer", "unit": "MB", "low": 512, "high": 65536, "doc": "Log between checkpoints."},
 }
-FEATURES = ("load", "writes")
+FEATURES = ("demand", "writes")
 _PLAIN: dict[str, Any] = {
     "current": 1,
     "factor": None,
@@ -121,7 +121,7 @@ class SessionWriter:
         context: tuple[float, float] = (1.0, 0.1),
         cluster: int = 0,
     ) -> None:
-        """An interval under the former settings, or some others; expected of the former ones are 100 transactions/s."""
+        """An interval under the former settings, or some others; expected of the former ones are 100 requests/s."""
         config = {**FORMER, **(changed or {})}
         words = "most promising of the safe settings" if changed else "reference"
         suggestion = Suggestion(

@@ -248,7 +248,7 @@ def test_a_session_is_followed_line_by_line(begin: Callable[..., SessionWriter])
     assert result.exit_code == 0
     told = [line.split("\t")[1:] for line in result.stdout.splitlines()]
     intervals = [text for what, text in told if what == "interval"]
-    assert intervals[0] == "100 transactions/s; +0.0% against the former settings"
+    assert intervals[0] == "100 requests/s; +0.0% against the former settings"
     assert (
         "+30.0% against the former settings; set work_mem 4096 -> 16384 kB, random_page_cost 4 -> 1.1" in intervals[1]
     )

@@ -124,6 +124,8 @@ def reasons(found: IntervalView) -> str:
     told = ["the former settings, to learn what they do"] if rule == "reference" else [rule] if rule else []
     if found.gain is not None and found.kind not in (None, "reference"):
         told.append(f"expected {share(found.gain)}" + (f", at worst {share(found.lower)}" if found.lower else ""))
+    if advised := found.why.get("advised by rule"):
+        told.append(f"advised by the rule {advised}")
     if tested := found.why.get("tests rule"):
         told.append(f"tests the rule {tested}")
     return "because: " + ", ".join(told) if told else ""

@@ -13,6 +13,7 @@ export function reasons(interval) {
   if (interval.kind && interval.kind !== "reference" && interval.gain !== null) {
     told.push(`expected ${gain(interval.gain)}${interval.lower === null ? "" : `, at worst ${gain(interval.lower)}`}`);
   }
+  if (why["advised by rule"]) told.push(`advised by the rule ${why["advised by rule"]}`);
   if (why["tests rule"]) told.push(`tests the rule ${why["tests rule"]}`);
   if (why["against rules"]?.length) told.push(`held back by ${why["against rules"].join(", ")}`);
   return told.length ? sentence(told.join("; ")) : "";
@@ -29,5 +30,6 @@ export function changedBy([name, , value], story, i) {
   if (interval.kind === "reference") return "back";
   const last = story[i - 1];
   if (last && isBad(last.interval) && last.before[name] === value) return "back";
-  return why["tests rule"] || String(why.searched ?? "").includes("advice of rules") ? "rule" : "model";
+  const byRule = why["advised by rule"] || why["tests rule"] || String(why.searched ?? "").includes("advice of rules");
+  return byRule ? "rule" : "model";
 }

@@ -21,6 +21,7 @@ def _rows(n: int, seed: int = 0) -> Rows:
     x = rng.random((n, D))
     x[:, 2] = (rng.integers(3, size=n) + 0.5) / 3
     x[:2] = KNOBS_REFERENCE
+    x[4] = x[3]
     y = 0.3 * x[:, 0] - x[:, 1] ** 2 + 0.02 * rng.standard_normal(n)
     return Rows(x, rng.normal(size=(n, Q)), np.arange(n, dtype=float), y, rng.uniform(0.5, 3.0, n))
 
@@ -47,7 +48,8 @@ def _kernel(prior: Prior, a: Any, b: Any) -> float:
     timed = np.append(prior.context_lengths, prior.age * AGE)
     reference = CONSTANT + float((c * prior.slopes) @ e) + prior.reference * m(np.append(c, s), np.append(e, t), timed)
     anchored = knobs(x, z) - knobs(x, KNOBS_REFERENCE) * knobs(KNOBS_REFERENCE, z)
-    return reference + anchored * (prior.shared + prior.product * m(c, e, prior.context_lengths))
+    own = prior.own * (np.array_equal(x, z) and not np.array_equal(x, KNOBS_REFERENCE))
+    return reference + anchored * (prior.shared + prior.product * m(c, e, prior.context_lengths)) + own
 
 
 def _dense(
@@ -59,6 +61,9 @@ def _dense(
     k = np.array([[_kernel(prior, a, b) for b in seen] for a in seen]) + np.diag(prior.noise * rows.scale)
     across = np.array([[_kernel(prior, a, b) for b in asked] for a in seen])
     within = np.array([[_kernel(prior, a, b) for b in asked] for a in asked])
+    # What a setting has for itself is not counted before it was measured.
+    new = [not any(np.array_equal(point, row) for row in [*rows.x, KNOBS_REFERENCE]) for point, _, _ in asked]
+    within -= prior.own * np.diag(new)
     mean = across.T @ np.linalg.solve(k, rows.y - rows.y.mean()) + rows.y.mean()
     return mean, within - across.T @ np.linalg.solve(k, across)
 
@@ -66,7 +71,7 @@ def _dense(
 @pytest.mark.parametrize("form", ["product", "additive"])
 def test_posterior_is_the_dense_one(form: Form) -> None:
     rows, prior = _rows(15), _prior(form)
-    x, c = _rows(6, seed=5).x[2:], np.array([0.4, -0.3])
+    x, c = np.concatenate([_rows(6, seed=5).x[2:4], rows.x[3:8]]), np.array([0.4, -0.3])
 
     posterior = Posterior(prior, rows, c, 20.0)
     mean, deviation = posterior.improvement(x)
@@ -77,6 +82,18 @@ def test_posterior_is_the_dense_one(form: Form) -> None:
     np.testing.assert_allclose(mean, expected[1:] - expected[0], atol=1e-8)
     variance = np.diag(covariance)[1:] + covariance[0, 0] - 2 * covariance[0, 1:]
     np.testing.assert_allclose(deviation, np.sqrt(variance), atol=1e-7)
+
+
+def test_a_setting_that_was_measured_high_again_and_again_is_high_and_its_neighbours_are_not() -> None:
+    high, low = np.array([0.5, 0.5, 1 / 6, 0.4]), np.array([0.52, 0.5, 1 / 6, 0.4])
+    x = np.array([KNOBS_REFERENCE, high, low] * 5)
+    y = np.array([0.0, 0.7, 0.0] * 5) + 0.01 * np.random.default_rng(0).standard_normal(15)
+    rows = Rows(x, np.zeros((15, Q)), np.arange(15.0), y, np.ones(15))
+
+    posterior = Posterior(fit(rows, KNOBS, "product"), rows, np.zeros(Q), 15.0)
+    mean, _ = posterior.improvement(np.array([high, low]))
+
+    assert mean == pytest.approx([0.7, 0.0], abs=0.05)
 
 
 def test_the_reference_is_never_in_doubt() -> None:

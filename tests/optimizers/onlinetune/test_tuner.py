@@ -119,7 +119,7 @@ def test_another_seed_is_another_session() -> None:
     one, other = _server(), _server()
     tuners = [OnlineTune(replace(one.target, seed=seed)) for seed in (0, 1)]
 
-    a, b = (_told(tuner, database, 6)[-1] for tuner, database in zip(tuners, (one, other), strict=True))
+    a, b = (_told(tuner, database, 6, rules=False)[-1] for tuner, database in zip(tuners, (one, other), strict=True))
 
     assert a.config != b.config
 
@@ -134,7 +134,7 @@ def test_what_is_suggested_is_no_worse_than_the_margin_at_its_bound_and_heeds_ru
     for interval in told:
         suggestion = interval.suggestion
         assert suggestion is not None
-        assert suggestion.lower >= -0.05 - 1e-9
+        assert suggestion.lower >= -0.05 - 1e-9 or suggestion.kind == "advice"
         assert database.guard(suggestion.config) is None
         if suggestion.testing is None and not tuner.state()["rules"]:
             assert not book.forbidden(database.rules, np.array([suggestion.point])).any()
@@ -183,6 +183,77 @@ def test_rules_that_advise_to_move_lead_the_way() -> None:
 
     assert gains[0] > 0.2
     assert gains[0] > 0.8 * gains[1]
+
+
+A_HIGH, B_HIGH = Rule("a near 0.7", low={"a": 0.6}, high={"a": 0.8}), Rule("b near 0.9", low={"b": 0.8})
+
+
+def _advised(told: list[Interval]) -> list[dict[str, Any]]:
+    return [each.config for each in told if each.suggestion and each.suggestion.kind == "advice"]
+
+
+def test_the_advice_of_each_rule_is_taken_once() -> None:
+    tuner = OnlineTune(TARGET)
+
+    told = [_answer(tuner, lambda _: 0.0, [A_HIGH, B_HIGH]) for _ in range(30)]
+
+    assert _advised(told) == [{"a": pytest.approx(0.7), "b": 0.5}, {"a": 0.2, "b": pytest.approx(0.9)}]
+    assert [each.suggestion.advised for each in told[4:6] if each.suggestion] == [A_HIGH.id, B_HIGH.id]
+    assert all(each.suggestion and each.suggestion.abort_below for each in told[4:6]), "it is watched"
+
+
+def test_what_changes_only_far_from_the_default_is_found_by_advice_and_built_upon() -> None:
+    def plan(config: Any) -> float:
+        return 1.0 * (config["a"] > 0.6) + 0.5 * (config["b"] > 0.8)
+
+    tuner, alone = OnlineTune(TARGET), OnlineTune(TARGET, OnlineTuneSettings(advice=False))
+
+    told = [_answer(tuner, plan, [A_HIGH, B_HIGH], noise=0.01) for _ in range(12)]
+
+    assert [plan(config) for config in _advised(told)] == [1.0, 1.5]
+    assert np.mean([plan(each.config) for each in told[6:]]) > 1.0
+    assert max(plan(_answer(alone, plan, [A_HIGH, B_HIGH], noise=0.01).config) for _ in range(12)) < 1.0
+
+
+def test_what_is_far_from_what_was_expected_has_the_reference_measured_next() -> None:
+    tuner = OnlineTune(TARGET)
+    for _ in range(4):
+        _answer(tuner, lambda _: 0.0, [A_HIGH])
+
+    advice = _answer(tuner, lambda _: 1.0, [A_HIGH])
+    after = [_answer(tuner, lambda config: 1.0 * (config["a"] > 0.6), [A_HIGH]) for _ in range(6)]
+
+    assert advice.suggestion
+    assert advice.suggestion.kind == "advice"
+    kinds = [each.suggestion.kind for each in after if each.suggestion]
+    assert kinds[0] == "reference", "was it the load?"
+    assert "reference" not in kinds[1:]
+    assert min(float(each.config["a"]) for each in after[1:]) > 0.6, "it was the setting"
+    assert after[-1].suggestion
+    assert after[-1].suggestion.reference_performance == pytest.approx(100.0, rel=0.03)
+
+
+def test_no_more_advice_is_taken_once_it_did_harm_twice() -> None:
+    space = SearchSpace([Float(name, 0.0, 1.0, default=0.2) for name in "abcd"])
+    rules = [Rule(name, low={name: 0.8}) for name in "abcd"]
+    tuner = OnlineTune(replace(TARGET, space=space, reference=space.default()))
+
+    told = [_answer(tuner, lambda config: -max(0.0, max(config.values()) - 0.5), rules) for _ in range(30)]
+
+    assert len(_advised(told)) == 2
+    assert tuner.state()["rules"]["a"]["harmed"] == 1
+
+
+@pytest.mark.parametrize("forbids", ["its own risk", "a hard rule", "the guard"])
+def test_advice_is_not_taken_where_it_is_dangerous(forbids: str) -> None:
+    rule = replace(A_HIGH, risk="high") if forbids == "its own risk" else A_HIGH
+    hard = [Rule("a at most 0.5", high={"a": 0.5}, hard=True)] if forbids == "a hard rule" else []
+    guard = (lambda config: "memory" if config["a"] > 0.5 else None) if forbids == "the guard" else None
+    tuner = OnlineTune(TARGET, guard=guard)
+
+    told = [_answer(tuner, _bowl, [rule, *hard], noise=0.01) for _ in range(20)]
+
+    assert not _advised(told)
 
 
 def test_a_hard_rule_is_never_broken_whatever_it_costs() -> None:
@@ -306,7 +377,7 @@ def test_an_early_abort_saves_work_that_would_be_lost() -> None:
     points = np.random.default_rng(0).random((300, database.space.dimension))
     worst = database.space.decode(points[int(database.gain(points, 0).argmin())])
     tuner = OnlineTune(database.target)
-    stretches = [_told(tuner, database, 1) and database.run(database.reference).samples for _ in range(5)]
+    stretches = [_told(tuner, database, 1, rules=False) and database.run(database.reference).samples for _ in range(5)]
     bound = tuner.suggest(database.context()).abort_below
     assert bound is not None
 
@@ -316,7 +387,7 @@ def test_an_early_abort_saves_work_that_would_be_lost() -> None:
     assert aborted.seconds <= 10
 
 
-@pytest.mark.parametrize("part", ["clustering", "subspace", "white_box", "black_box"])
+@pytest.mark.parametrize("part", ["clustering", "subspace", "white_box", "advice", "black_box"])
 def test_every_part_can_be_switched_off(part: str) -> None:
     database = _server()
     tuner = OnlineTune(database.target, OnlineTuneSettings.model_validate({part: False}), database.guard)
@@ -328,6 +399,8 @@ def test_every_part_can_be_switched_off(part: str) -> None:
         assert all(each.suggestion and each.suggestion.shape is None for each in told)
     if part == "white_box":
         assert tuner.state()["rules"] == {}
+    if part == "advice":
+        assert not _advised(told)
     if part == "black_box":
         assert min(each.suggestion.lower for each in told if each.suggestion) < -0.05
 
