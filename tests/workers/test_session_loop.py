@@ -933,7 +933,7 @@ def dies_over_its_end(best: Config, **fields: Any) -> Stage:
 
 def test_what_a_successor_keeps_is_the_best_and_nothing_of_what_was_tried_last() -> None:
     best = {"cache": 90, "fast": False, "cost": 4.0}
-    scene = dies_over_its_end(best, budget={"intervals": 14})
+    scene = dies_over_its_end(best, budget={"intervals": 13})
     assert scene.server.settings["cost"] != best["cost"], "where it stood at first is where it is best"
 
     assert scene.follow() is SessionState.FINISHED
