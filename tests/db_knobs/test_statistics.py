@@ -84,6 +84,17 @@ def test_statements_that_were_dropped_do_not_make_the_totals_go_back() -> None:
     assert metrics.latency_mean_ms == pytest.approx(50)
 
 
+def test_where_little_was_dropped_the_totals_tell_more_than_the_statements_that_are_looked_at() -> None:
+    before, after = Statement("a", 10, 1.0, 5), Statement("a", 30, 2.0, 5)
+    first = replace(FIRST, counters={**FIRST.counters, "evictions": 0}, statements={"a": before})
+    last = replace(LAST, counters={**LAST.counters, "evictions": 1, "statements": 147}, statements={"a": after})
+
+    metrics = between(first, last)
+
+    assert metrics.statements_per_second == pytest.approx(97 / 4)
+    assert metrics.latency_mean_ms == pytest.approx(1000 / 97)
+
+
 def test_a_statement_counted_anew_counts_whole() -> None:
     before = {"a": Statement("a", 10, 1.0, 5, squares=2.0, examined=7), "b": Statement("b", 9, 9.0, 9)}
     after = {"a": Statement("a", 15, 1.5, 6, squares=2.5, examined=9), "b": Statement("b", 2, 0.1, 3)}
