@@ -167,7 +167,10 @@ def between(before: Snapshot, after: Snapshot) -> Metrics:
         lock_waits=gone.get("lock_waits"),
         checkpoints=gone.get("checkpoints"),
         forced_checkpoints=gone.get("forced_checkpoints"),
-        connections=after.gauges.get("connections"),
+        # A pool may be changing its connections at one of the two moments.
+        connections=max(
+            (each.gauges["connections"] for each in (before, after) if "connections" in each.gauges), default=None
+        ),
         active=after.gauges.get("active"),
         waiting=after.gauges.get("waiting"),
         replication_lag_seconds=after.gauges.get("replication_lag_seconds"),

@@ -26,6 +26,14 @@ LAST = Snapshot(
 )
 
 
+def test_connections_are_those_of_the_moment_with_more_of_them() -> None:
+    first = replace(FIRST, gauges={"connections": 9.0})
+
+    assert between(first, LAST).connections == 9
+    assert between(FIRST, LAST).connections == 4
+    assert between(FIRST, replace(LAST, gauges={})).connections is None
+
+
 def test_a_server_says_which_counter_tells_what_was_done() -> None:
     metrics = between(FIRST, replace(LAST, work="statements"))
 
