@@ -154,7 +154,8 @@ def _demand(metrics: Metrics, weighed: _Weighed) -> float:
     connections asked all the time as those that wait for no answer do.
 
     A client that waits for its answers asks more often when they come faster. What it asks in the time that it does not
-    wait is the same whatever the settings are, and no more can be busy than are connected.
+    wait hardly depends on the settings, and no more can be busy than are connected. Where no statements are told, these
+    are the connections that are busy.
     """
     most = metrics.connections
     busy = sum(statement.calls * seen.cost for _, statement, seen in weighed) / metrics.seconds

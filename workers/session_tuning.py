@@ -69,8 +69,10 @@ class Tuning:
         def guarded(config: Config) -> str | None:
             return outside(spec.bounds, self.reference, config) or guard(config)
 
-        # Where nothing is applied no advice is ever taken, and the same would be shown for ever.
-        settings = settings or OnlineTuneSettings(margin=spec.margin, advice=spec.mode == "apply")
+        settings = settings or OnlineTuneSettings(margin=spec.margin)
+        if spec.mode == "advice":
+            # Where nothing is applied no advice is ever taken, and the same would be shown for ever.
+            settings = settings.model_copy(update={"advice": False})
         self._tuner = OnlineTune(target, settings, guarded)
         self._stretches: deque[Sequence[float]] = deque(maxlen=_STRETCHES)
         noise = before.tuner.get("noise")

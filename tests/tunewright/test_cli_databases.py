@@ -235,7 +235,8 @@ def test_a_session_is_followed_line_by_line(begin: Callable[..., SessionWriter])
 
     def go_on() -> None:
         writer.interval(BETTER, 130.0)
-        writer.interval({**BETTER, "max_wal_size": 512}, 80.0, unsafe=True, aborted=True, seconds=2.0)
+        why = {"rule": "advice, taken once to see", "advised by rule": "pg-max-wal-size"}
+        writer.interval({**BETTER, "max_wal_size": 512}, 80.0, unsafe=True, aborted=True, seconds=2.0, why=why)
         writer.commit(Skipped(1.0, "too little traffic"))
         writer.commit(Noticed(1.0, "clamped", "the server made 8 of 9"), Restored(1.0, dict(FORMER)), touched=False)
         writer.commit(state=SessionState.FINISHED, reason="the budget is used up")
@@ -254,6 +255,8 @@ def test_a_session_is_followed_line_by_line(begin: Callable[..., SessionWriter])
     )
     assert "because: most promising of the safe settings, expected +10.0%, at worst +1.0%" in intervals[1]
     assert "ended early after 2 s; UNSAFE; set max_wal_size 1024 -> 512 MB" in intervals[2]
+    assert "because: advice, taken once to see" in intervals[2]
+    assert "advised by the rule pg-max-wal-size" in intervals[2]
     assert intervals[3] == "not judged: too little traffic"
     assert ["notice", "the server made 8 of 9"] in told
     assert told[-1] == ["state", "finished: the budget is used up"]

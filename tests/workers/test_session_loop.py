@@ -686,6 +686,7 @@ def test_advice_changes_nothing_and_says_what_it_would_do() -> None:
     assert not scene.watchdogs
     advised = [m.interval.suggestion for m in scene.journal.of(Measured) if m.interval.suggestion]
     assert any(suggestion.config != suggestion_reference() for suggestion in advised)
+    assert not any(suggestion.kind == "advice" for suggestion in advised), "no rule is ever heard twice"
     assert scene.journal.notices.count("advice") == 1
     assert scene.journal.status.unsafe == 0
 

@@ -200,6 +200,7 @@ def test_the_advice_of_each_rule_is_taken_once() -> None:
     assert _advised(told) == [{"a": pytest.approx(0.7), "b": 0.5}, {"a": 0.2, "b": pytest.approx(0.9)}]
     assert [each.suggestion.advised for each in told[4:6] if each.suggestion] == [A_HIGH.id, B_HIGH.id]
     assert all(each.suggestion and each.suggestion.abort_below for each in told[4:6]), "it is watched"
+    assert [each.suggestion.shape for each in told[4:6] if each.suggestion] == [None, None], "no subspace was searched"
 
 
 def test_what_changes_only_far_from_the_default_is_found_by_advice_and_built_upon() -> None:
