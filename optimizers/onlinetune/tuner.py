@@ -38,6 +38,8 @@ _SAME_CONTEXT = 0.5
 _DOUBT = 0.5
 # So far from what was expected of it, as a logarithm and beyond the doubt about the reference, an interval is a riddle.
 _RIDDLE = 0.3
+# Intervals that the reference is left alone at most after it was measured, however many riddles follow.
+_RIDDLE_REST = 10
 _SUGGEST = 0x0117
 
 
@@ -97,6 +99,7 @@ class OnlineTune:
         self._count = 0
         self._last_reference = -1
         self._last_riddle = -1
+        self._riddles_asked = 0
         self._last_kind: Kind | None = None
         self._dead: set[str] = set()
 
@@ -139,6 +142,7 @@ class OnlineTune:
         if interval.performance is None:
             self._dead.add(config_key(interval.config))
         if config_key(interval.config) == config_key(self.target.reference):
+            self._riddles_asked += self._riddle_open()
             self._last_reference = self._count
         self._count += 1
 
@@ -160,6 +164,15 @@ class OnlineTune:
             "radius": {str(name): figure(each.radius) for name, each in sorted(self._subspaces.items())},
             "rules": self._book.state(),
         }
+
+    def _riddle_open(self) -> bool:
+        """Whether the reference should be asked about a riddle: at once for the first, later the less the more it was.
+
+        The first ones tell settings that matter from the load. Later ones are mostly loads not seen before, each of
+        which would cost an interval on the reference.
+        """
+        rest = min(2**self._riddles_asked - 1, _RIDDLE_REST)
+        return self._last_riddle > self._last_reference + rest
 
     def _judge(self, suggestion: Suggestion, interval: Interval) -> None:
         unsafe = self.unsafe(interval)
@@ -290,7 +303,7 @@ class _Decision:
         since = self._tuner._count - self._tuner._last_reference
         if since >= self._settings.recheck:
             return f"re-check: the reference was last measured {since} intervals ago"
-        if self._tuner._last_riddle > self._tuner._last_reference:
+        if self._tuner._riddle_open():
             # What is seen next may be as far off, and the model would take it for a change of the load.
             return "re-check: the last interval was far from what was expected, by its settings or by the load"
         if deviation <= 0 or since < self._settings.recheck // 4:

@@ -234,6 +234,18 @@ def test_what_is_far_from_what_was_expected_has_the_reference_measured_next() ->
     assert after[-1].suggestion.reference_performance == pytest.approx(100.0, rel=0.03)
 
 
+def test_a_load_that_is_never_foreseen_has_the_reference_measured_ever_more_seldom() -> None:
+    tuner, loads = OnlineTune(TARGET), np.random.default_rng(0).choice([-1.0, 1.0], 64)
+
+    told = [_answer(tuner, lambda _, load=load: load) for load in loads]
+
+    asked = [n for n, each in enumerate(told) if each.suggestion and each.suggestion.kind == "reference"][4:]
+    gaps = np.diff([3, *asked])
+    assert all(gap >= least for gap, least in zip(gaps, [1, 2, 4, 8, *[11] * len(gaps)], strict=False)), gaps
+    assert gaps[0] <= 2
+    assert len(asked) >= 4, "it is still measured"
+
+
 def test_no_more_advice_is_taken_once_it_did_harm_twice() -> None:
     space = SearchSpace([Float(name, 0.0, 1.0, default=0.2) for name in "abcd"])
     rules = [Rule(name, low={name: 0.8}) for name in "abcd"]
