@@ -171,7 +171,7 @@ class OnlineTune:
         The first ones tell settings that matter from the load. Later ones are mostly loads not seen before, each of
         which would cost an interval on the reference.
         """
-        rest = min(2**self._riddles_asked - 1, _RIDDLE_REST)
+        rest = min((1 << self._riddles_asked) - 1, _RIDDLE_REST)
         return self._last_riddle > self._last_reference + rest
 
     def _judge(self, suggestion: Suggestion, interval: Interval) -> None:
