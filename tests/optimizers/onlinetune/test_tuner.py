@@ -246,6 +246,20 @@ def test_a_load_that_is_never_foreseen_has_the_reference_measured_ever_more_seld
     assert len(asked) >= 4, "it is still measured"
 
 
+def test_what_is_ended_early_against_all_expectation_has_the_reference_measured_next_whatever_came_before() -> None:
+    tuner, loads = OnlineTune(TARGET), np.random.default_rng(0).choice([-1.0, 1.0], 34)
+    for load in loads:
+        _answer(tuner, lambda _, load=load: load)
+    assert tuner.suggest(CALM).kind != "reference"
+
+    _answer(tuner, lambda _: -4.0)
+    patient = tuner.suggest(CALM)
+    _answer(tuner, lambda _: -4.0, aborted=True)
+
+    assert patient.kind != "reference"
+    assert tuner.suggest(CALM).kind == "reference"
+
+
 def test_no_more_advice_is_taken_once_it_did_harm_twice() -> None:
     space = SearchSpace([Float(name, 0.0, 1.0, default=0.2) for name in "abcd"])
     rules = [Rule(name, low={name: 0.8}) for name in "abcd"]
