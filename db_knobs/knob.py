@@ -23,7 +23,8 @@ GRID = 24
 DIGITS = 6
 
 KnobType = Literal["real", "integer", "enum", "bool"]
-Scale = Literal["linear", "log"]
+# Numbers on a nominal scale are names: one says nothing of the next.
+Scale = Literal["linear", "log", "nominal"]
 
 
 class Applies(StrEnum):
@@ -149,6 +150,8 @@ class Knob:
         current = self._checked_number(self.current)
         if self.low == self.high and self.special is None:
             raise ValueRefused(self.name, f"there is nothing to choose: it can only be {self.low}{_spaced(self.unit)}")
+        if self.scale == "nominal":
+            return Categorical(self.name, list(range(int(self.low), int(self.high) + 1)), default=current)
         if self.special is not None:
             return Ordinal(self.name, self._grid(current), default=current)
         log = self.scale == "log"

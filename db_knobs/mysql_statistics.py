@@ -30,6 +30,7 @@ _STATUS: Mapping[str, tuple[str, ...]] = {
     "deadlocks": ("innodb_deadlocks",),
     "lock_waits": ("innodb_row_lock_waits",),
     "log_bytes": ("innodb_os_log_written",),
+    "full_joins": ("select_full_join", "select_full_range_join"),
     "uptime": ("uptime",),
 }
 _GAUGES: Mapping[str, tuple[str, int]] = {

@@ -99,7 +99,7 @@ def _told(name: str, said: Said, knobs: Mapping[str, Knob]) -> Advice | None:
         if not math.isinf(most):
             high[knob.name] = _inside(knob, most)
     for knob in _those(knobs, said.among):
-        values = [value for value in said.among[knob.name] if knob.type == "bool" or value in knob.choices]
+        values = [value for value in said.among[knob.name] if _takes(knob, value)]
         if values:
             among[knob.name] = values
     if not (low or high or among):
@@ -133,6 +133,15 @@ def _choices_within(knob: Knob, least: float, most: float) -> list[Value]:
     middle = (len(inside) - 1) / 2
     order = sorted(range(len(inside)), key=lambda i: (abs(i - middle), i))
     return [inside[i][1] for i in order]
+
+
+def _takes(knob: Knob, value: Value) -> bool:
+    """Whether it is one of the knob's choices; a number on a scale has none."""
+    if knob.scale == "nominal":
+        assert knob.low is not None
+        assert knob.high is not None
+        return knob.low <= float(value) <= knob.high
+    return knob.type == "bool" or value in knob.choices
 
 
 def _choices(knob: Knob) -> Sequence[Value]:

@@ -11,6 +11,11 @@ from db_knobs.situation import ANY_HIGH, ANY_LOW, GB, MB, Heuristic, Machine, Re
 _CACHED = 0.99
 # Bytes in a second of temporary tables on disk, from which on those in memory are too small.
 _SPILLING = 0.1 * MB
+# Joins without an index a second, from which on how they are done matters.
+_JOINING = 0.1
+# Values of join_cache_level. Blocks of rows, each compared with all of the next table, are the default. From 3 on such
+# joins go by hash. 3 and 4 join by hash even where an index would find the rows; from 5 on look-ups stay look-ups.
+_BLOCKS, _HASH = (2, 1, 0), (6, 5, 8, 7)
 # For how long the log should last before it is used again, in seconds.
 _LOG_SECONDS = 1800.0
 # Bytes that a connection may take with the vendor's settings, most of them for a temporary table.
@@ -130,6 +135,24 @@ def _join_buffer(s: Situation) -> Said:
     )
 
 
+def _join_lookups(s: Situation) -> Said:
+    return Said(
+        "Levels 3 and 4 join by hash even where an index would find the rows, and read whole tables for a few of them.",
+        among={"join_cache_level": [*_BLOCKS, *_HASH]},
+        risk="high",
+    )
+
+
+def _join_hash(s: Situation) -> Said | None:
+    if (s.measured("full_joins_per_second") or 0.0) <= _JOINING:
+        return None
+    return Said(
+        "Joins without an index compare every row with every other; by hash they read each once. Levels from 5 on do"
+        " that and leave joins with an index as they are.",
+        among={"join_cache_level": list(_HASH)},
+    )
+
+
 def _search_depth(s: Situation) -> Said:
     return Said(
         "Planning time grows exponentially with the tables that are looked ahead; automatic keeps it short.",
@@ -158,6 +181,8 @@ RULES: Mapping[str, Heuristic] = {
     "my-per-connection": _per_connection,
     "my-sort-buffer": _sort_buffer,
     "my-join-buffer": _join_buffer,
+    "my-join-lookups": _join_lookups,
+    "my-join-hash": _join_hash,
     "my-search-depth": _search_depth,
     "my-query-cache": _query_cache,
 }

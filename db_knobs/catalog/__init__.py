@@ -125,6 +125,8 @@ class Entry(BaseModel):
             raise ValueError("low and high go together")
         if (self.danger is Danger.DURABILITY) != bool(self.loses):
             raise ValueError("a durability knob, and no other, says what it loses")
+        if self.scale == "nominal" and (self.low is None or self.special is not None):
+            raise ValueError("a nominal scale has low and high, and no special value")
         if self.danger is Danger.DURABILITY and self.offered:
             raise ValueError("a durability knob is never offered")
         return self
@@ -215,7 +217,7 @@ def join(entry: Entry, reported: Reported, host: Host) -> Knob | None:
     if special is not None and not _allows(reported, special.value):
         special = None
     # Nothing has a logarithm that a DBA set to 0.
-    scale: Scale = entry.scale if bounds[0] > 0 else "linear"
+    scale: Scale = "linear" if entry.scale == "log" and bounds[0] <= 0 else entry.scale
     return Knob(**common, low=bounds[0], high=bounds[1], scale=scale, special=special)
 
 

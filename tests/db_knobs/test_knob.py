@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from db_knobs.catalog import Entry, Host, Reported, Share, entries, join, quantity
 from db_knobs.database import Allowed, chosen
 from db_knobs.errors import CatalogError, KnobRefused, UnknownKnob, ValueRefused
 from db_knobs.knob import Applies, Knob, Special, checked, same, to_space
+from tunewright.space import Categorical
 
 MEMORY = Knob("work_mem", "integer", "doc", 4096, unit="kB", factor=1024, low=1024, high=65536, scale="log")
 COST = Knob("cost", "real", "doc", 4.0, low=1.0, high=6.0)
@@ -89,6 +91,17 @@ def test_a_special_value_lies_at_the_end_that_it_continues() -> None:
     assert never.encode(1e4) < never.encode(1e7) < never.encode(-1.0)
 
 
+def test_numbers_on_a_nominal_scale_are_names() -> None:
+    knob = Knob("level", "integer", "doc", 2, low=0, high=4, scale="nominal")
+
+    parameter = knob.parameter()
+
+    assert parameter == Categorical("level", [0, 1, 2, 3, 4], default=2)
+    assert knob.checked(3) == 3
+    with pytest.raises(ValueRefused, match="outside 0 to 4"):
+        knob.checked(5)
+
+
 def test_a_knob_without_a_choice_says_so() -> None:
     with pytest.raises(ValueRefused, match="nothing to choose"):
         Knob("fixed", "integer", "doc", 4, low=4, high=4).parameter()
@@ -114,6 +127,17 @@ def test_bounds_are_the_catalogues_within_the_servers_widened_to_what_stands() -
     assert (knob.low, knob.high, knob.factor) == (512, 100_000, 1024)
     assert knob.quantity(4) == 4096
     assert join(ENTRY, reported, Host()) is None
+
+
+def test_a_nominal_scale_is_kept_wherever_it_begins_and_has_ends() -> None:
+    entry = Entry(doc="One of several ways.", low=0, high=8, scale="nominal")
+
+    knob = join(entry, Reported("level", 2, type="integer", low=0, high=4), Host())
+
+    assert knob is not None
+    assert (knob.scale, knob.low, knob.high) == ("nominal", 0, 4)
+    with pytest.raises(ValidationError, match="nominal scale has low and high"):
+        Entry(doc="One of several ways.", scale="nominal")
 
 
 def test_a_scale_that_reaches_nothing_is_linear() -> None:

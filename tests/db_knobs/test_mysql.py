@@ -155,6 +155,20 @@ def test_transactions_are_counted_exactly_where_the_server_counts_them(
     assert metrics.rows_changed_per_second
 
 
+def test_joins_without_an_index_are_counted(mariadb_site: MariaDBSite, mariadb_database: Database) -> None:
+    connection = mariadb_site.connect()
+    before = mariadb_database.measure()
+    run(connection, *["SELECT COUNT(*) FROM orders a JOIN orders b ON b.id = a.customer"] * 5)
+    between_them = mariadb_database.measure()
+    run(connection, *["SELECT COUNT(*) FROM orders a JOIN orders b ON b.note = a.note WHERE b.id < 100"] * 5)
+    after = mariadb_database.measure()
+    connection.close()
+
+    assert between(before, between_them).full_joins_per_second == 0
+    metrics = between(between_them, after)
+    assert (metrics.full_joins_per_second or 0) * metrics.seconds == pytest.approx(5)
+
+
 def test_where_clients_prepare_what_they_run_kinds_are_told(mariadb_site: MariaDBSite) -> None:
     mariadb_site.forget_statements()
     connection = mariadb_site.connect()

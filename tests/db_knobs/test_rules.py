@@ -74,6 +74,7 @@ MARIADB = [
     Reported("read_rnd_buffer_size", 256 * 1024, "integer", "", 1, 2**31),
     Reported("mrr_buffer_size", 256 * 1024, "integer", "", 8192, 2**31),
     Reported("binlog_cache_size", 32768, "integer", "", 4096, 2**60),
+    Reported("join_cache_level", 2, "integer", "", 0, 8),
     Reported("optimizer_search_depth", 62, "integer", "", 0, 62),
     Reported("query_cache_size", 1 * MB, "integer", "", 0, 2**60),
     Reported("query_cache_type", "OFF", "enum", choices=("OFF", "ON", "DEMAND")),
@@ -147,6 +148,7 @@ def test_catalogue_and_rules_name_each_other(kinds: tuple[Kind, ...]) -> None:
             cache_hit=0.5,
             latency_mean_ms=3.0,
             log_bytes_per_second=1e9,
+            full_joins_per_second=10.0,
             active=50.0,
             throughput=1e4,
             commits_per_second=1e4,
@@ -317,6 +319,19 @@ def test_memory_of_connections_is_shared_out() -> None:
 def test_buffers_of_sorts_and_joins_stay_small() -> None:
     assert high("my-sort-buffer", "sort_buffer_size") == 8 * MB
     assert high("my-join-buffer", "join_buffer_size") == 8 * MB
+
+
+def test_joins_go_by_hash_where_there_is_no_index_and_never_in_the_place_of_one() -> None:
+    assert set(among("my-join-lookups", "join_cache_level")) == {0, 1, 2, 5, 6, 7, 8}
+    assert told("my-join-hash") is None
+    assert told("my-join-hash", full_joins_per_second=0.0) is None
+    assert set(among("my-join-hash", "join_cache_level", full_joins_per_second=5.0)) == {5, 6, 7, 8}
+
+
+def test_values_are_not_named_of_a_knob_on_a_scale() -> None:
+    chosen = [replace(knob, scale="linear") for knob in knobs("mariadb") if knob.name == "join_cache_level"]
+
+    assert not advice("mariadb", chosen, HOST, probe("mariadb"), replace(CALM, full_joins_per_second=5.0))
 
 
 def test_the_planner_does_not_look_far_ahead() -> None:
