@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -123,11 +123,11 @@ class Watchdog:
                 os.close(output)
         self._pipe = writing
         assert process.stdout is not None
-        with process.stdout as answer:
+        with process.stdout as answer, selectors.DefaultSelector() as ears:
+            ears.register(answer, selectors.EVENT_READ)
             try:
                 self._send(self._charge)
-                ready, _, _ = select.select([answer], [], [], START_SECONDS)
-                said = answer.readline() if ready else b""
+                said = answer.readline() if ears.select(START_SECONDS) else b""
             except BrokenPipeError:
                 said = b""
         if not said.strip().isdigit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -181,6 +182,30 @@ def test_a_hand_that_changed_another_knob_is_not_undone(address: Address, former
 
     wait_until(lambda: standing(address)["work_mem"] == values(former)["work_mem"], "the former setting")
     assert standing(address)["random_page_cost"] == CHANGED["random_page_cost"]
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """More files are open than `select` can look at."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 2048), hard), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        yield
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_it_starts_from_a_process_with_many_open_files(address: Address, former: Former) -> None:
+    dog = Watchdog("s1", address, Host(), former)
+    dog.ours(KNOBS)
+
+    assert psutil.pid_exists(dog.pid)
+    dog.end()
+    wait_until(lambda: not psutil.pid_exists(dog.pid), "the end of the watchdog")
 
 
 def test_without_a_watchdog_nothing_may_be_changed(
