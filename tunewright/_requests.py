@@ -54,6 +54,7 @@ class Call(Generic[T]):
     Attributes:
         answer: type of a successful answer's JSON; None when there is none.
         repeatable: a second arrival of the same call changes nothing, so it may be sent again after a lost answer.
+        waits: seconds for which the service may hold its answer back, for something that it waits for.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     repeatable: bool = True
+    waits: float = 0.0
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `httpx.Client.request`."""
@@ -76,6 +78,10 @@ class Call(Generic[T]):
             "headers": headers,
             "content": self.body,
         }
+
+    def timeout(self, seconds: float) -> httpx.Timeout:
+        """For a client that waits so long for what the service says at once."""
+        return httpx.Timeout(seconds, read=seconds + self.waits)
 
     def read(self, response: httpx.Response) -> T:
         """What the answer says.
@@ -235,7 +241,7 @@ def improvements(study_id: str) -> Call[list[Improvement]]:
 def ask(study_id: str, worker: str | None, count: int, wait: float, idempotency_key: str) -> Call[AskedJobs]:
     body = json.dumps({"worker": worker, "count": count, "wait": wait})
     headers = {"Idempotency-Key": idempotency_key}
-    return Call("POST", _path("studies", study_id, "jobs:ask"), _ASKED, headers=headers, body=body)
+    return Call("POST", _path("studies", study_id, "jobs:ask"), _ASKED, headers=headers, body=body, waits=wait)
 
 
 def tell(job_id: str, reports: Sequence[Mapping[str, Any]]) -> Call[Told]:
@@ -249,7 +255,8 @@ def heartbeat(job_id: str) -> Call[Told]:
 
 def finish(job_id: str, end: Mapping[str, Any]) -> Call[FinishedJob]:
     """`end`: state, problem, traceback, reports, ask."""
-    return Call("POST", f"{_path('jobs', job_id)}:finish", _FINISHED, body=json.dumps(end))
+    waits = (end.get("ask") or {}).get("wait", 0.0)
+    return Call("POST", f"{_path('jobs', job_id)}:finish", _FINISHED, body=json.dumps(end), waits=waits)
 
 
 def workloads() -> Call[Workloads]:

@@ -68,7 +68,7 @@ class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls, LabellingCalls):
 
     Args:
         url: of the service; None takes TUNEWRIGHT_URL from the environment, else http://127.0.0.1:8080.
-        timeout: seconds to wait for an answer.
+        timeout: seconds to wait for an answer, beside those for which the service was asked to wait for a job.
         transport: how requests travel, for tests and special networks.
         token: says who asks; None takes it from `token_file`, TUNEWRIGHT_TOKEN, the file that TUNEWRIGHT_TOKEN_FILE
             names, or ~/.config/tunewright/token, whichever there is first, and sends none if there is none.
@@ -306,7 +306,7 @@ class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls, LabellingCalls):
         attempts = Attempts(call, self.url, retries)
         while True:
             try:
-                return call.read(self._http.request(**call.arguments()))
+                return call.read(self._http.request(**call.arguments(), timeout=call.timeout(self._timeout)))
             except (httpx.TransportError, ApiError) as failure:
                 pause = attempts.failed(failure)
                 if deadline is not None and time.monotonic() + pause > deadline:
@@ -524,7 +524,7 @@ class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls, AsyncDataba
         attempts = Attempts(call, self.url, retries)
         while True:
             try:
-                return call.read(await self._http.request(**call.arguments()))
+                return call.read(await self._http.request(**call.arguments(), timeout=call.timeout(self._timeout)))
             except (httpx.TransportError, ApiError) as failure:
                 pause = attempts.failed(failure)
             await asyncio.sleep(pause)

@@ -193,6 +193,7 @@ class KnobView(View):
     Attributes:
         type: `integer`, `real`, `enum` or `bool`.
         low, high: what may be tried.
+        scale: `linear`, `log`, or `nominal`, whose numbers are names of which one says nothing of the next.
         special: a value outside of them, with what it means: `{"value": 0, "meaning": "off"}`.
         applies: when a change is felt: `online`, `new connections only`, `restart`.
         danger: what a wrong value may cost beyond speed: `none`, `memory`, `risky`, `durability`.

@@ -237,6 +237,24 @@ def test_two_clients_share_a_study(service: LiveService, client: Client) -> None
     assert {client.trial(trial).jobs[0].worker for trial in trials} == {"one", "two"}
 
 
+@pytest.mark.slow
+def test_waiting_for_a_job_is_no_lost_answer_however_impatient_the_client(service: LiveService, client: Client) -> None:
+    study = create(service, client, parallel=1)
+    held = client.ask(study.id).jobs[0]
+
+    async def ask() -> int:
+        async with AsyncClient(service.url, timeout=2.0) as other:
+            return len((await other.ask(study.id, wait=2.5)).jobs)
+
+    with Client(service.url, timeout=2.0) as other:
+        assert other.ask(study.id, wait=2.5).jobs == []
+        assert asyncio.run(ask()) == 0
+        finished = other.finish(held.id, reports=[{"resource": 4, "metrics": {"loss": 0.5}}], ask={"wait": 2.5})
+
+    assert finished.next is not None
+    assert len(finished.next.jobs) == 1
+
+
 def test_the_loop_form_stops_without_an_error(service: LiveService, client: Client) -> None:
     study = create(service, client)
     for job in client.jobs(study.id):
