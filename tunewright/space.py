@@ -480,7 +480,8 @@ class SearchSpace(RootModel[list[Parameter]]):
         Raises:
             SpaceError: a value is missing, unknown, inactive or outside its parameter; names which.
         """
-        unknown = [name for name in config if name not in self.names]
+        known = set(self.names)
+        unknown = [name for name in config if name not in known]
         if unknown:
             raise SpaceError(f'configuration: unknown parameter "{unknown[0]}"; known are {", ".join(self.names)}')
         checked: Config = {}

@@ -5,7 +5,7 @@ The same models are the Python API, the YAML file and the JSON body of `POST /v1
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -351,5 +351,5 @@ class TrialState(StrEnum):
 
 
 def finite(value: Any) -> bool:
-    """Whether `value` is a finite real number (and not a bool)."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` is a finite real number (and not a bool); an int beyond all floats is none that could be kept."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

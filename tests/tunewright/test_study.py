@@ -137,7 +137,10 @@ def test_only_ended_states_are_final() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(1, True), (0.5, True), (True, False), (float("nan"), False), (float("inf"), False), ("1", False), (None, False)],
+    [
+        *((1, True), (0.5, True), (True, False), (float("nan"), False), (float("inf"), False), ("1", False)),
+        *((None, False), (-1e308, True), (10**400, False), (-(10**400), False)),
+    ],
 )
 def test_finite_means_a_real_number(value: Any, expected: bool) -> None:
     assert finite(value) is expected
