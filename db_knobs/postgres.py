@@ -299,9 +299,9 @@ class Postgres:
             try:
                 connection.execute(statement)
             except pg.InsufficientPrivilege:
-                role = self._address.user
+                role, major = self._address.user, connection.info.server_version // 10000
                 raise RightMissing(
-                    f'role "{role}" may not set "{name}"', [rights.grant_parameters([name], role)]
+                    f'role "{role}" may not set "{name}"', [rights.grant_parameters(major, [name], role)]
                 ) from None
             except pg.UndefinedObject:
                 raise UnknownKnob(name, "this server has no such setting") from None

@@ -12,8 +12,9 @@ from db_knobs.database import UNKNOWN_HOST, Capability, Probe
 from db_knobs.postgres_connection import Connection
 from db_knobs.postgres_statistics import Sees
 
-# Settings from these sources win over anything that ALTER SYSTEM writes.
-_OVERRIDING = {"command line", "environment variable", "override", "global"}
+# Settings from these sources win over anything that ALTER SYSTEM writes. "override" does not: so PostgreSQL 13 and 14 say
+# that they chose wal_buffers themselves.
+_OVERRIDING = {"command line", "environment variable", "global"}
 _ROLE = """
 SELECT current_user, current_setting('server_version'), pg_is_in_recovery(),
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
@@ -97,9 +98,9 @@ def _missing_to_see(role: str, sees: Sees) -> tuple[str, ...]:
 
 def _missing_to_set(connection: Connection, major: int, role: str, names: Sequence[str]) -> tuple[str, ...]:
     if major < rights.GRANTABLE:
-        return (rights.superuser(role),)
+        return (rights.grant_parameters(major, names, role),)
     denied = [name for (name,) in connection.execute(_DENIED, [list(names)]).fetchall()]
-    missing = [rights.grant_parameters(denied, role)] if denied else []
+    missing = [rights.grant_parameters(major, denied, role)] if denied else []
     ((reloads,),) = connection.execute("SELECT has_function_privilege('pg_reload_conf()', 'EXECUTE')").fetchall()
     return (*missing,) if reloads else (*missing, rights.grant_reload(role))
 

@@ -18,7 +18,10 @@ def grant_monitor(role: str) -> str:
     return f"GRANT pg_monitor TO {quoted(role)};"
 
 
-def grant_parameters(names: Sequence[str], role: str) -> str:
+def grant_parameters(major: int, names: Sequence[str], role: str) -> str:
+    """What lets a role set them; on old servers nothing less than everything does."""
+    if major < GRANTABLE:
+        return superuser(role)
     return f"GRANT ALTER SYSTEM ON PARAMETER {', '.join(names)} TO {quoted(role)};"
 
 

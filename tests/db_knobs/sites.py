@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -85,6 +86,11 @@ class PostgresSite(Site):
     refused = ("maintenance_work_mem", 1)
     never = "log_statement"
     private: PrivatePostgres
+
+    @cached_property
+    def major(self) -> int:
+        """Of the server's version."""
+        return int(self.execute("SHOW server_version_num")[0][0]) // 10000
 
     @property
     def address(self) -> Address:

@@ -20,6 +20,7 @@ from db_knobs.errors import (
     ValueRefused,
 )
 from db_knobs.knob import checked, same, to_space
+from db_knobs.postgres_rights import GRANTABLE
 from db_knobs.statistics import between, workload_between
 from tests.db_knobs.sites import ROLE_PASSWORD, PostgresSite, Site, eventually, run
 
@@ -293,7 +294,10 @@ def test_a_role_that_lost_its_right_is_told_which(site: Site, database: Database
     former = database.former([name])
     database.apply({name: value})
     if isinstance(site, PostgresSite):
-        site.execute(f"REVOKE ALTER SYSTEM ON PARAMETER {name} FROM {role}")
+        grantable = site.major >= GRANTABLE
+        site.execute(
+            f"REVOKE ALTER SYSTEM ON PARAMETER {name} FROM {role}" if grantable else f"ALTER ROLE {role} NOSUPERUSER"
+        )
     else:
         site.execute(f"REVOKE SUPER ON *.* FROM {role}@'127.0.0.1'")
         database.connect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from db_knobs.errors import (
 from db_knobs.lab.postgres import PrivatePostgres, binaries
 from db_knobs.postgres import Postgres
 from db_knobs.postgres_connection import translation
+from db_knobs.postgres_rights import GRANTABLE
 from db_knobs.statistics import between
 from tests.db_knobs.sites import PostgresSite, eventually, run
 from workers.session_custody import Custody
@@ -130,6 +132,8 @@ def test_a_log_of_large_segments_has_larger_bounds() -> None:
 
 
 def test_a_setting_is_left_alone_when_nobody_tells_in_which_file_it_is(postgres_site: PostgresSite) -> None:
+    if postgres_site.major < GRANTABLE:
+        pytest.skip("there whoever may set anything may see everything")
     postgres_site.execute("ALTER SYSTEM SET work_mem = '12MB'", "SELECT pg_reload_conf()")
     address = postgres_site.create_role()
     postgres_site.execute(
@@ -228,14 +232,18 @@ def test_without_the_extension_less_is_known_and_said(postgres_site: PostgresSit
 
     assert not probe.can("statements")
     assert not probe.can("percentiles")
-    assert probe.can("latency")
+    timed = postgres_site.major >= 14
+    assert probe.can("latency") == timed
     assert "CREATE EXTENSION" in next(found.remedy for found in probe.capabilities if found.name == "statements")
     before = database.measure()
     with psycopg.connect(postgres_site.private.dsn("postgres"), autocommit=True) as connection:
         run(connection, *["SELECT count(*) FROM pg_class"] * 50)
+    if postgres_site.major < 15:
+        # Until then a process of its own collected what others counted, twice a second.
+        time.sleep(1.5)
     metrics = between(before, database.measure())
     assert metrics.throughput * metrics.seconds >= 49.5
-    assert metrics.latency_mean_ms is not None
+    assert (metrics.latency_mean_ms is not None) == timed
     assert metrics.latency_p95_ms is None
     assert "SELECT" in database.workload()
     database.close()
@@ -395,7 +403,9 @@ def test_every_knob_of_the_catalogue_takes_its_default_and_its_ends(
     postgres_database.restore(former)
 
 
-def test_every_choice_that_is_offered_stands_as_it_was_set(postgres_database: Database) -> None:
+def test_every_choice_that_is_offered_stands_as_it_was_set(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
     accepted = {name: entry.loses for name, entry in entries("postgresql").items() if entry.loses}
     offered = [knob for knob in postgres_database.knobs(Allowed(accepted=accepted)) if knob.type == "enum"]
     former = postgres_database.former([knob.name for knob in offered])
@@ -405,7 +415,8 @@ def test_every_choice_that_is_offered_stands_as_it_was_set(postgres_database: Da
             assert postgres_database.apply({knob.name: choice}).settings == {knob.name: choice}
     postgres_database.restore(former)
 
-    assert "wal_compression" in former
+    # It was a switch before it was a choice.
+    assert ("wal_compression" in former) == (postgres_site.major >= 15)
 
 
 def test_a_choice_that_this_build_lacks_is_refused(postgres_database: Database) -> None:
