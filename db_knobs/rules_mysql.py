@@ -9,6 +9,8 @@ from db_knobs.situation import ANY_HIGH, ANY_LOW, GB, MB, Heuristic, Machine, Re
 
 # Share of reads found in InnoDB's cache, below which the cache is too small.
 _CACHED = 0.99
+# Of memory, for InnoDB's cache at most.
+_CACHE_SHARE = 0.7
 # Bytes in a second of temporary tables on disk, from which on those in memory are too small.
 _SPILLING = 0.1 * MB
 # Joins without an index a second, from which on how they are done matters.
@@ -33,16 +35,20 @@ _PER_CONNECTION = (
 def _buffer_pool(s: Situation) -> Said | None:
     if s.host.ram_bytes is None:
         return None
-    most = 0.7 * s.host.ram_bytes
-    hit = s.measured("cache_hit")
-    missing = hit is not None and hit < _CACHED
-    least = min(raised(s.now("innodb_buffer_pool_size"), 128 * MB), most) if missing else ANY_LOW
-    why = f"{1 - hit:.0%} of reads miss the cache: enlarge it. " if missing and hit is not None else ""
     return Said(
-        f"{why}More than 70% of memory for InnoDB's cache leaves too little for connections and the system.",
-        {"innodb_buffer_pool_size": (least, most)},
+        "More than 70% of memory for InnoDB's cache leaves too little for connections and the system.",
+        {"innodb_buffer_pool_size": (ANY_LOW, _CACHE_SHARE * s.host.ram_bytes)},
         risk="high",
     )
+
+
+def _cache_misses(s: Situation) -> Said | None:
+    hit = s.measured("cache_hit")
+    if s.host.ram_bytes is None or hit is None or hit >= _CACHED:
+        return None
+    most = _CACHE_SHARE * s.host.ram_bytes
+    least = min(raised(s.now("innodb_buffer_pool_size"), 128 * MB), most)
+    return Said(f"{1 - hit:.0%} of reads miss InnoDB's cache: enlarge it.", {"innodb_buffer_pool_size": (least, most)})
 
 
 def _log_file_size(s: Situation) -> Said:
@@ -170,6 +176,7 @@ def _query_cache(s: Situation) -> Said:
 
 RULES: Mapping[str, Heuristic] = {
     "my-buffer-pool": _buffer_pool,
+    "my-cache-misses": _cache_misses,
     "my-log-file-size": _log_file_size,
     "my-io-capacity": _io_capacity,
     "my-dirty-pages": _dirty_pages,

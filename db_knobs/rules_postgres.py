@@ -20,15 +20,25 @@ _CHECKPOINT_SECONDS = 300.0
 
 
 def _work_mem(s: Situation) -> Said:
-    most = 64 * MB if s.host.ram_bytes is None else max(0.75 * s.host.ram_bytes / (3 * s.max_connections), 4 * MB)
-    spilling = (s.measured("temporary_bytes_per_second") or 0.0) > _SPILLING
-    least = min(raised(s.now("work_mem"), 8 * MB), most) if spilling else ANY_LOW
-    why = "Sorts and hashes spill to disk: give them more work_mem. " if spilling else ""
     return Said(
-        f"{why}Every connection may take work_mem several times, so a third of its share of memory is the most.",
-        {"work_mem": (least, most), "hash_mem_multiplier": (1.0, 2.0)},
+        "Every connection may take work_mem several times, so a third of its share of memory is the most.",
+        {"work_mem": (ANY_LOW, _most_work_mem(s)), "hash_mem_multiplier": (1.0, 2.0)},
         risk="high",
     )
+
+
+def _spills(s: Situation) -> Said | None:
+    if (s.measured("temporary_bytes_per_second") or 0.0) <= _SPILLING:
+        return None
+    most = _most_work_mem(s)
+    return Said(
+        "Sorts and hashes spill to disk: give them more work_mem.",
+        {"work_mem": (min(raised(s.now("work_mem"), 8 * MB), most), most)},
+    )
+
+
+def _most_work_mem(s: Situation) -> float:
+    return 64 * MB if s.host.ram_bytes is None else max(0.75 * s.host.ram_bytes / (3 * s.max_connections), 4 * MB)
 
 
 def _maintenance_work_mem(s: Situation) -> Said:
@@ -186,6 +196,7 @@ def _max_connections(s: Situation) -> Said:
 
 RULES: Mapping[str, Heuristic] = {
     "pg-work-mem": _work_mem,
+    "pg-spills": _spills,
     "pg-maintenance-work-mem": _maintenance_work_mem,
     "pg-effective-cache-size": _effective_cache_size,
     "pg-random-page-cost": _random_page_cost,

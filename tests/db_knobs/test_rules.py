@@ -190,11 +190,16 @@ def test_only_knobs_of_the_session_are_spoken_of() -> None:
 
 def test_work_mem_is_bounded_by_memory_and_raised_where_sorts_spill() -> None:
     assert high("pg-work-mem", "work_mem") == pytest.approx(0.75 * 16 * GB / 300 / 1024, rel=1e-3)
-    calm = told("pg-work-mem")
-    assert calm is not None
-    assert "work_mem" not in calm.low
-    assert low("pg-work-mem", "work_mem", temporary_bytes_per_second=5e6) == 8192
-    assert calm.risk == "high"
+    bound = told("pg-work-mem", temporary_bytes_per_second=5e6)
+    assert bound is not None
+    assert bound.risk == "high"
+    assert "work_mem" not in bound.low
+    assert told("pg-spills") is None
+    raised = told("pg-spills", temporary_bytes_per_second=5e6)
+    assert raised is not None
+    assert raised.risk == "low"
+    assert raised.low["work_mem"] == 8192
+    assert raised.high["work_mem"] == bound.high["work_mem"]
 
 
 def test_maintenance_work_mem_is_a_sixteenth_of_memory() -> None:
@@ -270,12 +275,19 @@ def test_shared_buffers_and_connections_fit_the_machine() -> None:
 
 
 def test_misses_enlarge_the_buffer_pool_within_memory() -> None:
-    assert high("my-buffer-pool", "innodb_buffer_pool_size") == pytest.approx(0.7 * 16 * GB)
-    assert low("my-buffer-pool", "innodb_buffer_pool_size") == 256 * MB
-    calm = told("my-buffer-pool", cache_hit=0.999)
-    assert calm is not None
-    assert not calm.low
+    bound = told("my-buffer-pool")
+    assert bound is not None
+    assert bound.risk == "high"
+    assert not bound.low
+    assert bound.high["innodb_buffer_pool_size"] == pytest.approx(0.7 * 16 * GB)
+    raised = told("my-cache-misses")
+    assert raised is not None
+    assert raised.risk == "low"
+    assert raised.low["innodb_buffer_pool_size"] == 256 * MB
+    assert raised.high == bound.high
+    assert told("my-cache-misses", cache_hit=0.999) is None
     assert told("my-buffer-pool", host=Host(cores=4)) is None
+    assert told("my-cache-misses", host=Host(cores=4)) is None
 
 
 def test_the_log_lasts_half_an_hour_and_stays_below_the_cache() -> None:
