@@ -12,8 +12,8 @@ from db_knobs.database import UNKNOWN_HOST, Capability, Probe
 from db_knobs.postgres_connection import Connection
 from db_knobs.postgres_statistics import Sees
 
-# Settings from these sources win over anything that ALTER SYSTEM writes. "override" does not: so PostgreSQL 13 and 14 say
-# that they chose wal_buffers themselves.
+# Settings from these sources win over anything that ALTER SYSTEM writes. "override" does not: PostgreSQL 13 and 14
+# say that of what they chose for wal_buffers themselves.
 _OVERRIDING = {"command line", "environment variable", "global"}
 _ROLE = """
 SELECT current_user, current_setting('server_version'), pg_is_in_recovery(),

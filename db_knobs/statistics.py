@@ -100,7 +100,7 @@ class Metrics:
     Attributes:
         throughput: what was done for clients in a second: statements where PostgreSQL counts them, else transactions.
         commits_per_second: transactions; on PostgreSQL with those of parallel workers, which depend on the settings.
-        full_joins_per_second: joins that read all of a table, or a range of it, for want of an index on what they join by.
+        full_joins_per_second: joins that read all of a table, or a range of it, for want of an index to join by.
         approximate: names of the numbers that are estimates.
     """
 
