@@ -1,80 +1,27 @@
 // The list of tuning sessions, and of attached databases.
 
 import { getJson } from "./api.js";
-import { badge, byId, element, notice, setBadge, setText } from "./dom.js";
+import { badge, byId, element, setBadge, setText } from "./dom.js";
 import { count, moment } from "./format.js";
-import { Feed, Redraw } from "./live.js";
+import { Feed } from "./live.js";
+import { LiveList } from "./live_list.js";
 import { gain, objectiveText } from "./tuning_words.js";
 
-const PAGE = 50;
-
-const table = byId("sessions");
-const more = byId("more");
-const sessions = new Map();
-const rows = new Map();
-const changed = new Set();
-const redraw = new Redraw(draw);
+const sessions = new LiveList(byId("sessions"), "/v1/sessions", { make, fill, drawn });
 let databases = [];
-let cursor = null;
-let oldest = null;
 
 new Feed({ kinds: ["session", "interval"], load, apply, label: byId("connection") });
-more.addEventListener("click", loadMore);
 
 async function load() {
-  const [page, attached] = await Promise.all([getJson(`/v1/sessions?limit=${PAGE}`), getJson("/v1/databases?limit=200")]);
+  const [page, attached] = await Promise.all([sessions.first(), getJson("/v1/databases?limit=200")]);
   databases = attached.items;
-  sessions.clear();
-  rows.clear();
-  table.tBodies[0].replaceChildren();
-  take(page);
-  table.setAttribute("aria-busy", "false");
-  notice(byId("problem"), null);
-}
-
-async function loadMore() {
-  more.disabled = true;
-  try {
-    take(await getJson(`/v1/sessions?limit=${PAGE}&cursor=${encodeURIComponent(cursor)}`));
-    notice(byId("problem"), null);
-  } catch (problem) {
-    notice(byId("problem"), problem.message);
-  }
-  more.disabled = false;
-}
-
-function take(page) {
-  for (const session of page.items) {
-    sessions.set(session.id, session);
-    if (!rows.has(session.id)) table.tBodies[0].append(make(session));
-    changed.add(session.id);
-  }
-  cursor = page.next_cursor;
-  oldest = page.items.at(-1) ?? oldest;
-  redraw.now();
+  sessions.begin(page);
 }
 
 /** An event says which session is not as it was. */
-async function apply({ study: id, body }) {
-  if (body.state === "deleted") return remove(id);
-  try {
-    const session = await getJson(`/v1/sessions/${encodeURIComponent(id)}`);
-    // It is on a page that is not loaded yet.
-    if (!rows.has(id) && cursor !== null && Date.parse(session.created_at) < Date.parse(oldest.created_at)) return;
-    sessions.set(id, session);
-    if (!rows.has(id)) table.tBodies[0].prepend(make(session));
-    changed.add(id);
-    redraw.request();
-  } catch {
-    // The connection is gone, or it is none of ours: the next event, or the next load, tells.
-  }
-}
-
-function remove(id) {
-  rows.get(id)?.line.remove();
-  rows.delete(id);
-  sessions.delete(id);
-  redraw.request();
+function apply({ study: id, body }) {
+  if (body.state === "deleted") sessions.remove(id);
+  else sessions.fetch(id);
 }
 
 function make(session) {
@@ -97,19 +44,10 @@ function make(session) {
     cells.intervals,
     element("td", { class: "num wide-only", role: "cell", text: moment(session.started_at ?? session.created_at) }),
   );
-  rows.set(session.id, { line, state, ...cells });
-  return line;
+  return { line, state, ...cells };
 }
 
-function draw() {
-  for (const id of changed) {
-    const session = sessions.get(id);
-    if (session) fill(rows.get(id), session);
-  }
-  changed.clear();
-  byId("empty").hidden = sessions.size > 0;
-  table.hidden = sessions.size === 0;
-  more.hidden = cursor === null;
+function drawn() {
   drawEmpty();
   drawDatabases();
 }
