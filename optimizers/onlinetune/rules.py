@@ -154,6 +154,14 @@ class RuleBook:
         """(rules, n) whether a rule forbids a point; the one that is tested has its bounds moved out once more."""
         return np.array([~self._holds(rule, x, rule.id == testing) for rule in rules], dtype=bool).reshape(-1, len(x))
 
+    def followed(self, rules: Sequence[Rule], x: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(n,) how many of the rules a point lies within, the reference's own excesses not excused."""
+        within = np.zeros(len(x), dtype=np.int64)
+        for rule in rules:
+            bounds = self._bounds(rule, 0).items()
+            within += np.all([inside.holds(x[:, column]) for column, inside in bounds], axis=0)
+        return within
+
     def advice(self, rules: Sequence[Rule], point: NDArray[np.float64]) -> NDArray[np.float64]:
         """The (d,) point with every ruled knob moved into the middle of its bounds, if it lies outside of them."""
         moved = point.copy()

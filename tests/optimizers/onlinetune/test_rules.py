@@ -58,6 +58,14 @@ def test_a_rule_never_forbids_the_reference_nor_what_lies_between_it_and_the_bou
     assert _forbidden(book, rule, jit="auto")
 
 
+def test_a_point_follows_the_rules_within_whose_bounds_it_lies() -> None:
+    rules = [Rule("mem", low={"mem": 50.0}), Rule("both", low={"cache": 16}, among={"jit": ["off"]})]
+    points = np.concatenate([_at(), _at(mem=60.0), _at(jit="off"), _at(mem=60.0, jit="off"), _at(cache=8, jit="off")])
+
+    assert _book().followed(rules, points).tolist() == [0, 1, 1, 2, 0]
+    assert _book().followed([], points).tolist() == [0] * 5
+
+
 def test_advice_moves_into_the_middle_of_the_bounds_only_what_lies_outside() -> None:
     rule = Rule("r", low={"mem": 50.0}, high={"mem": 70.0, "cache": 512}, among={"jit": ["off"]})
 

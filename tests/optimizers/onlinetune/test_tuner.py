@@ -197,7 +197,7 @@ def test_the_advice_of_each_rule_is_taken_once() -> None:
 
     told = [_answer(tuner, lambda _: 0.0, [A_HIGH, B_HIGH]) for _ in range(30)]
 
-    assert _advised(told) == [{"a": pytest.approx(0.7), "b": 0.5}, {"a": 0.2, "b": pytest.approx(0.9)}]
+    assert _advised(told) == [{"a": pytest.approx(0.7), "b": 0.5}, {"a": pytest.approx(0.7), "b": pytest.approx(0.9)}]
     assert [each.suggestion.advised for each in told[4:6] if each.suggestion] == [A_HIGH.id, B_HIGH.id]
     assert all(each.suggestion and each.suggestion.abort_below for each in told[4:6]), "it is watched"
     assert [each.suggestion.shape for each in told[4:6] if each.suggestion] == [None, None], "no subspace was searched"
@@ -232,6 +232,18 @@ def test_what_is_far_from_what_was_expected_has_the_reference_measured_next() ->
     assert min(float(each.config["a"]) for each in after[1:]) > 0.6, "it was the setting"
     assert after[-1].suggestion
     assert after[-1].suggestion.reference_performance == pytest.approx(100.0, rel=0.03)
+
+
+@pytest.mark.parametrize(("gain", "stays"), [(0.0, True), (-0.04, False)])
+def test_advice_that_does_neither_good_nor_harm_is_followed_from_then_on(gain: float, stays: bool) -> None:
+    tuner = OnlineTune(TARGET)
+
+    told = [_answer(tuner, lambda config: gain * (config["a"] > 0.6), [A_HIGH], noise=0.002) for _ in range(25)]
+
+    assert len(_advised(told)) == 1
+    after = [float(each.config["a"]) for each in told[8:]]
+    kept = [a for a in after if a > 0.6]
+    assert len(kept) >= 0.7 * len(after) if stays else len(kept) <= 0.3 * len(after)
 
 
 def test_a_load_that_is_never_foreseen_has_the_reference_measured_ever_more_seldom() -> None:
