@@ -101,7 +101,7 @@ class OnlineTune:
         self._count = 0
         self._last_reference = -1
         self._last_riddle = -1
-        self._last_alarm = -1
+        self._last_urgent = -1
         self._riddles_asked = 0
         self._last_kind: Kind | None = None
         self._dead: set[str] = set()
@@ -173,10 +173,11 @@ class OnlineTune:
         """Whether the reference should be asked about a riddle: at once for the first, later the less the more it was.
 
         The first ones tell settings that matter from the load. Later ones are mostly loads not seen before, each of
-        which would cost an interval on the reference. One that was ended early always is asked about: while more is
-        expected of the reference than it does, every interval ends so, whatever its settings.
+        which would cost an interval on the reference. Always asked about is advice, which is meant to be far from what
+        was tried, and what was ended early: while more is expected of the reference than it does, every interval ends
+        so, whatever its settings.
         """
-        if self._last_alarm > self._last_reference:
+        if self._last_urgent > self._last_reference:
             return True
         rest = min((1 << self._riddles_asked) - 1, _RIDDLE_REST)
         return self._last_riddle > self._last_reference + rest
@@ -192,8 +193,10 @@ class OnlineTune:
             off = abs(gain - float(np.log1p(suggestion.gain)))
             if off > _RIDDLE + 2.0 * suggestion.doubt:
                 self._last_riddle = self._count
-                if interval.aborted:
-                    self._last_alarm = self._count
+                if suggestion.kind == "advice":
+                    self._last_urgent = self._count
+        if interval.aborted:
+            self._last_urgent = self._count
         self._subspaces.setdefault(suggestion.cluster, Subspace()).learn(suggestion, gain, unsafe)
 
     def _relative(self, interval: Interval) -> float:

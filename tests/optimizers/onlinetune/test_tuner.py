@@ -273,6 +273,30 @@ def test_what_is_ended_early_against_all_expectation_has_the_reference_measured_
     assert tuner.suggest(CALM).kind == "reference"
 
 
+def test_whatever_is_ended_early_has_the_reference_measured_next() -> None:
+    tuner = OnlineTune(TARGET)
+    for _ in range(8):
+        _answer(tuner, lambda _: 0.0, noise=0.01)
+    assert tuner.suggest(CALM).kind != "reference"
+
+    _answer(tuner, lambda _: -0.15, aborted=True)
+
+    assert tuner.suggest(CALM).kind == "reference"
+
+
+def test_advice_that_surprises_is_always_asked_about() -> None:
+    space = SearchSpace([Float(name, 0.0, 1.0, default=0.2) for name in "abc"])
+    rules = [Rule(name, low={name: 0.8}) for name in "abc"]
+    tuner = OnlineTune(replace(TARGET, space=space, reference=space.default()))
+
+    told = [_answer(tuner, lambda config: sum(v > 0.6 for v in config.values()), rules, noise=0.01) for _ in range(12)]
+
+    kinds = [each.suggestion.kind for each in told if each.suggestion]
+    advised = [n for n, kind in enumerate(kinds) if kind == "advice"]
+    assert len(advised) == 3
+    assert [kinds[n + 1] for n in advised] == ["reference"] * 3
+
+
 def test_no_more_advice_is_taken_once_it_did_harm_twice() -> None:
     space = SearchSpace([Float(name, 0.0, 1.0, default=0.2) for name in "abcd"])
     rules = [Rule(name, low={name: 0.8}) for name in "abcd"]
