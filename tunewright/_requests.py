@@ -255,7 +255,7 @@ def heartbeat(job_id: str) -> Call[Told]:
 
 def finish(job_id: str, end: Mapping[str, Any]) -> Call[FinishedJob]:
     """`end`: state, problem, traceback, reports, ask."""
-    waits = (end.get("ask") or {}).get("wait", 0.0)
+    waits = (end.get("ask") or {}).get("wait") or 0.0
     return Call("POST", f"{_path('jobs', job_id)}:finish", _FINISHED, body=json.dumps(end), waits=waits)
 
 

@@ -155,10 +155,10 @@ class RuleBook:
         return np.array([~self._holds(rule, x, rule.id == testing) for rule in rules], dtype=bool).reshape(-1, len(x))
 
     def followed(self, rules: Sequence[Rule], x: NDArray[np.float64]) -> NDArray[np.int64]:
-        """(n,) how many of the rules a point lies within, the reference's own excesses not excused."""
+        """(n,) how many of the rules a point lies within, as far as they were relaxed; a reference may lie outside."""
         within = np.zeros(len(x), dtype=np.int64)
         for rule in rules:
-            bounds = self._bounds(rule, 0).items()
+            bounds = self._bounds(rule, self._out(rule)).items()
             within += np.all([inside.holds(x[:, column]) for column, inside in bounds], axis=0)
         return within
 
@@ -219,13 +219,16 @@ class RuleBook:
         return record is not None and record.conflicts >= _CONFLICTS[rule.risk] * record.factor
 
     def _holds(self, rule: Rule, x: NDArray[np.float64], tested: bool) -> NDArray[np.bool_]:
-        record = self._records.get(rule.id)
-        out = 0 if rule.hard else (record.relaxed if record else 0) + tested
         holds = np.ones(len(x), dtype=bool)
-        for column, inside in self._bounds(rule, out).items():
+        for column, inside in self._bounds(rule, self._out(rule, tested)).items():
             # Further out than the reference, but never forbidding the reference itself.
             holds &= inside.reaching(self._reference[column]).holds(x[:, column])
         return holds
+
+    def _out(self, rule: Rule, tested: bool = False) -> int:
+        """How often the rule's bounds are moved out."""
+        record = self._records.get(rule.id)
+        return 0 if rule.hard else (record.relaxed if record else 0) + tested
 
     def _bounds(self, rule: Rule, out: int) -> dict[int, _Inside]:
         """Column -> what the rule allows there, its bounds moved out so many times."""

@@ -36,8 +36,8 @@ from tunewright.space import Config, config_key
 _SAME_CONTEXT = 0.5
 # Deviations below the mean by which settings are compared that may become the centre.
 _DOUBT = 0.5
-# What following one more rule is worth among settings that measurement cannot tell apart, as a logarithm.
-_FOLLOWED = 0.02
+# Settings whose bounds differ by no more, as logarithms, do much the same: rules choose among them.
+_MUCH_THE_SAME = 0.02
 # So far from what was expected of it, as a logarithm and beyond the doubt about the reference, an interval is a riddle.
 _RIDDLE = 0.3
 # Intervals that the reference is left alone at most after it was measured, however many riddles follow.
@@ -290,7 +290,7 @@ class _Decision:
 
         Best by a bound nearer to the mean than the one of safety, or a session would only ever move where it has
         measured the same settings many times over. The reference is always among them, with a bound of exactly 0. Of
-        settings that do much the same here, those that follow more rules are better: another load may need them.
+        the best ones, which do much the same here, it is the one that follows most rules: another load may need it.
         """
         tuner = self._tuner
         performance = tuner._performance
@@ -301,15 +301,11 @@ class _Decision:
             points = points[~tuner._book.forbidden([r for r in self._rules if r.hard], points).any(axis=0)]
         points = np.concatenate([tuner._reference[None], points])
         mean, deviation = self._posterior.improvement(points)
-        value = mean - _DOUBT * deviation + _FOLLOWED * tuner._book.followed(self._rules, points)
-        score = np.where(mean - tuner._caution.width * deviation >= self._least, value, -np.inf)
-        best = 0
-        for row in np.argsort(-score, kind="stable"):
-            if score[row] <= score[0]:
-                break
-            if self._guarded(points[row]) is None:
-                best = int(row)
-                break
+        value = np.where(mean - tuner._caution.width * deviation >= self._least, mean - _DOUBT * deviation, -np.inf)
+        alike = value >= value.max() - _MUCH_THE_SAME
+        followed = np.where(alike, tuner._book.followed(self._rules, points), -1)
+        order = np.lexsort((-value, -followed))
+        best = next(int(row) for row in order if row == 0 or self._guarded(points[row]) is None)
         return points[best], float(mean[best]), float(deviation[best])
 
     def _recheck(self, centre: NDArray[np.float64], deviation: float) -> str | None:

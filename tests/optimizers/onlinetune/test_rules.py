@@ -66,6 +66,14 @@ def test_a_point_follows_the_rules_within_whose_bounds_it_lies() -> None:
     assert _book().followed([], points).tolist() == [0] * 5
 
 
+def test_a_rule_that_was_relaxed_is_followed_further_out() -> None:
+    book = _book()
+    for _ in range(4):
+        book.learn((), HIGH.id, unsafe=False)
+
+    assert book.followed([HIGH], np.concatenate([_at(mem=59.0), _at(mem=61.0)])).tolist() == [1, 0]
+
+
 def test_advice_moves_into_the_middle_of_the_bounds_only_what_lies_outside() -> None:
     rule = Rule("r", low={"mem": 50.0}, high={"mem": 70.0, "cache": 512}, among={"jit": ["off"]})
 

@@ -246,6 +246,22 @@ def test_advice_that_does_neither_good_nor_harm_is_followed_from_then_on(gain: f
     assert len(kept) >= 0.7 * len(after) if stays else len(kept) <= 0.3 * len(after)
 
 
+def test_rules_choose_among_settings_that_do_much_the_same_and_no_others() -> None:
+    space = SearchSpace([Float(name, 0.0, 1.0, default=0.2) for name in "abcd"])
+    rules = [Rule(name, low={name: 0.6}) for name in "abcd"]
+    tuner = OnlineTune(replace(TARGET, space=space, reference=space.default()))
+
+    def followed(config: Any) -> int:
+        return sum(value > 0.59 for value in config.values())
+
+    told = [_answer(tuner, lambda config: -0.012 * followed(config), rules, noise=0.001) for _ in range(40)]
+
+    assert len(_advised(told)) == 4
+    after = [followed(each.config) for each in told[20:]]
+    assert max(after) <= 2, "what each costs adds up"
+    assert np.mean(after) > 0.5
+
+
 def test_a_load_that_is_never_foreseen_has_the_reference_measured_ever_more_seldom() -> None:
     tuner, loads = OnlineTune(TARGET), np.random.default_rng(0).choice([-1.0, 1.0], 64)
 
