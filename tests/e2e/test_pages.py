@@ -434,24 +434,26 @@ def test_study_list_shows_new_studies_and_their_progress_live(running: Service, 
 
 
 def test_study_list_is_loaded_page_by_page_and_says_when_it_cannot(
-    running: Service, open_page: Callable[..., Any]
+    tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
-    studies = [running.study(f"study {n}").id for n in range(52)]
-    page = open_page(f"{running.url}/studies", tolerate="ERR_FAILED")
-    rows = page.locator("#studies tbody tr")
-    expect(rows).to_have_count(50)
-    page.route("**/v1/studies?*cursor=*", lambda route: route.abort())
+    with serving(tmp_path, IdleConductor) as alone:
+        studies = [alone.study(f"study {n}").id for n in range(52)]
+        page = open_page(f"{alone.url}/studies", tolerate="ERR_FAILED")
+        rows = page.locator("#studies tbody tr")
+        expect(rows).to_have_count(50)
+        page.route("**/v1/studies?*cursor=*", lambda route: route.abort())
 
-    page.locator("#more").click()
-    expect(page.locator("#problem")).to_be_visible()
-    expect(rows).to_have_count(50)
-    page.unroute("**/v1/studies?*cursor=*")
-    page.locator("#more").click()
+        page.locator("#more").click()
+        expect(page.locator("#problem")).to_be_visible()
+        expect(rows).to_have_count(50)
+        page.unroute("**/v1/studies?*cursor=*")
+        page.locator("#more").click()
 
-    expect(rows).to_have_count(52)
-    assert [row.get_attribute("data-study") for row in rows.all()] == studies[::-1]
-    expect(page.locator("#more")).to_be_hidden()
-    expect(page.locator("#problem")).to_be_hidden()
+        expect(rows).to_have_count(52)
+        assert [row.get_attribute("data-study") for row in rows.all()] == studies[::-1]
+        expect(page.locator("#more")).to_be_hidden()
+        expect(page.locator("#problem")).to_be_hidden()
+        page.close()  # before its service: it would complain of lost requests
 
 
 def test_keyboard_alone_steers_a_study(running: Service, open_page: Callable[..., Any]) -> None:
