@@ -5,6 +5,9 @@ interval on what the method chose, and some seconds on the default again (A-B-A)
 do now for as many seconds that nobody looks at. Only the interval itself is told to the method. Judges count what
 clients saw; methods see the server's counters; both at one speed of the server's processor.
 
+OnlineTune measures its reference no longer than that tells it anything, and ends early what is surely bad, as in a
+session; what comes next has the rest of the interval. An interval is judged as a whole, whatever it is made of.
+
 gain     work done in all intervals, against what the default did around them, less 1
 unsafe   an interval below its default by more than the margin, and by more than all but one in twenty of the intervals
          that the default itself spent against the default in the same run: what noise alone does
@@ -31,6 +34,7 @@ from db_knobs.lab.schedules import Shape, places, schedule
 from db_knobs.rules import recommended
 from optimizers.onlinetune import (
     Interval,
+    NoiseMeter,
     OnlineTune,
     OnlineTuneSettings,
     Rule,
@@ -38,14 +42,14 @@ from optimizers.onlinetune import (
     SequentialTest,
     Suggestion,
     Target,
+    reference_seconds,
 )
 from optimizers.onlinetune.baselines import BASELINES
+from optimizers.onlinetune.sequential import LEAST_SHARE
 from tunewright.space import Config, SearchSpace
 
 OURS = "onlinetune"
 MARGIN = OnlineTuneSettings().margin
-# Reference intervals whose seconds tell how noisy seconds are; older ones are forgotten.
-_STRETCHES = 8
 _NOISE_QUANTILE = 0.05
 # Where on each knob's scale the offline search looks, and how many of what it finds are measured again.
 _LEVELS, _AGAIN = (0.1, 0.9), 3
@@ -110,11 +114,13 @@ class Judged:
     """One interval.
 
     Attributes:
+        config: the last settings in it.
         default: transactions a second under the default around it.
-        work: transactions in it, what ran on the default after an early end included.
+        work: transactions in it.
         reference: transactions that the default would have done.
         place: on the way through the phases.
-        seconds: of thinking about it.
+        aborted: any of its settings were ended early.
+        seconds: of thinking about one suggestion, on average.
     """
 
     config: Config
@@ -129,6 +135,26 @@ class Judged:
     def ratio(self) -> float:
         """Logarithm of work against the default's; a stall counts as a thousandth."""
         return math.log(max(self.work / self.reference, 1e-3)) if self.reference > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some settings in an interval.
+
+    Attributes:
+        length: seconds that they were meant to run.
+        thinking: seconds before them.
+    """
+
+    suggestion: Suggestion
+    stretch: Stretch
+    length: float
+    thinking: float
+
+    @property
+    def ran(self) -> float:
+        """Seconds of the interval that it took."""
+        return min(self.stretch.seconds, self.length) if self.stretch.aborted else self.length
 
 
 class Fixed:
@@ -207,34 +233,41 @@ def _session(
     database.fresh()
     database.phase(phases[0])
     seen = database.run(database.target.reference, plan.seconds)
-    noise: list[Sequence[float]] = []
+    meter = NoiseMeter()
     judged = []
     for phase, place in zip(phases, where, strict=True):
         database.phase(phase)
         # New connections and statements that are new to the cache would count against the first half alone.
         database.clients(database.target.reference, plan.aside)
         before = database.clients(database.target.reference, plan.aside)
-        began = time.perf_counter()
-        suggestion = tuner.suggest(seen.context, database.rules(seen.metrics))
-        thinking = time.perf_counter() - began
-        watch = _watch(suggestion, noise) if name == OURS else None
-        stretch = database.run(suggestion.config, plan.seconds, watch)
+        pieces: list[_Piece] = []
+        while (left := plan.seconds - sum(piece.ran for piece in pieces)) >= LEAST_SHARE * plan.seconds - 0.1:
+            began = time.perf_counter()
+            suggestion = tuner.suggest(seen.context, database.rules(seen.metrics))
+            thinking = time.perf_counter() - began
+            watch, length = None, left
+            if name == OURS:
+                watch = _watch(suggestion, meter.noise)
+                if suggestion.kind == "reference":
+                    length = reference_seconds(meter.noise, MARGIN, plan.seconds, left)
+            stretch = database.run(suggestion.config, length, watch)
+            tuner.tell(_told(suggestion, stretch))
+            pieces.append(_Piece(suggestion, stretch, length, thinking))
+            if stretch.metrics is not None:
+                seen = stretch
+                if not stretch.aborted:
+                    meter.hear(stretch.per_second)
         after = database.clients(database.target.reference, plan.aside)
-        tuner.tell(_told(suggestion, stretch))
-        if suggestion.kind == "reference":
-            noise = [*noise, [rate for rate in stretch.per_second if rate > 0]][-_STRETCHES:]
-        judged.append(_judge(stretch, (before + after) / 2, place, plan.seconds, thinking))
-        _say(name, len(judged), suggestion.kind, judged[-1], database.target.reference)
-        if stretch.metrics is not None:
-            seen = stretch
+        judged.append(_judge(pieces, (before + after) / 2, place, plan.seconds))
+        _say(name, len(judged), pieces, judged[-1], database.target.reference)
     return judged
 
 
-def _say(method: str, number: int, kind: str, judged: Judged, reference: Config) -> None:
+def _say(method: str, number: int, pieces: Sequence[_Piece], judged: Judged, reference: Config) -> None:
     """One line of progress for each interval: why these settings, how they did, and what differs from the default."""
     changed = {name: value for name, value in judged.config.items() if value != reference[name]}
-    ended = " ended early" if judged.aborted else ""
-    line = f"{method} {number}: {kind}{ended}, {judged.default:.1f}/s by default, {math.expm1(judged.ratio):+.3f}"
+    kinds = ", ".join(p.suggestion.kind + " ended early" * p.stretch.aborted for p in pieces)
+    line = f"{method} {number}: {kinds}; {judged.default:.1f}/s by default, {math.expm1(judged.ratio):+.3f}"
     print(f"{time.strftime('%H:%M:%S')} {line} {changed}", file=sys.stderr, flush=True)
 
 
@@ -249,25 +282,24 @@ def _told(suggestion: Suggestion, stretch: Stretch) -> Interval:
     )
 
 
-def _watch(suggestion: Suggestion, noise: Sequence[Sequence[float]]) -> SequentialTest | None:
+def _watch(suggestion: Suggestion, noise: SecondNoise | None) -> SequentialTest | None:
     """The reference itself is not watched: ending it early would put the same settings in its place."""
-    if suggestion.abort_below is None or suggestion.kind == "reference" or sum(map(len, noise)) < 8:
+    if suggestion.abort_below is None or suggestion.kind == "reference" or noise is None:
         return None
-    return SequentialTest(suggestion.abort_below, maximize=True, noise=SecondNoise.of(noise), warmup=1)
+    return SequentialTest(suggestion.abort_below, maximize=True, noise=noise, warmup=1)
 
 
-def _judge(stretch: Stretch, default: float, place: float, seconds: float, thinking: float) -> Judged:
-    """After an early end, or where the server refused, the rest of the interval ran on the default."""
-    refused = stretch.metrics is None
-    ran = 0.0 if refused else min(stretch.seconds, seconds) if stretch.aborted else seconds
+def _judge(pieces: Sequence[_Piece], default: float, place: float, seconds: float) -> Judged:
+    """What the server refused, and what was left of an interval that nothing was begun in, counts as the default."""
+    left = seconds - sum(piece.ran for piece in pieces if piece.stretch.metrics is not None)
     return Judged(
-        config=stretch.config,
+        config=pieces[-1].stretch.config,
         default=default,
-        work=stretch.clients * ran + default * (seconds - ran),
+        work=sum(piece.stretch.clients * piece.ran for piece in pieces) + default * left,
         reference=default * seconds,
         place=place,
-        aborted=stretch.aborted,
-        seconds=thinking,
+        aborted=any(piece.stretch.aborted for piece in pieces),
+        seconds=sum(piece.thinking for piece in pieces) / len(pieces),
     )
 
 

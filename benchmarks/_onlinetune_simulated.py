@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from benchmarks._harness import Cell, percentile
 from optimizers.onlinetune import (
     Interval,
+    NoiseMeter,
     OnlineTune,
     OnlineTuneSettings,
     Rule,
     SecondNoise,
     SequentialTest,
     Suggestion,
+    reference_seconds,
 )
 from optimizers.onlinetune.baselines import BASELINES
 from optimizers.onlinetune.simulated import HELD_OUT, Outcome, SimulatedDatabase, scenarios
@@ -31,8 +33,6 @@ MARGIN = OnlineTuneSettings().margin
 _KNOBS, _DECISIONS = 40, 30
 # Below the reference at all, but for knobs that hardly matter: as a logarithm.
 _NOTICED = -0.005
-# Reference intervals whose seconds tell how noisy seconds are; older ones are forgotten.
-_STRETCHES = 8
 
 
 class Tuner(Protocol):
@@ -82,7 +82,7 @@ class Session:
     """One method's session on one server; everything is the simulation's truth, not what was measured.
 
     Attributes:
-        truth: (n,) logarithms of the settings' gains over the reference.
+        truth: (n,) logarithms of the settings' gains over the reference, the worst of an interval's.
         work: (n,) done in each interval, against what the reference would have done, 1 being the same.
         reference_work: (n,) what the reference would have done, in requests.
         aborted: (n,) bool.
@@ -115,28 +115,35 @@ class Session:
 def play(database: SimulatedDatabase, method: Method) -> Session:
     """Let a method tune a server for its whole schedule."""
     best = np.expm1(database.best_gains())
-    tuner, outcomes, seconds = method.tuner(database), [], []
-    stretches: list[NDArray[np.float64]] = []
-    for _ in range(database.intervals):
+    tuner, seconds = method.tuner(database), list[float]()
+    intervals: list[list[Outcome]] = [[] for _ in range(database.intervals)]
+    meter = NoiseMeter()
+    while (interval := database.interval) < database.intervals:
         context, began = database.context(), time.perf_counter()
         suggestion = tuner.suggest(context, database.rules)
         seconds.append(time.perf_counter() - began)
-        watch = _watch(suggestion, stretches, database) if method.abort else None
-        outcome = database.run(suggestion.config, watch)
-        if suggestion.kind == "reference":
-            stretches = [*stretches, outcome.samples][-_STRETCHES:]
+        watch = _watch(suggestion, meter.noise, database) if method.abort else None
+        length = None
+        if method.baseline is None and suggestion.kind == "reference":
+            length = reference_seconds(meter.noise, MARGIN, database.seconds, database.left)
+        outcome = database.run(suggestion.config, watch, length)
+        if not outcome.aborted:
+            meter.hear(outcome.samples.tolist())
         tuner.tell(told(suggestion, outcome))
-        outcomes.append(outcome)
-    reference_work = np.array([each.reference_work for each in outcomes])
+        intervals[interval].append(outcome)
+    work, reference_work = (
+        np.array([sum(getattr(piece, name) for piece in pieces) for pieces in intervals])
+        for name in ("work", "reference_work")
+    )
     return Session(
         method=method.name,
         seed=database.seed,
         family=database.family,
         schedule=database.schedule,
-        truth=np.array([each.truth for each in outcomes]),
-        work=np.array([each.work / each.reference_work for each in outcomes]),
+        truth=np.array([min(piece.truth for piece in pieces) for pieces in intervals]),
+        work=work / reference_work,
         reference_work=reference_work,
-        aborted=np.array([each.aborted for each in outcomes]),
+        aborted=np.array([any(piece.aborted for piece in pieces) for pieces in intervals]),
         seconds=np.array(seconds),
         optimum=float(best @ reference_work / reference_work.sum()),
     )
@@ -154,16 +161,12 @@ def told(suggestion: Suggestion | None, outcome: Outcome) -> Interval:
     )
 
 
-def _watch(
-    suggestion: Suggestion, stretches: Sequence[NDArray[np.float64]], database: SimulatedDatabase
-) -> SequentialTest | None:
+def _watch(suggestion: Suggestion, noise: SecondNoise | None, database: SimulatedDatabase) -> SequentialTest | None:
     """The reference itself is not watched: ending it early would put the same settings in its place."""
-    if suggestion.abort_below is None or suggestion.kind == "reference" or not stretches:
+    if suggestion.abort_below is None or suggestion.kind == "reference" or noise is None:
         return None
     maximize = database.direction == "maximize"
-    return SequentialTest(
-        suggestion.abort_below, maximize=maximize, noise=SecondNoise.of([each.tolist() for each in stretches])
-    )
+    return SequentialTest(suggestion.abort_below, maximize=maximize, noise=noise)
 
 
 @dataclass(frozen=True)

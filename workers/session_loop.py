@@ -348,6 +348,8 @@ class SessionLoop:
     def _try(self, tuning: Tuning, context: tuple[float, ...]) -> None:
         """Run an interval under settings of ours."""
         suggestion, decided = self._suggest(tuning, context)
+        length = tuning.seconds(suggestion)
+        self._ledger.next_at = self._clock.wall() + length
         custody = self._hold.custody
         self._hold.intend(suggestion.config)
         self._ledger.add(Intended(suggestion))
@@ -361,7 +363,7 @@ class SessionLoop:
         for each in clamped:
             text = f"the server made {each.stands} of {each.asked}; the session learns from what stands"
             self._ledger.notice_once("clamped", each.knob, text, each.knob)
-        watched = self._watch(tuning.test(suggestion))
+        watched = self._watch(tuning.test(suggestion), length)
         if watched is None:
             return
         stood = tuning.placed(custody.expected)
@@ -395,8 +397,9 @@ class SessionLoop:
         self._context = None
         self._commit()
 
-    def _watch(self, test: SequentialTest | None = None) -> Watched | None:
-        return watch(self._database, self._spec, self._clock, lambda: self._ledger.wanted() is Wanted.RUN, test)
+    def _watch(self, test: SequentialTest | None = None, length: float | None = None) -> Watched | None:
+        wanted = self._ledger.wanted
+        return watch(self._database, self._spec, self._clock, lambda: wanted() is Wanted.RUN, test, length)
 
     def _judge(
         self,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from db_knobs.knob import Applies, to_space
-from optimizers.errors import OptimizerError
 from optimizers.onlinetune import (
     Interval,
+    NoiseMeter,
     OnlineTune,
     OnlineTuneSettings,
     Rule,
@@ -20,6 +20,7 @@ from optimizers.onlinetune import (
     SequentialTest,
     Suggestion,
     Target,
+    reference_seconds,
 )
 from tunewright.session import SessionSpec
 from tunewright.space import Config, Value
@@ -29,8 +30,6 @@ from workers.session_knobs import from_plain, outside, placed
 
 # Until the reference has told how much seconds differ: they differ much, so that only a disaster raises an alarm.
 _UNKNOWN_NOISE = SecondNoise(0.5, 0.5)
-# Of the reference, whose seconds tell the noise; older ones were perhaps under another load.
-_STRETCHES = 6
 
 
 class Tuning:
@@ -74,9 +73,8 @@ class Tuning:
             # Where nothing is applied no advice is ever taken, and the same would be shown for ever.
             settings = settings.model_copy(update={"advice": False})
         self._tuner = OnlineTune(target, settings, guarded)
-        self._stretches: deque[Sequence[float]] = deque(maxlen=_STRETCHES)
         noise = before.tuner.get("noise")
-        self._noise = SecondNoise(**noise) if noise else None
+        self._meter = NoiseMeter(SecondNoise(**noise) if noise else None)
         self.best: Mapping[str, Any] | None = before.best
 
     def suggest(self, context: Sequence[float], rules: Sequence[Rule]) -> Suggestion:
@@ -96,8 +94,9 @@ class Tuning:
         # What was only advised did not run: its settings are not to blame, nor to praise.
         told = interval.model_copy(update={"suggestion": None}) if self._spec.mode == "advice" else interval
         self._tuner.tell(told)
-        if interval.config == self.reference and not interval.aborted and samples:
-            self._listen(samples)
+        if not interval.aborted:
+            # In the first second the settings were taking hold.
+            self._meter.hear(samples[1:])
 
     def unsafe(self, interval: Interval) -> bool:
         """Whether settings of ours ran below the margin; what the server refused never ran."""
@@ -126,6 +125,12 @@ class Tuning:
             ratio = 0.0 if interval.aborted else 1.0
         return max(0.0, 1.0 - ratio) * min(1.0, interval.seconds / self._spec.interval)
 
+    def seconds(self, suggestion: Suggestion) -> float:
+        """How long its interval is: that of the reference ends once it is known well enough."""
+        if suggestion.kind == "reference":
+            return reference_seconds(self._meter.noise, self._spec.margin, self._spec.interval)
+        return self._spec.interval
+
     def test(self, suggestion: Suggestion) -> SequentialTest | None:
         """Watches the interval of a suggestion; None where it runs on the reference."""
         if suggestion.abort_below is None or suggestion.kind == "reference":
@@ -134,7 +139,7 @@ class Tuning:
 
     def defend(self, bound: float) -> SequentialTest:
         """A test of whether performance is surely below a bound."""
-        return SequentialTest(bound, maximize=self._spec.maximize, noise=self._noise or _UNKNOWN_NOISE)
+        return SequentialTest(bound, maximize=self._spec.maximize, noise=self._meter.noise or _UNKNOWN_NOISE)
 
     def placed(self, config: Mapping[str, Value]) -> Config:
         """What stands, of the knobs that are tuned, on their scales."""
@@ -142,23 +147,9 @@ class Tuning:
 
     def state(self) -> dict[str, Any]:
         """For people, and for the runner that follows (JSON values)."""
-        noise = (
-            None
-            if self._noise is None
-            else {"deviation": self._noise.deviation, "correlation": self._noise.correlation}
-        )
+        noise = None if self._meter.noise is None else asdict(self._meter.noise)
         return {**self._tuner.state(), "noise": noise}
 
     def replay(self, measured: Measured) -> None:
         """Learn again what an earlier runner measured."""
         self.learn(measured.interval)
-
-    def _listen(self, samples: Sequence[float]) -> None:
-        """Hear from the reference how much seconds differ, the first one left out: settings were taking hold."""
-        heard = [value for value in samples[1:] if math.isfinite(value) and value > 0]
-        self._stretches.append(heard)
-        try:
-            self._noise = SecondNoise.of(self._stretches)
-        except OptimizerError:
-            # Too few seconds yet.
-            pass

@@ -76,14 +76,18 @@ def watch(
     clock: Clock,
     wanted: Callable[[], bool],
     test: SequentialTest | None = None,
+    length: float | None = None,
 ) -> Watched | None:
     """Measure for an interval, or until the test raises an alarm; None once it is not wanted any more.
 
+    Args:
+        length: seconds; None means the session's.
     Raises:
         StatisticsReset: the server restarted, its counters began anew, or its clock was set.
         ConnectionLost, RightMissing: as `Database.measure`.
         StatementTimeout: no answer, and there is no test that would take it for an alarm.
     """
+    length = spec.interval if length is None else length
     clock.sleep(min(SETTLE_SECONDS, SETTLE_SHARE * spec.interval))
     seconds = _Seconds(spec)
     began = clock.monotonic()
@@ -95,7 +99,7 @@ def watch(
 
     try:
         measured()
-        while not aborted and (left := spec.interval - (clock.monotonic() - began)) > 0.01 * spec.interval:
+        while not aborted and (left := length - (clock.monotonic() - began)) > 0.01 * spec.interval:
             clock.sleep(min(SECOND, left))
             if not wanted():
                 return None

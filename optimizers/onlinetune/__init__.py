@@ -12,11 +12,12 @@ from optimizers.onlinetune.intervals import Interval, Suggestion, Target
 from optimizers.onlinetune.rules import Rule
 
 if TYPE_CHECKING:
-    from optimizers.onlinetune.sequential import SecondNoise, SequentialTest
+    from optimizers.onlinetune.sequential import NoiseMeter, SecondNoise, SequentialTest, reference_seconds
     from optimizers.onlinetune.tuner import OnlineTune, OnlineTuneSettings
 
 __all__ = [
     "Interval",
+    "NoiseMeter",
     "OnlineTune",
     "OnlineTuneSettings",
     "Rule",
@@ -24,6 +25,7 @@ __all__ = [
     "SequentialTest",
     "Suggestion",
     "Target",
+    "reference_seconds",
 ]
 
 
@@ -33,7 +35,7 @@ def __getattr__(name: str) -> Any:
         from optimizers.onlinetune import tuner
 
         return getattr(tuner, name)
-    if name in ("SecondNoise", "SequentialTest"):
+    if name in ("NoiseMeter", "SecondNoise", "SequentialTest", "reference_seconds"):
         from optimizers.onlinetune import sequential
 
         return getattr(sequential, name)

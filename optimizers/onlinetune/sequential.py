@@ -9,6 +9,7 @@ second, and the probability that it ever passes 1 / alpha is at most alpha (Robb
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ from optimizers.errors import OptimizerError
 _MOST_CORRELATED = 0.9
 # A second in which nothing was finished counts as this part of the bound.
 _STALL = 0.05
+# What anything is measured for at least, of an interval and in seconds.
+LEAST_SHARE, _LEAST_SECONDS = 1.0 / 3.0, 2.0
+# Intervals whose seconds tell their noise.
+_STRETCHES = 8
 # Deviations that one second may speak for at most: servers have checkpoints and hiccups, and logarithms have no
 # normal tails. Cut off on both sides, the mean at the bound stays what it is.
 _SURPRISE = 3.0
@@ -62,6 +67,53 @@ class SecondNoise:
         raw = sum(float(each[1:] @ each[:-1]) for each in centred) / pairs / variance
         correlation = min(max(raw + len(centred) * (1.0 + 4.0 * raw) / n, 0.0), _MOST_CORRELATED)
         return cls(math.sqrt(variance), correlation)
+
+    def seconds(self, precision: float) -> float:
+        """After so many, the logarithm of their mean is known to `precision` (one deviation); infinite for 0."""
+        spread = self.deviation**2 * (1.0 + self.correlation) / (1.0 - self.correlation)
+        return spread / precision**2 if precision > 0 else math.inf
+
+
+class NoiseMeter:
+    """What is known of the noise of seconds, from the newest intervals that were not ended early.
+
+    Older ones were perhaps under another load.
+
+    Args:
+        noise: known before, until enough was heard.
+    """
+
+    def __init__(self, noise: SecondNoise | None = None) -> None:
+        self.noise = noise
+        self._stretches: deque[Sequence[float]] = deque(maxlen=_STRETCHES)
+
+    def hear(self, samples: Sequence[float]) -> None:
+        """Take in the seconds of one interval, under one setting; those in which nothing was finished are left out."""
+        self._stretches.append([value for value in samples if math.isfinite(value) and value > 0])
+        try:
+            self.noise = SecondNoise.of(self._stretches)
+        except OptimizerError:
+            # Too few seconds yet.
+            pass
+
+
+def reference_seconds(noise: SecondNoise | None, margin: float, interval: float, left: float | None = None) -> float:
+    """How long the reference is measured, of an interval or of what is left of one: not longer than it tells anything.
+
+    While it is, nothing is gained; so it is measured until it is known to the margin, and the next settings follow at
+    once. Not for less than a third of an interval or two seconds, since there is slower noise than that of seconds;
+    and to the end where less than that would remain for what follows.
+
+    Args:
+        noise: of seconds; None while it is not known.
+        margin: loss that counts as none, as a share.
+        interval: its nominal seconds.
+        left: seconds; None means all of it.
+    """
+    left = interval if left is None else left
+    least = max(interval * LEAST_SHARE, _LEAST_SECONDS)
+    wanted = interval if noise is None else max(least, noise.seconds(margin))
+    return left if left - wanted < 0.99 * least else wanted
 
 
 class SequentialTest:

@@ -59,16 +59,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One interval on the simulated database.
+    """An interval on the simulated database, or a piece of one.
 
     Attributes:
         config: what was really set.
         context: measured over the interval.
         performance: of these settings while they ran, over `seconds`.
-        aborted: the test raised an alarm; the rest of the interval ran on the reference.
+        aborted: the test raised an alarm; what is left of the interval is for other settings.
         samples: (seconds,) performance by the second, while the settings ran.
         truth: true gain of these settings over the reference in this interval, as a logarithm.
-        work, reference_work: true work done in the whole interval, and what the reference would have done.
+        work, reference_work: true work done over `seconds`, and what the reference would have done.
     """
 
     config: Config
@@ -91,6 +91,8 @@ class SimulatedDatabase:
         intervals: after which the schedule is over; it may be run on.
         seconds: length of an interval.
         direction: `minimize` reports latencies, of which the performance is the reciprocal.
+        interval: that is running or comes next.
+        left: seconds of it.
     """
 
     family: Family
@@ -103,6 +105,7 @@ class SimulatedDatabase:
     interval: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self.left = max(1, round(self.seconds))
         rng = np.random.default_rng([self.seed, 0xDB, self.knobs])
         self.space = SearchSpace([_knob(j, rng) for j in range(self.knobs)])
         self.reference = self.space.default()
@@ -131,10 +134,9 @@ class SimulatedDatabase:
         return self._loads[min(interval, len(self._loads) - 1)]
 
     def context(self) -> tuple[float, ...]:
-        """What is seen before the next interval: the features of the last one, or of the first."""
-        return self._features(
-            self.load(max(0, self.interval - 1)), np.random.default_rng([self.seed, 1, self.interval])
-        )
+        """What was seen last: the features of the interval before, or of this one where part of it is over."""
+        seen = self.interval if self.left < round(self.seconds) else max(0, self.interval - 1)
+        return self._features(self.load(seen), np.random.default_rng([self.seed, 1, self.interval]))
 
     def gain(self, x: NDArray[np.float64], interval: int) -> NDArray[np.float64]:
         """(n,) true logarithms of gains over the reference at (n, d) points, in an interval of the schedule."""
@@ -150,36 +152,39 @@ class SimulatedDatabase:
                 result[name] = parameter.decode(ceiling)
         return result
 
-    def run(self, config: Config, watch: SequentialTest | None = None) -> Outcome:
-        """Let one interval pass under settings; a watch may end them early."""
+    def run(self, config: Config, watch: SequentialTest | None = None, seconds: float | None = None) -> Outcome:
+        """Let an interval pass under settings, or so many seconds of it; a watch may end them early."""
         config = self.clamped(config)
         load = self.load(self.interval)
         truth = float(self.gain(self.space.encode(config)[None], self.interval)[0])
         base = self._level(load)
-        seconds = max(1, round(self.seconds))
+        most = self.left if seconds is None else min(self.left, max(1, round(seconds)))
         deviation, correlation = self._per_second
-        white = self._noise.standard_normal(seconds) * deviation * math.sqrt(1.0 - correlation**2)
+        white = self._noise.standard_normal(most) * deviation * math.sqrt(1.0 - correlation**2)
         white[0] /= math.sqrt(1.0 - correlation**2)
         noise = lfilter([1.0], [1.0, -correlation], white) - 0.5 * deviation**2 + _LUCK * self._noise.standard_normal()
         speeds = np.exp(base + truth + noise)
         samples = speeds if self.direction == "maximize" else 1.0 / speeds
-        ran = seconds
-        if watch is not None:
-            ran = next((s + 1 for s, value in enumerate(samples) if watch.observe(float(value))), seconds)
+        ran, aborted = most, False
+        for second, value in enumerate(samples if watch is not None else ()):
+            if watch is not None and watch.observe(float(value)):
+                ran, aborted = second + 1, True
+                break
         speed = float(speeds[:ran].mean())
         context = self._features(load, np.random.default_rng([self.seed, 2, self.interval]))
-        self.interval += 1
-        reference = math.exp(base) * seconds
+        self.left -= ran
+        if not self.left:
+            self.interval, self.left = self.interval + 1, max(1, round(self.seconds))
         return Outcome(
             config=config,
             context=context,
             performance=speed if self.direction == "maximize" else 1.0 / speed,
             seconds=float(ran),
-            aborted=ran < seconds,
+            aborted=aborted,
             samples=samples[:ran],
             truth=truth,
-            work=math.exp(base) * (math.exp(truth) * ran + (seconds - ran)),
-            reference_work=reference,
+            work=math.exp(base + truth) * ran,
+            reference_work=math.exp(base) * ran,
         )
 
     def best_gains(self) -> NDArray[np.float64]:

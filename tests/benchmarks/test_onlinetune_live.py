@@ -13,6 +13,7 @@ from benchmarks._onlinetune_live import OURS, Judged, Plan
 from db_knobs.catalog import entries
 from db_knobs.lab.postgres import binaries
 from db_knobs.statistics import Metrics
+from optimizers.onlinetune import Suggestion
 
 METRICS = Metrics(seconds=6.0, throughput=100.0)
 
@@ -25,25 +26,39 @@ def interval(ratio: float, place: float = 0.0, reference: float = 100.0) -> Judg
     return Judged({}, reference, ratio * reference, reference, place, aborted=False, seconds=0.1)
 
 
+def judge(*pieces: tuple[Stretch, float]) -> Judged:
+    """An interval of 6 s in which the default does 100 transactions a second."""
+    suggestion = Suggestion(number=0, kind="safe", config={}, point=(), centre=())
+    made = [live._Piece(suggestion, stretch, length, thinking=0.1) for stretch, length in pieces]
+    return live._judge(made, default=100.0, place=0.0, seconds=6.0)
+
+
 def test_work_is_that_of_the_whole_interval() -> None:
-    judged = live._judge(stretch(120.0), default=100.0, place=0.0, seconds=6.0, thinking=0.1)
+    judged = judge((stretch(120.0), 6.0))
 
     assert (judged.work, judged.reference) == (720.0, 600.0)
     assert judged.ratio == pytest.approx(math.log(1.2))
 
 
-def test_after_an_early_end_the_rest_ran_on_the_default() -> None:
+def test_what_follows_an_early_end_has_the_rest_of_the_interval() -> None:
     ended = stretch(10.0, seconds=2.0, aborted=True)
 
-    judged = live._judge(ended, default=100.0, place=0.0, seconds=6.0, thinking=0.1)
+    judged = judge((ended, 6.0), (stretch(150.0), 4.0))
 
-    assert judged.work == 10.0 * 2 + 100.0 * 4
+    assert judged.work == 10.0 * 2 + 150.0 * 4
+    assert judged.aborted
+
+
+def test_a_rest_in_which_nothing_was_begun_ran_on_the_default() -> None:
+    ended = stretch(10.0, seconds=5.0, aborted=True)
+
+    assert judge((ended, 6.0)).work == 10.0 * 5 + 100.0 * 1
 
 
 def test_what_the_server_refused_ran_on_the_default() -> None:
     refused = stretch(0.0, metrics=None)
 
-    assert live._judge(refused, default=100.0, place=0.0, seconds=6.0, thinking=0.1).ratio == 0.0
+    assert judge((refused, 6.0)).ratio == 0.0
 
 
 def test_a_stall_counts_as_a_thousandth() -> None:

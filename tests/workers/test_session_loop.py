@@ -104,6 +104,22 @@ def test_a_session_runs_to_the_end_of_its_budget_and_puts_everything_back() -> N
     assert scene.server.lock is None
 
 
+def test_the_reference_is_left_again_once_it_is_known_well_enough() -> None:
+    scene = stage(budget={"intervals": 12})
+    scene.server.effect = lambda config: 1.0 + 0.005 * (float(config["cache"]) - 20)
+
+    scene.run()
+
+    intervals = [fact.interval for fact in scene.journal.of(Measured) if fact.interval.suggestion]
+    kinds = [each.suggestion.kind for each in intervals if each.suggestion]
+    assert set(kinds) > {"reference"}
+    lengths = {
+        kind: [each.seconds for each, its in zip(intervals, kinds, strict=True) if its == kind] for kind in kinds
+    }
+    assert all(SECONDS / 3 <= seconds < SECONDS / 3 + 3 for seconds in lengths.pop("reference"))
+    assert all(abs(seconds - SECONDS) < 3 for others in lengths.values() for seconds in others)
+
+
 def test_what_to_go_back_to_is_written_before_anything_is_applied() -> None:
     scene = stage()
     written_at_apply: list[list[type]] = []

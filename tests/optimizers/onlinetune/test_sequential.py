@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from optimizers.errors import OptimizerError
-from optimizers.onlinetune.sequential import SecondNoise, SequentialTest
+from optimizers.onlinetune.sequential import SecondNoise, SequentialTest, reference_seconds
 
 NOISE = SecondNoise(0.1, 0.5)
 
@@ -105,6 +105,40 @@ def test_seconds_that_do_not_vary_are_no_noise() -> None:
 def test_noise_from_too_little_is_refused(stretches: list[list[float]], words: str) -> None:
     with pytest.raises(OptimizerError, match=words):
         SecondNoise.of(stretches)
+
+
+def test_a_mean_is_known_as_well_as_promised_after_so_many_seconds() -> None:
+    seconds = round(NOISE.seconds(0.02))
+
+    means = [math.log(float(row.mean())) for row in _seconds(2000, seconds)]
+
+    assert float(np.std(means)) == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("noise", "left", "seconds"),
+    [
+        (None, 60.0, 60.0),
+        (SecondNoise(0.01, 0.0), 60.0, 20.0),
+        (SecondNoise(0.25, 0.0), 60.0, 25.0),
+        (SecondNoise(0.3, 0.5), 60.0, 60.0),
+        (SecondNoise(0.01, 0.0), 40.0, 20.0),
+        (SecondNoise(0.01, 0.0), 30.0, 30.0),
+    ],
+    ids=["unknown", "quiet", "noisy", "too noisy", "later", "nothing would follow"],
+)
+def test_the_reference_is_measured_until_it_is_known_to_the_margin(
+    noise: SecondNoise | None, left: float, seconds: float
+) -> None:
+    assert reference_seconds(noise, 0.05, 60.0, left) == pytest.approx(seconds)
+
+
+def test_the_reference_is_measured_for_two_seconds_and_without_a_margin_to_the_end() -> None:
+    quiet = SecondNoise(0.01, 0.0)
+
+    assert reference_seconds(quiet, 0.05, 5.0) == 2.0
+    assert reference_seconds(quiet, 0.05, 3.0) == 3.0
+    assert reference_seconds(quiet, 0.0, 60.0) == 60.0
 
 
 @pytest.mark.parametrize(

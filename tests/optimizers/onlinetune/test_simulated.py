@@ -37,7 +37,7 @@ def test_there_are_settings_to_be_afraid_of() -> None:
     assert gains.min() < np.log(0.5)
 
 
-def test_an_alarm_ends_the_settings_and_the_rest_runs_on_the_reference() -> None:
+def test_an_alarm_ends_the_settings_and_the_rest_of_the_interval_is_left() -> None:
     database = SimulatedDatabase("ridges", "steady", 2)
     points = np.random.default_rng(0).random((500, database.space.dimension))
     worst = database.space.decode(points[int(database.gain(points, 0).argmin())])
@@ -48,7 +48,20 @@ def test_an_alarm_ends_the_settings_and_the_rest_runs_on_the_reference() -> None
 
     assert outcome.aborted
     assert outcome.seconds == len(outcome.samples) < 30
-    assert outcome.work > 0.5 * outcome.reference_work
+    assert (database.interval, database.left) == (1, 60 - outcome.seconds)
+    assert outcome.work == pytest.approx(np.exp(outcome.truth) * outcome.reference_work)
+    rest = database.run(database.reference)
+    assert rest.seconds == 60 - outcome.seconds
+    assert (database.interval, database.left) == (2, 60)
+
+
+def test_an_interval_may_pass_in_pieces() -> None:
+    database = SimulatedDatabase("bowls", "switch", 3)
+
+    pieces = [database.run(database.reference, seconds=seconds) for seconds in (20.0, 30.0, 30.0)]
+
+    assert [piece.seconds for piece in pieces] == [20.0, 30.0, 10.0]
+    assert database.interval == 1
 
 
 def test_latencies_are_the_reciprocals_of_speeds() -> None:
