@@ -21,6 +21,8 @@ SELECT extract(epoch FROM clock_timestamp())::float8, xact_commit, xact_rollback
        extract(epoch FROM pg_postmaster_start_time())::text || ' ' || coalesce(stats_reset::text, '')
 FROM pg_stat_database WHERE datname = current_database()
 """
+# Settings that plans depend on, beside the planner's own.
+_PLANNED_BY = ("hash_mem_multiplier", "max_parallel_workers", "max_parallel_workers_per_gather", "work_mem")
 # Where the checkpointer's counters have stood.
 _CHECKPOINTS_13 = """
 SELECT checkpoints_timed + checkpoints_req, checkpoints_req, buffers_checkpoint + buffers_clean + buffers_backend,
@@ -200,10 +202,11 @@ def estimates(connection: Connection, found: Mapping[str, Statement]) -> dict[st
     reads = [(name, statement.text) for name, statement in found.items() if _reads(statement.text)]
     # Placeholders have no values here; a generic plan needs none.
     connection.execute(f"SET statement_timeout = {int(1000 * ESTIMATE_SECONDS)}".encode())
-    # Under the vendor's planner costs, so that what is tried does not look like other data.
+    # Under the vendor's settings of all that plans depend on, so that what is tried does not look like other data.
     connection.execute(
         "SELECT set_config(name, boot_val, false) FROM pg_settings"
-        " WHERE category LIKE 'Query Tuning%' AND context = 'user' AND boot_val IS NOT NULL"
+        " WHERE (category LIKE 'Query Tuning%%' OR name = ANY(%s)) AND context = 'user' AND boot_val IS NOT NULL",
+        [list(_PLANNED_BY)],
     )
     connection.execute("SET plan_cache_mode = force_generic_plan")
     connection.execute("SET default_transaction_read_only = on")

@@ -218,14 +218,24 @@ def test_no_more_statements_are_remembered_than_that() -> None:
     assert len(made.state()["seen"]) == KNOWN
 
 
-@pytest.mark.parametrize("setting", ["random_page_cost = 1.0", "enable_seqscan = off", "cpu_tuple_cost = 0.1"])
-def test_estimates_do_not_follow_planner_costs_that_are_tried(postgres: PrivatePostgres, setting: str) -> None:
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "random_page_cost = 1.0",
+        "enable_seqscan = off",
+        "cpu_tuple_cost = 0.1",
+        "max_parallel_workers_per_gather = 0",
+        "work_mem = '64kB'",
+    ],
+)
+def test_estimates_do_not_follow_settings_that_are_tried(postgres: PrivatePostgres, setting: str) -> None:
     name = postgres.create_database()
-    postgres.execute("CREATE TABLE t AS SELECT i, i % 100 AS j FROM generate_series(1, 20000) AS i", name)
+    postgres.execute("CREATE TABLE t AS SELECT i, i % 100 AS j FROM generate_series(1, 400000) AS i", name)
     postgres.execute("CREATE INDEX ON t (j)", name)
     postgres.execute("ANALYZE t", name)
     database = Postgres(parse_dsn(postgres.dsn(name)))
-    asked = {"x": Statement("SELECT count(*) FROM t WHERE j < $1", 1, 1.0, 1)}
+    texts = ("SELECT count(*) FROM t WHERE j < $1", "SELECT count(*) FROM t WHERE i + $1 > j")
+    asked = {text: Statement(text, 1, 1.0, 1) for text in texts}
     try:
         before = database.estimate(asked)
         postgres.execute(f"ALTER DATABASE {name} SET {setting}")
@@ -235,4 +245,4 @@ def test_estimates_do_not_follow_planner_costs_that_are_tried(postgres: PrivateP
         postgres.drop_database(name)
 
     assert before == after
-    assert before["x"].rows > 0
+    assert all(before[text].rows > 0 for text in texts)
