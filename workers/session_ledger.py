@@ -248,7 +248,8 @@ def _broke(fact: SessionFact) -> bool:
 
 
 def _compared(fact: SessionFact) -> bool:
-    """Whether a fact counted in the mean gain: an interval whose reference was known."""
+    """Whether a fact counted in the mean gain: an interval whose reference was known, also in journals of old."""
     if not isinstance(fact, Measured) or fact.interval.suggestion is None:
         return False
-    return fact.interval.suggestion.reference_performance is not None and fact.interval.performance is not None
+    expected = fact.interval.expected or fact.interval.suggestion.reference_performance
+    return expected is not None and fact.interval.performance is not None

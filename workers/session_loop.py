@@ -435,6 +435,7 @@ class SessionLoop:
             seconds=watched.seconds,
             aborted=watched.aborted,
         )
+        interval = tuning.expecting(interval)
         measured = Measured(
             at=self._clock.wall(),
             interval=interval,

@@ -92,30 +92,34 @@ class Tuning:
             samples: performance of its seconds.
         """
         # What was only advised did not run: its settings are not to blame, nor to praise.
-        told = interval.model_copy(update={"suggestion": None}) if self._spec.mode == "advice" else interval
-        self._tuner.tell(told)
+        if self._spec.mode == "advice":
+            interval = interval.model_copy(update={"suggestion": None, "expected": None})
+        self._tuner.tell(interval)
         if not interval.aborted:
             # In the first second the settings were taking hold.
             self._meter.hear(samples[1:])
 
+    def expecting(self, interval: Interval) -> Interval:
+        """The next interval, with what was to be expected of it in the load that it turned out to have."""
+        return self._tuner.expecting(interval)
+
     def unsafe(self, interval: Interval) -> bool:
         """Whether settings of ours ran below the margin; what the server refused never ran."""
-        ran = self._spec.mode == "apply" and interval.suggestion is not None
-        return ran and (interval.aborted or (interval.performance is not None and self._tuner.unsafe(interval)))
+        ran = interval.aborted or interval.performance is not None
+        return ran and self._applied(interval) and self._tuner.unsafe(interval)
 
     def ratio(self, interval: Interval) -> float | None:
         """Performance against what the reference is expected to have done, above 1 where better; None: not known."""
-        suggestion = interval.suggestion
-        expected = None if suggestion is None else suggestion.reference_performance
-        if expected is None or interval.performance is None or self._spec.mode == "advice":
+        if interval.expected is None or interval.performance is None or not self._applied(interval):
             return None
+        expected = interval.expected.reference
         return interval.performance / expected if self._spec.maximize else expected / interval.performance
 
     def lost(self, interval: Interval, expected: float | None = None) -> float:
         """Work of the interval that was not done because it was below the reference, as a share.
 
         Args:
-            expected: performance of the reference; None: what its suggestion expected of it.
+            expected: performance of the reference; None: what was expected of it.
         """
         ratio = self.ratio(interval)
         if expected is not None and interval.performance is not None:
@@ -149,6 +153,9 @@ class Tuning:
         """For people, and for the runner that follows (JSON values)."""
         noise = None if self._meter.noise is None else asdict(self._meter.noise)
         return {**self._tuner.state(), "noise": noise}
+
+    def _applied(self, interval: Interval) -> bool:
+        return self._spec.mode == "apply" and interval.suggestion is not None
 
     def replay(self, measured: Measured) -> None:
         """Learn again what an earlier runner measured."""

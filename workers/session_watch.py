@@ -91,7 +91,7 @@ def watch(
     clock.sleep(min(SETTLE_SECONDS, SETTLE_SHARE * spec.interval))
     seconds = _Seconds(spec)
     began = clock.monotonic()
-    aborted = False
+    aborted = stalled = False
 
     def measured() -> float | None:
         asked = clock.monotonic()
@@ -109,8 +109,8 @@ def watch(
     except StatementTimeout:
         if test is None:
             raise
-        aborted = True
-    return seconds.watched(max(clock.monotonic() - began, 1e-3), aborted)
+        aborted = stalled = True
+    return seconds.watched(max(clock.monotonic() - began, 1e-3), aborted, stalled)
 
 
 def unjudged(spec: SessionSpec, watched: Watched) -> str | None:
@@ -174,13 +174,18 @@ class _Seconds:
         self._samples.append(value)
         return value
 
-    def watched(self, seconds: float, aborted: bool) -> Watched:
+    def watched(self, seconds: float, aborted: bool, stalled: bool) -> Watched:
+        """What was seen in so many seconds, after the last of which the server gave no answer if it `stalled`."""
         if self._first is None or self._last is None or self._first is self._last:
             return Watched(None, None, seconds, (), {}, aborted, idle=0.0)
         metrics = between(self._first, self._last)
+        value = performance(self._spec, metrics)
+        if stalled and value is not None:
+            # As far as anybody could see, nothing was finished since.
+            value = self._spec.performed(self._spec.gain(value) - math.log(max(1.0, seconds / metrics.seconds)))
         return Watched(
             metrics=metrics,
-            performance=performance(self._spec, metrics),
+            performance=value,
             seconds=metrics.seconds,
             samples=tuple(self._samples),
             ran=workload_between(self._first.statements, self._last.statements),

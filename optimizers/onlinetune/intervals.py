@@ -127,6 +127,20 @@ class Suggestion(_Fact):
     why: Mapping[str, Any] = Field(default_factory=dict)
 
 
+class Expected(_Fact):
+    """What was expected of an interval in the context that it turned out to have, before it was learnt from.
+
+    Attributes:
+        reference: performance of the reference, in the objective's unit.
+        doubt: deviation of the logarithm of that.
+        gain: of the settings over the reference.
+    """
+
+    reference: float
+    doubt: float
+    gain: float
+
+
 class Interval(_Fact):
     """What one interval came to.
 
@@ -138,6 +152,7 @@ class Interval(_Fact):
             them or died of them), which counts as unsafe.
         seconds: over which it was measured.
         aborted: a sequential test ended it early.
+        expected: see `OnlineTune.expecting`; a runner keeps it, so that who learns again need not work it out again.
     """
 
     suggestion: Suggestion | None = None
@@ -146,6 +161,7 @@ class Interval(_Fact):
     performance: float | None
     seconds: float
     aborted: bool = False
+    expected: Expected | None = None
 
 
 def checked(interval: Interval, target: Target, number: int) -> Interval:

@@ -55,23 +55,32 @@ class Performance:
 
     def add(self, interval: Interval, number: int) -> None:
         """The session's `number`-th interval; one without a measurement and without a suggestion teaches nothing."""
-        suggestion = interval.suggestion
-        expected = suggestion.reference_performance if suggestion is not None else None
-        base = None if expected is None else self._target.gain(expected)
+        point = self._target.space.encode(interval.config)
+        is_reference = bool(np.abs(point - self._reference).max() < 1e-9)
+        base, doubt = self._base(interval)
         if interval.performance is not None:
             gain = self._target.gain(interval.performance)
-            gain = gain if base is None else max(gain, base + _DEAD)
+            # The reference has no cliffs: where it does far less than was expected, the load has changed.
+            if base is not None and not is_reference:
+                gain = max(gain, base + _DEAD - 2.0 * doubt)
         elif base is not None:
             gain = base + _DEAD
         else:
             return
-        point = self._target.space.encode(interval.config)
         scale = min(max(self._target.seconds / interval.seconds, _LEAST_SCALE), _MOST_SCALE)
         self._points.append(point)
         self._contexts.append(interval.context)
-        is_reference = bool(np.abs(point - self._reference).max() < 1e-9)
         self._rest.append((gain, 0.0 if base is None else gain - base, scale, is_reference, number))
         self._rows.append(number)
+
+    def _base(self, interval: Interval) -> tuple[float | None, float]:
+        """Logarithm of what was expected of the reference in an interval's context, and its doubt."""
+        if interval.expected is not None:
+            return self._target.gain(interval.expected.reference), interval.expected.doubt
+        suggestion = interval.suggestion
+        if suggestion is None or suggestion.reference_performance is None:
+            return None, 0.0
+        return self._target.gain(suggestion.reference_performance), suggestion.doubt or 0.0
 
     @property
     def points(self) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from optimizers.evidence import figure
 from optimizers.onlinetune import subspace
 from optimizers.onlinetune.choice import pick, promising
 from optimizers.onlinetune.clusters import Clusters
-from optimizers.onlinetune.intervals import Interval, Kind, Suggestion, Target, checked
+from optimizers.onlinetune.intervals import Expected, Interval, Kind, Suggestion, Target, checked
 from optimizers.onlinetune.performance import Performance
 from optimizers.onlinetune.process import Form, Posterior
 from optimizers.onlinetune.rules import Rule, RuleBook
@@ -136,6 +136,7 @@ class OnlineTune:
             OptimizerError: it does not fit the session, or is out of order; nothing was learnt from it.
         """
         checked(interval, self.target, self._count)
+        interval = self.expecting(interval)
         self._performance.add(interval, self._count)
         self._clusters.add(interval.context)
         suggestion = interval.suggestion
@@ -150,13 +151,33 @@ class OnlineTune:
             self._last_reference = self._count
         self._count += 1
 
-    def unsafe(self, interval: Interval) -> bool:
-        """Whether an interval was seen to fall below the margin: measured, aborted, or not measurable."""
-        if interval.aborted or interval.performance is None:
-            return True
+    def expecting(self, interval: Interval) -> Interval:
+        """The next interval, with what was to be expected in the context that it turned out to have.
+
+        Suggestions expect the context that was seen last. When the load changes meanwhile, settings are not to blame
+        for what it does, nor to praise. Nothing is expected before there is a model, or where it is told already.
+        """
         suggestion = interval.suggestion
-        if suggestion is None or suggestion.reference_performance is None:
-            return False
+        if interval.expected is not None or suggestion is None or suggestion.reference_performance is None:
+            return interval
+        context = self.target.context(interval.context)
+        cluster = self._clusters.of(context)
+        posterior = self._performance.posterior(self._clusters, cluster, context, self._count)
+        gain = posterior.improvement(self.target.space.encode(interval.config)[None])[0][0]
+        expected = Expected(
+            reference=self.target.performance(posterior.reference),
+            doubt=float(posterior.reference_variance**0.5),
+            gain=float(np.expm1(gain)),
+        )
+        return interval.model_copy(update={"expected": expected})
+
+    def unsafe(self, interval: Interval) -> bool:
+        """Whether the next interval was seen to fall below the margin, or could not be measured."""
+        if interval.performance is None:
+            return True
+        interval = self.expecting(interval)
+        if interval.expected is None:
+            return interval.aborted
         return self._relative(interval) < float(np.log1p(-self.settings.margin))
 
     def state(self) -> dict[str, Any]:
@@ -189,9 +210,9 @@ class OnlineTune:
             return
         self._caution.learn(unsafe)
         gain = -np.inf if interval.performance is None else self._relative(interval)
-        if suggestion.doubt is not None and np.isfinite(gain):
-            off = abs(gain - float(np.log1p(suggestion.gain)))
-            if off > _RIDDLE + 2.0 * suggestion.doubt:
+        if interval.expected is not None and np.isfinite(gain):
+            off = abs(gain - float(np.log1p(interval.expected.gain)))
+            if off > _RIDDLE + 2.0 * interval.expected.doubt:
                 self._last_riddle = self._count
                 if suggestion.kind == "advice":
                     self._last_urgent = self._count
@@ -201,12 +222,10 @@ class OnlineTune:
 
     def _relative(self, interval: Interval) -> float:
         """Logarithm of an interval's performance against the reference's expectation."""
-        suggestion = interval.suggestion
-        assert suggestion is not None
         assert interval.performance is not None
-        if suggestion.reference_performance is None:
+        if interval.expected is None:
             return 0.0
-        return self.target.gain(interval.performance) - self.target.gain(suggestion.reference_performance)
+        return self.target.gain(interval.performance) - self.target.gain(interval.expected.reference)
 
     def _on_reference(self, cluster: int, posterior: Posterior | None, rule: str) -> Suggestion:
         known = posterior is not None

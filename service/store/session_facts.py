@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row
 
 from db_knobs.database import FormerSetting
-from optimizers.onlinetune.intervals import Interval, Suggestion
+from optimizers.onlinetune.intervals import Expected, Interval, Suggestion
 from service.store import storable
 from service.store.rows import utc
 from tunewright.session_views import IntervalView, NoticeView
@@ -114,7 +114,7 @@ def interval(number: int, fact: Measured | Skipped) -> IntervalView:
         context=list(found.context),
         metrics=dict(fact.metrics),
         seconds_of=dict(fact.seconds_of),
-        **_suggested(found.suggestion),
+        **_suggested(found.suggestion, found.expected),
     )
 
 
@@ -175,13 +175,14 @@ def _encoded(fact: SessionFact) -> tuple[str, dict[str, Any]]:
             }
 
 
-def _suggested(suggestion: Suggestion | None) -> dict[str, Any]:
+def _suggested(suggestion: Suggestion | None, expected: Expected | None) -> dict[str, Any]:
     if suggestion is None:
         return {}
     return {
         "kind": suggestion.kind,
         "suggested": suggestion.config,
-        "expected": suggestion.reference_performance,
+        # Journals of old have only what was expected in the context before.
+        "expected": suggestion.reference_performance if expected is None else expected.reference,
         "bound": suggestion.abort_below,
         "gain": suggestion.gain,
         "lower": suggestion.lower,

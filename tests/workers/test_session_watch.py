@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from db_knobs.database import Database
-from db_knobs.errors import StatisticsReset
+from db_knobs.errors import StatementTimeout, StatisticsReset
 from db_knobs.statistics import Snapshot
 from optimizers.onlinetune import SecondNoise, SequentialTest
 from tests.workers.simulated_server import Server
@@ -66,3 +66,25 @@ def test_commits_that_are_counted_after_their_statements_are_no_stall() -> None:
 
     assert not watched.aborted
     assert watched.performance == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("objective", "performance"), [({"throughput": 1.0}, 50.0), ({"latency_mean": 1.0}, 10.0)])
+def test_seconds_without_an_answer_count_as_seconds_in_which_nothing_was_done(
+    objective: dict[str, float], performance: float
+) -> None:
+    def snapshot(now: float) -> Snapshot:
+        if now > 1_011.0:
+            clock.sleep(10.0)
+            raise StatementTimeout("no answer")
+        counters = {"commits": 100.0 * now, "statements": 100.0 * now, "statement_seconds": 0.5 * now}
+        return Snapshot(now, "", counters, {"active": 4.0})
+
+    clock = Server()
+    spec = SessionSpec(database="app", interval=60.0, objective=objective)
+    test = SequentialTest(1.0 if spec.maximize else 100.0, maximize=spec.maximize, noise=SecondNoise(0.1, 0.1))
+
+    watched = watch(cast(Database, Counters(clock, snapshot)), spec, clock, lambda: True, test)
+
+    assert watched is not None
+    assert watched.aborted
+    assert watched.performance == pytest.approx(performance, rel=0.2)

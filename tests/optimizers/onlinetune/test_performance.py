@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from optimizers.onlinetune.clusters import Clusters
-from optimizers.onlinetune.intervals import Interval, Suggestion, Target
+from optimizers.onlinetune.intervals import Expected, Interval, Suggestion, Target
 from optimizers.onlinetune.performance import Performance
 from tunewright.space import Float, SearchSpace
 from tunewright.study import Objective
@@ -52,6 +52,19 @@ def test_what_could_not_be_measured_and_what_is_worse_counts_as_half_of_the_refe
     performance, _ = _told(_interval(0.9, measured, expected=100.0))
 
     assert performance.column(0)[0] == pytest.approx(np.log(50.0))
+
+
+def test_the_reference_itself_is_learnt_as_it_was_measured_however_far_the_load_falls() -> None:
+    performance, _ = _told(_interval(0.2, 3.0, expected=100.0))
+
+    assert performance.column(0)[0] == pytest.approx(np.log(3.0))
+
+
+def test_what_was_expected_in_the_intervals_own_context_counts_and_how_surely() -> None:
+    own = Expected(reference=20.0, doubt=0.5, gain=0.0)
+    performance, _ = _told(_interval(0.9, 3.0, expected=100.0).model_copy(update={"expected": own}))
+
+    assert performance.column(0)[0] == pytest.approx(np.log(20.0) + np.log(0.5) - 1.0)
 
 
 def test_what_nobody_expected_anything_of_and_nobody_measured_teaches_nothing() -> None:

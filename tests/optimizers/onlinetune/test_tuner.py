@@ -263,7 +263,9 @@ def test_rules_choose_among_settings_that_do_much_the_same_and_no_others() -> No
 
 
 def test_a_load_that_is_never_foreseen_has_the_reference_measured_ever_more_seldom() -> None:
-    tuner, loads = OnlineTune(TARGET), np.random.default_rng(0).choice([-1.0, 1.0], 64)
+    # So seldom re-checked for other reasons that riddles alone ask for it.
+    tuner = OnlineTune(TARGET, OnlineTuneSettings(recheck=1_000))
+    loads = np.random.default_rng(0).choice([-1.0, 1.0], 64)
 
     told = [_answer(tuner, lambda _, load=load: load) for load in loads]
 
@@ -415,8 +417,52 @@ def test_unsafe_is_what_was_seen_below_the_margin() -> None:
 
     assert not tuner.unsafe(good)
     assert tuner.unsafe(bad)
-    assert tuner.unsafe(good.model_copy(update={"aborted": True}))
+    assert not tuner.unsafe(good.model_copy(update={"aborted": True})), "a false alarm"
+    assert tuner.unsafe(bad.model_copy(update={"aborted": True}))
+    assert tuner.unsafe(good.model_copy(update={"performance": None}))
     assert not tuner.unsafe(good.model_copy(update={"suggestion": None}))
+
+
+def _under(tuner: OnlineTune, context: tuple[float, ...], load: float, **fields: Any) -> Interval:
+    """One interval that was decided on in calm, and measured in some context, where the reference does `load` tps."""
+    suggestion = tuner.suggest(CALM)
+    performance = load * float(np.exp(_bowl(suggestion.config)))
+    interval = Interval(
+        suggestion=suggestion,
+        config=suggestion.config,
+        context=context,
+        performance=performance,
+        seconds=60.0,
+        **fields,
+    )
+    told = tuner.expecting(interval)
+    tuner.tell(interval)
+    return told
+
+
+def test_a_load_that_falls_is_no_fault_of_the_settings() -> None:
+    tuner = OnlineTune(TARGET, OnlineTuneSettings(recheck=1_000))
+    for number in range(24):
+        context, load = (CALM, 100.0) if number % 2 else ((-3.0,), 5.0)
+        _under(tuner, context, load)
+    caution = tuner.state()["caution"]
+
+    fallen = [_under(tuner, (-3.0,), 5.0, aborted=True) for _ in range(3)]
+
+    assert any(each.suggestion and each.suggestion.kind != "reference" for each in fallen)
+    assert all(each.expected and each.expected.reference == pytest.approx(5.0, rel=0.15) for each in fallen)
+    assert not any(tuner.unsafe(each) for each in fallen)
+    assert tuner.state()["caution"] <= caution
+
+
+def test_what_was_expected_is_learnt_from_as_it_was_written_down() -> None:
+    tuner, again = OnlineTune(TARGET), OnlineTune(TARGET)
+
+    for _ in range(12):
+        again.tell(_under(tuner, CALM, 100.0))
+
+    assert again.state() == tuner.state()
+    assert again.suggest(CALM) == tuner.suggest(CALM)
 
 
 def test_unsafe_intervals_make_a_session_more_cautious() -> None:
