@@ -107,7 +107,8 @@ class _Record:
         factor: by which its threshold has grown.
         passed: tests that were safe.
         relaxed: how often its bounds have been moved out.
-        advised: how often its advice was taken; harmed: how often that was unsafe.
+        advised: how often its advice was taken; harmed: how often that was unsafe; cut: how often that was a false
+            alarm.
     """
 
     conflicts: int = 0
@@ -116,6 +117,7 @@ class _Record:
     relaxed: int = 0
     advised: int = 0
     harmed: int = 0
+    cut: int = 0
 
 
 class RuleBook:
@@ -179,10 +181,21 @@ class RuleBook:
         return open_[int(rng.integers(len(open_)))].id
 
     def untaken(self, rules: Sequence[Rule]) -> list[Rule]:
-        """Rules whose advice was not taken yet and may be: of low risk, and none once advice has done harm twice."""
+        """Rules whose advice was not taken yet and may be: of low risk, and none once advice has done harm twice.
+
+        What a false alarm ended has one more chance.
+        """
         if sum(record.harmed for record in self._records.values()) >= _HARMFUL:
             return []
-        return [r for r in rules if r.risk == "low" and not self._records.get(r.id, _Record()).advised]
+        records = [self._records.get(rule.id, _Record()) for rule in rules]
+        taken = [record.advised > min(record.cut, 1) for record in records]
+        return [rule for rule, was in zip(rules, taken, strict=True) if rule.risk == "low" and not was]
+
+    def absolve(self, rule: str, unsafe: bool) -> None:
+        """A false alarm had ended its advice, which may have been taken for unsafe."""
+        record = self._records[rule]
+        record.cut += 1
+        record.harmed -= unsafe
 
     def learn(self, contradicted: Sequence[str], testing: str | None, unsafe: bool, advised: str | None = None) -> None:
         """An interval ended.

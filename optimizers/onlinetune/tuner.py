@@ -11,6 +11,7 @@ suggestion needs them; from there on every suggestion is the one that the old tu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -103,6 +104,7 @@ class OnlineTune:
         self._last_riddle = -1
         self._last_urgent = -1
         self._riddles_asked = 0
+        self._cut: _Cut | None = None
         self._last_kind: Kind | None = None
         self._dead: set[str] = set()
 
@@ -149,6 +151,7 @@ class OnlineTune:
             if self._riddle_open():
                 self._riddles_asked += 1
             self._last_reference = self._count
+            self._review(interval)
         self._count += 1
 
     def expecting(self, interval: Interval) -> Interval:
@@ -218,7 +221,20 @@ class OnlineTune:
                     self._last_urgent = self._count
         if interval.aborted:
             self._last_urgent = self._count
+            if suggestion.advised is not None and interval.performance is not None:
+                self._cut = _Cut(suggestion.advised, unsafe, self.target.gain(interval.performance))
         self._subspaces.setdefault(suggestion.cluster, Subspace()).learn(suggestion, gain, unsafe)
+
+    def _review(self, reference: Interval) -> None:
+        """Advice that was ended early is compared with the reference, which is measured right after it.
+
+        A server that is slow for a while is slow under all settings, and its advice would not be taken again.
+        """
+        cut, self._cut = self._cut, None
+        if cut is None or reference.performance is None:
+            return
+        if cut.gain - self.target.gain(reference.performance) >= float(np.log1p(-self.settings.margin)):
+            self._book.absolve(cut.rule, cut.unsafe)
 
     def _relative(self, interval: Interval) -> float:
         """Logarithm of an interval's performance against the reference's expectation."""
@@ -240,6 +256,15 @@ class OnlineTune:
             doubt=float(posterior.reference_variance**0.5) if known and posterior is not None else None,
             why={"rule": rule, "cluster": cluster},
         )
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A rule's advice that was ended early: whether it was taken for unsafe, and the logarithm of what it did."""
+
+    rule: str
+    unsafe: bool
+    gain: float
 
 
 class _Decision:

@@ -144,7 +144,15 @@ def test_an_unsafe_interval_that_tested_nothing_leaves_rules_alone() -> None:
     for _ in range(3):
         book.learn([HIGH.id], None, unsafe=True)
 
-    assert book.state()[HIGH.id] == {"conflicts": 3, "factor": 1, "passed": 0, "relaxed": 0, "advised": 0, "harmed": 0}
+    assert book.state()[HIGH.id] == {
+        "conflicts": 3,
+        "factor": 1,
+        "passed": 0,
+        "relaxed": 0,
+        "advised": 0,
+        "harmed": 0,
+        "cut": 0,
+    }
 
 
 def test_a_hard_rule_is_never_put_in_doubt() -> None:

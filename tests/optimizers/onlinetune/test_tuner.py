@@ -203,6 +203,29 @@ def test_the_advice_of_each_rule_is_taken_once() -> None:
     assert [each.suggestion.shape for each in told[4:6] if each.suggestion] == [None, None], "no subspace was searched"
 
 
+@pytest.mark.parametrize(("harm", "times"), [(0.0, 2), (-0.3, 1)], ids=["the server was slow", "rightly"])
+def test_advice_that_a_false_alarm_ended_has_one_more_chance(harm: float, times: int) -> None:
+    tuner = OnlineTune(TARGET)
+    told: list[Interval] = []
+    for number in range(20):
+        slow = -0.4 if number in (4, 5) else 0.0
+        told.append(
+            _answer(
+                tuner,
+                lambda config, slow=slow: slow + harm * (config["a"] > 0.6) + 0.4 * (config["b"] > 0.8),
+                [A_HIGH, B_HIGH],
+                noise=0.002,
+                aborted=number == 4,
+            )
+        )
+
+    taken = [each.suggestion.advised for each in told if each.suggestion]
+    assert taken[4] == A_HIGH.id
+    assert taken.count(A_HIGH.id) == times
+    assert taken.count(B_HIGH.id) == 1
+    assert tuner.state()["rules"][A_HIGH.id]["harmed"] == (harm < 0)
+
+
 def test_what_changes_only_far_from_the_default_is_found_by_advice_and_built_upon() -> None:
     def plan(config: Any) -> float:
         return 1.0 * (config["a"] > 0.6) + 0.5 * (config["b"] > 0.8)
