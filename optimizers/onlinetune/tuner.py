@@ -4,8 +4,9 @@
     tell(Interval)                             what came of it; the only thing that changes state
 
 Decisions follow from the target with its seed, the settings, and the intervals told, in their order. A session that
-starts again tells the recorded intervals to a new tuner, which is cheap because models are only learnt when a
-suggestion needs them; from there on every suggestion is the one that the old tuner would have made, bit for bit.
+starts again tells the recorded intervals to a new tuner, which is cheap where what was expected of them was recorded
+too (`OnlineTune.expecting`), for then models are only learnt when a suggestion needs them; from there on every
+suggestion is the one that the old tuner would have made, bit for bit.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class OnlineTune:
         return decision.made()
 
     def tell(self, interval: Interval) -> None:
-        """Learn from the next interval.
+        """Learn from the next interval, after working out what was to be expected of it unless that is told.
 
         Raises:
             OptimizerError: it does not fit the session, or is out of order; nothing was learnt from it.
