@@ -229,8 +229,8 @@ class SessionSummary(View):
         touched: settings of ours may stand on the server.
         intervals, unsafe: that were measured; of them, below the margin.
         lost: work that was not done because it was below the reference, in intervals' worth of work.
-        gain: mean of performance against what the reference is expected to have done, as a share; None before it is
-            known.
+        gain: mean over time of performance against what the reference is expected to have done, as a share; None before
+            it is known.
         best: safest best settings so far, with what is expected of them.
         unit: of performances; empty where measures are combined.
         maximize: whether more of it is better.

@@ -162,8 +162,8 @@ class SessionStatus:
         touched: settings of ours may stand on the server; True from the first `Intended` until the last `Restored`.
         intervals, unsafe: that were measured; of them, below the margin.
         lost: sum of `Measured.lost`.
-        gain: mean of performance against what the reference is expected to have done, as a share; None before it is
-            known.
+        gain: mean over time of performance against what the reference is expected to have done, as a share; None before
+            it is known.
         best: safest best settings so far, with what is expected of them.
         tuner: `OnlineTune.state()`; and for the runner that follows, `noise` of seconds and state of the `context`.
         next_at: wall clock at which the interval ends that is being measured.

@@ -58,6 +58,7 @@ class Ledger:
         self.intervals = before.intervals
         self._unsafe, self._lost, self._gain = before.unsafe, before.lost, before.gain
         self.broken = any(_broke(fact) for fact in record.facts)
+        # Seconds that the mean gain is of: intervals have many lengths.
         self._compared = sum(_compared(fact) for fact in record.facts)
         self._number = record.batch
         self._began_at = clock.monotonic()
@@ -182,9 +183,9 @@ class Ledger:
         self._unsafe += fact.unsafe
         self._lost += fact.lost
         if ratio is not None:
-            self._compared += 1
-            gain = self._gain or 0.0
-            self._gain = gain + (ratio - 1.0 - gain) / self._compared
+            seconds, gain = fact.interval.seconds, self._gain or 0.0
+            self._compared += seconds
+            self._gain = gain + (ratio - 1.0 - gain) * seconds / self._compared
 
     def commit(self, state: SessionState | None = None) -> None:
         """Write the next batch, however long it takes.
@@ -247,9 +248,9 @@ def _broke(fact: SessionFact) -> bool:
     return _noticed(fact, RESTART_FAILED) or (isinstance(fact, RestartTried) and fact.broke)
 
 
-def _compared(fact: SessionFact) -> bool:
-    """Whether a fact counted in the mean gain: an interval whose reference was known, also in journals of old."""
+def _compared(fact: SessionFact) -> float:
+    """Seconds by which a fact counted in the mean gain: those of an interval whose reference was known."""
     if not isinstance(fact, Measured) or fact.interval.suggestion is None:
-        return False
-    expected = fact.interval.expected or fact.interval.suggestion.reference_performance
-    return expected is not None and fact.interval.performance is not None
+        return 0.0
+    known = fact.interval.suggestion.reference_performance is not None and fact.interval.performance is not None
+    return fact.interval.seconds if known else 0.0

@@ -348,8 +348,6 @@ class SessionLoop:
     def _try(self, tuning: Tuning, context: tuple[float, ...]) -> None:
         """Run an interval under settings of ours."""
         suggestion, decided = self._suggest(tuning, context)
-        length = tuning.seconds(suggestion)
-        self._ledger.next_at = self._clock.wall() + length
         custody = self._hold.custody
         self._hold.intend(suggestion.config)
         self._ledger.add(Intended(suggestion))
@@ -363,7 +361,7 @@ class SessionLoop:
         for each in clamped:
             text = f"the server made {each.stands} of {each.asked}; the session learns from what stands"
             self._ledger.notice_once("clamped", each.knob, text, each.knob)
-        watched = self._watch(tuning.test(suggestion), length)
+        watched = self._watch(tuning.test(suggestion), tuning.seconds(suggestion))
         if watched is None:
             return
         stood = tuning.placed(custody.expected)
@@ -378,7 +376,7 @@ class SessionLoop:
         began = time.perf_counter()
         suggestion = tuning.suggest(context, about(self._insight.rules(self._metrics), tuning.space.names))
         self._ledger.best = tuning.best
-        self._ledger.next_at = self._clock.wall() + self._spec.interval
+        self._ledger.next_at = self._clock.wall() + tuning.seconds(suggestion)
         return suggestion, {"suggest": time.perf_counter() - began}
 
     def _refused(self, tuning: Tuning, suggestion: Suggestion, context: tuple[float, ...], error: KnobError) -> None:

@@ -130,8 +130,8 @@ class Tuning:
         return max(0.0, 1.0 - ratio) * min(1.0, interval.seconds / self._spec.interval)
 
     def seconds(self, suggestion: Suggestion) -> float:
-        """How long its interval is: that of the reference ends once it is known well enough."""
-        if suggestion.kind == "reference":
+        """How long its interval is: one that is spent on the reference ends once that is known well enough."""
+        if suggestion.kind == "reference" and self._spec.mode == "apply":
             return reference_seconds(self._meter.noise, self._spec.margin, self._spec.interval)
         return self._spec.interval
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 
 from db_knobs.address import Address, Password, server_of
 from db_knobs.catalog import Host
+from optimizers.onlinetune.intervals import Expected
 from service.store import databases, leases, sessions
 from service.store.databases import NewDatabase
 from service.store.engine import migrate, open_engine
@@ -224,6 +225,19 @@ def test_a_store_that_is_away_is_unavailable_and_tells_no_secret(store: Store) -
         with pytest.raises(JournalUnavailable) as caught:
             act()
         assert "canary" not in str(caught.value)
+
+
+def test_what_was_expected_in_the_load_that_was_measured_is_kept_and_told(store: Store) -> None:
+    fact = measured()
+    expected = Expected(reference=80.0, doubt=0.03, gain=0.2)
+    fact = replace(fact, interval=fact.interval.model_copy(update={"expected": expected}))
+
+    store.journal().commit(batch(1, fact, intervals=1))
+
+    assert store.journal().load().facts == [fact]
+    with store.engine.connect() as connection:
+        query = select(EventRow.body).where(EventRow.study_id == store.session, EventRow.kind == "interval")
+        assert connection.scalars(query).one()["expected"] == 80.0
 
 
 def test_events_tell_of_intervals_notices_and_states_in_the_sessions_project(store: Store) -> None:

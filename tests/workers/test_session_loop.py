@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from db_knobs.database import Capability, Database
@@ -118,6 +119,21 @@ def test_the_reference_is_left_again_once_it_is_known_well_enough() -> None:
     }
     assert all(SECONDS / 3 <= seconds < SECONDS / 3 + 3 for seconds in lengths.pop("reference"))
     assert all(abs(seconds - SECONDS) < 3 for others in lengths.values() for seconds in others)
+
+
+def test_what_was_expected_of_an_interval_is_written_down_and_its_seconds_count_in_the_mean_gain() -> None:
+    scene = stage(budget={"intervals": 45})
+    scene.server.effect = lambda config: 1.0 + 0.005 * (float(config["cache"]) - 20)
+
+    scene.run()
+
+    told = [fact.interval for fact in scene.journal.of(Measured) if fact.interval.suggestion]
+    known = [each for each in told if each.expected]
+    assert len(known) >= len(told) - 2, "all but while the reference was first measured"
+    gains = [each.performance / each.expected.reference - 1.0 for each in known if each.expected and each.performance]
+    mean = np.average(gains, weights=[each.seconds for each in known])
+    assert scene.journal.status.gain == pytest.approx(mean)
+    assert abs(mean - np.mean(gains)) > 1e-4, "the reference's intervals were shorter"
 
 
 def test_what_to_go_back_to_is_written_before_anything_is_applied() -> None:

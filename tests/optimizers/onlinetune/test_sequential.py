@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from optimizers.errors import OptimizerError
-from optimizers.onlinetune.sequential import SecondNoise, SequentialTest, reference_seconds
+from optimizers.onlinetune.sequential import NoiseMeter, SecondNoise, SequentialTest, reference_seconds
 
 NOISE = SecondNoise(0.1, 0.5)
 
@@ -105,6 +105,18 @@ def test_seconds_that_do_not_vary_are_no_noise() -> None:
 def test_noise_from_too_little_is_refused(stretches: list[list[float]], words: str) -> None:
     with pytest.raises(OptimizerError, match=words):
         SecondNoise.of(stretches)
+
+
+def test_noise_is_what_was_known_before_until_enough_was_heard_and_of_the_newest_intervals() -> None:
+    meter, quiet, loud = NoiseMeter(NOISE), _seconds(8, 30, SecondNoise(0.02, 0.0)), _seconds(1, 30)[0]
+
+    meter.hear([0.0, math.nan, math.inf, 100.0])
+    assert meter.noise == NOISE
+    meter.hear([*loud, 0.0])
+    assert meter.noise == SecondNoise.of([loud])
+    for row in quiet:
+        meter.hear(row.tolist())
+    assert meter.noise == SecondNoise.of(list(quiet))
 
 
 def test_a_mean_is_known_as_well_as_promised_after_so_many_seconds() -> None:

@@ -478,6 +478,35 @@ def test_a_load_that_falls_is_no_fault_of_the_settings() -> None:
     assert tuner.state()["caution"] <= caution
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_load_that_falls_to_a_thirtieth_costs_one_interval_that_is_ended_early_at_most(seed: int) -> None:
+    tuner, rng = OnlineTune(replace(TARGET, features=("rate", "mix"))), np.random.default_rng(seed)
+    early: list[bool] = []
+    seen = (0.0, 0.0)
+    for number in range(34):
+        fallen = number >= 20
+        suggestion = tuner.suggest(seen)
+        load = (33.0 if fallen else 1000.0) * np.exp(0.02 * rng.standard_normal())
+        performance = float(load * np.exp(_bowl(suggestion.config)))
+        bound = suggestion.abort_below if suggestion.kind != "reference" else None
+        early.append(bound is not None and performance < bound)
+        context = (-3.0 * fallen + 0.02 * rng.standard_normal(), fallen + 0.02 * rng.standard_normal())
+        tuner.tell(
+            Interval(
+                suggestion=suggestion,
+                config=suggestion.config,
+                context=context,
+                performance=performance,
+                seconds=20.0 if early[-1] else 60.0,
+                aborted=early[-1],
+            )
+        )
+        seen = context
+
+    assert not any(early[:20])
+    assert sum(early) <= 1
+
+
 def test_what_was_expected_is_learnt_from_as_it_was_written_down() -> None:
     tuner, again = OnlineTune(TARGET), OnlineTune(TARGET)
 
