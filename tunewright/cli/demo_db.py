@@ -113,7 +113,7 @@ def _summary(session: SessionView, intervals: list[IntervalView]) -> None:
     output.heading("\nWhat came of it")
     output.fields(
         [
-            ("improvement", f"{show_sessions.share(fmean(gains) if gains else None)} in the mean of all intervals"),
+            ("improvement", f"{show_sessions.share(session.gain)} in the mean over time"),
             ("late", f"{show_sessions.share(fmean(late) if late else None)} in the last third"),
             ("unsafe", f"{session.unsafe} of {session.intervals} intervals, {session.lost:.2f} intervals of work lost"),
             ("ended_early", str(sum(each.aborted for each in intervals))),
