@@ -256,7 +256,8 @@ def _session(
             if stretch.metrics is not None:
                 seen = stretch
                 if not stretch.aborted:
-                    meter.hear(stretch.per_second)
+                    # Connections that the new settings meet warm up in the first second.
+                    meter.hear(stretch.per_second[1:])
         after = database.clients(database.target.reference, plan.aside)
         judged.append(_judge(pieces, (before + after) / 2, place, plan.seconds))
         _say(name, len(judged), pieces, judged[-1], database.target.reference)
