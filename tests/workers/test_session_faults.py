@@ -1,0 +1,241 @@
+"""A server that breaks off, refuses, restarts or goes away under a session, and a store that does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from db_knobs.errors import DatabaseError, StatementTimeout
+from db_knobs.statistics import Snapshot
+from tests.workers.session_stage import INTERVALS, SECONDS, away_at, stage
+from tests.workers.simulated_server import Connection
+from tunewright.session import SessionState
+from tunewright.space import Config
+from workers.session_journal import Measured, Skipped, Wanted
+from workers.session_loop import MOST_DISTURBANCES
+
+
+@pytest.mark.parametrize("odd", [DatabaseError("odd"), StatementTimeout("slow"), ZeroDivisionError()], ids=repr)
+@pytest.mark.parametrize("point", ["in apply, cache set", "after apply"])
+def test_a_change_that_breaks_off_is_never_taken_for_somebody_elses(odd: Exception, point: str) -> None:
+    scene = stage()
+    broken: list[str] = []
+
+    def crossing(crossed: str) -> None:
+        if crossed == point and not broken:
+            broken.append(crossed)
+            raise odd
+
+    scene.server.crossing = crossing
+
+    ended = scene.run()
+
+    assert broken
+    assert ended is (SessionState.FINISHED if isinstance(odd, DatabaseError) else SessionState.FAILED)
+    assert scene.at_home
+    assert "foreign_change" not in scene.journal.notices
+
+
+def test_a_server_that_is_too_busy_to_be_put_back_at_once_does_not_end_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = stage()
+    measure, read = Connection.measure, Connection.read
+    busy = 0
+
+    def measures(connection: Connection) -> Snapshot:
+        nonlocal busy
+        if scene.server.now > 1_100 and not busy:
+            busy = MOST_DISTURBANCES - 2
+            raise StatementTimeout("a statement took longer than 10 s")
+        return measure(connection)
+
+    def reads(connection: Connection, names: Sequence[str]) -> Config:
+        nonlocal busy
+        if busy > 1:
+            busy -= 1
+            raise StatementTimeout("a statement took longer than 10 s")
+        return read(connection, names)
+
+    monkeypatch.setattr(Connection, "measure", measures)
+    monkeypatch.setattr(Connection, "read", reads)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert scene.journal.status.intervals == INTERVALS
+    assert busy == 1
+    assert scene.at_home
+
+
+def test_a_server_that_answers_oddly_all_the_time_ends_the_session() -> None:
+    scene = stage()
+    measured: list[str] = []
+
+    def crossing(crossed: str) -> None:
+        if crossed == "measure":
+            measured.append(crossed)
+            if len(measured) > 100:
+                raise DatabaseError("the disk of the server is full")
+
+    scene.server.crossing = crossing
+
+    ended = scene.run()
+
+    assert ended is SessionState.FAILED
+    assert "disk of the server is full" in (scene.journal.status.reason or "")
+    assert len(scene.journal.of(Skipped)) == MOST_DISTURBANCES - 1
+    assert scene.at_home
+
+
+def test_a_value_that_the_server_refuses_is_never_tried_again() -> None:
+    scene = stage(knobs=["cache"], budget={"intervals": 10})
+    scene.server.refuses["cache"] = lambda value: value != 20
+
+    ended = scene.run()
+
+    assert ended is SessionState.FINISHED
+    refused = [m for m in scene.journal.of(Measured) if m.interval.performance is None]
+    values = [measured.interval.config["cache"] for measured in refused]
+    assert len(values) == len(set(values)) >= 1
+    assert not any(measured.unsafe for measured in refused)
+    assert "refused" in scene.journal.notices
+    assert scene.at_home
+
+
+def test_a_lost_right_ends_the_session_with_the_grant() -> None:
+    scene = stage()
+    scene.server.later(SECONDS / 2, lambda: scene.server.denied.add("cost"))
+
+    ended = scene.run()
+
+    assert ended is SessionState.FAILED
+    assert "GRANT SET ON cost" in (scene.journal.status.reason or "")
+    assert "right_lost" in scene.journal.notices
+    assert scene.at_home
+    assert not scene.journal.status.touched
+
+
+def test_what_may_not_be_put_back_is_tried_until_it_may_and_the_rest_is_back_at_once() -> None:
+    scene = stage()
+
+    def take_right() -> None:
+        scene.server.denied.add("cost")
+        scene.server.later(10 * SECONDS, check)
+
+    def check() -> None:
+        assert scene.journal.status.state is SessionState.RESTORING
+        assert "GRANT SET ON cost" in (scene.journal.status.reason or "")
+        assert scene.server.settings["cost"] != scene.server.defaults["cost"]
+        assert scene.server.settings == {**scene.server.defaults, "cost": scene.server.settings["cost"]}
+        scene.server.denied.clear()
+
+    away_at(scene, take_right)
+
+    ended = scene.run()
+
+    assert ended is SessionState.FAILED
+    assert scene.at_home
+    assert not scene.journal.status.touched
+
+
+def test_a_role_without_rights_is_told_which_before_anything_is_touched() -> None:
+    scene = stage()
+    scene.server.denied.add("cost")
+
+    ended = scene.run()
+
+    assert ended is SessionState.FAILED
+    assert "GRANT SET ON cost" in (scene.journal.status.reason or "")
+    assert not scene.server.seen
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["settings kept", "settings forgotten"])
+def test_a_restart_by_somebody_else_costs_an_interval_and_brings_the_reference_back(forget: bool) -> None:
+    scene = stage()
+
+    def restart() -> None:
+        scene.server.go_down()
+        scene.server.later(20, lambda: scene.server.come_up(forget=forget))
+
+    away_at(scene, restart)
+
+    ended = scene.run()
+
+    assert ended is SessionState.FINISHED
+    assert {"connection_lost", "connected"} <= set(scene.journal.notices)
+    assert len(scene.journal.of(Skipped)) == 1
+    assert scene.at_home
+
+
+def test_counters_that_begin_anew_are_noticed() -> None:
+    scene = stage()
+    away_at(scene, lambda: scene.server.come_up(forget=True))
+
+    ended = scene.run()
+
+    assert ended is SessionState.FINISHED
+    assert "restarted" in scene.journal.notices
+
+
+def test_a_cut_connection_is_made_anew_with_the_lock_and_the_former_settings() -> None:
+    scene = stage()
+    away_at(scene, scene.server.cut)
+
+    ended = scene.run()
+
+    assert ended is SessionState.FINISHED
+    skipped = scene.journal.of(Skipped)
+    assert len(skipped) == 1
+    assert "connection was lost" in skipped[0].reason
+    assert scene.at_home
+
+
+def test_a_session_that_is_stopped_while_the_server_is_away_restores_when_it_is_back() -> None:
+    scene = stage()
+
+    def stop() -> None:
+        scene.server.go_down()
+        scene.journal.wanted = Wanted.CANCEL
+        scene.server.later(3_600, check)
+
+    def check() -> None:
+        assert scene.journal.status.state is SessionState.RESTORING
+        scene.server.come_up()
+
+    away_at(scene, stop)
+
+    ended = scene.run()
+
+    assert ended is SessionState.STOPPED
+    assert scene.at_home
+
+
+def test_a_second_session_on_the_same_server_is_refused() -> None:
+    scene = stage()
+    first = scene.server.open()
+    first.connect()
+    assert first.lock("another")
+
+    ended = scene.run()
+
+    assert ended is SessionState.FAILED
+    assert "another tuning session" in (scene.journal.status.reason or "")
+    assert not scene.server.seen
+
+
+def test_a_store_that_is_away_costs_the_settings_and_not_the_session() -> None:
+    scene = stage()
+    seen: list[bool] = []
+
+    def lose_store() -> None:
+        scene.journal.outages = 200
+        scene.server.later(SECONDS + 30, lambda: seen.append(scene.at_home))
+
+    away_at(scene, lose_store)
+
+    ended = scene.run()
+
+    assert seen == [True]
+    assert ended is SessionState.FINISHED
+    assert scene.journal.status.intervals == INTERVALS
