@@ -3,8 +3,8 @@
     python -m benchmarks.pasca [--part accuracy|search|scale|propagation] [--quick] [--json FILE]
 
 accuracy     V1 to V3 and eight baselines on Cora (a drawn split), Citeseer and Pubmed (the public split), 10 seeds
-search       multi-objective Bayesian optimisation (expected hypervolume improvement over a random forest) of the whole
-             space, against random search and NSGA-II with the same trials
+search       multi-objective Bayesian optimisation (expected hypervolume improvement over Gaussian processes) of the
+             whole space, against random search and NSGA-II with the same trials
 scale        V3 and JK-Net on an RMAT graph of 10^6 nodes and 10^7 edges, up to one accuracy
 propagation  the sparse product beside scipy, torch and a copy of memory; 10^8 edges with features on disk
 
