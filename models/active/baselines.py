@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.active.gain import entropy, greedy_cover
+from models.active.gain import entropy, greedy_cover, unexplained
 from models.active.knowledge import Nodes
 from models.active.situation import Situation, Terrain
 
@@ -88,15 +87,8 @@ def grain(situation: Situation, count: int) -> Nodes:
     terrain = situation.terrain
     asked = np.setdiff1d(terrain.pool, situation.candidates)
     reach = terrain.influence
-    uncovered = np.exp(np.asarray(_log_left(reach, asked)))
+    uncovered = unexplained(reach, asked, np.ones(len(asked)))
     return greedy_cover(reach, uncovered, np.ones(terrain.graph.n), situation.candidates, count)
-
-
-def _log_left(reach: Any, asked: Nodes) -> Scores:
-    """(n,) logarithm of what of each node the asked ones leave unexplained."""
-    taken = reach[:, asked].tocsr()
-    taken.data = np.log1p(-np.minimum(taken.data, 1.0 - 1e-12))
-    return np.asarray(taken.sum(axis=1)).ravel()
 
 
 def pagerank_of(terrain: Terrain) -> Scores:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.active.knowledge import Distributions, Knowledge, Nodes
+from models.active.gain import entropy, information_gain
+from models.active.knowledge import UNKNOWN, Distributions, Knowledge, Nodes
 from models.active.oracle import Oracle
 from models.active.situation import Criterion, Situation, Terrain
 from models.active.student import Student
 from tunewright.errors import WorkloadError
+
+Query = Literal["relaxed", "exact", "either"]
 
 # An oracle that has let so many questions in a row pass without an answer is taken to be gone. One that is silent about
 # nine nodes of ten does so once in 40,000 times.
@@ -42,7 +46,8 @@ class Campaign:
 
     Attributes:
         criterion: chooses the nodes of a batch.
-        relaxed: whether the oracle is asked to confirm the likeliest class; else it is asked for the class.
+        query: what the oracle is asked about a node: `relaxed`, to confirm the likeliest class; `exact`, for the class;
+            `either`, whichever tells more for its price.
         batch: nodes in a batch, asked between two lessons.
         account: what an exact label costs, see `exact_price`.
         purse: what is left to spend.
@@ -57,7 +62,7 @@ class Campaign:
     criterion: Criterion
     student: Student
     oracle: Oracle
-    relaxed: bool
+    query: Query
     batch: int
     account: str = "questions"
     seed: int = 0
@@ -75,9 +80,9 @@ class Campaign:
         self.learn()
 
     @property
-    def price(self) -> float:
-        """What one answer costs."""
-        return 1.0 if self.relaxed else exact_price(self.account, self.terrain.graph.n_classes)
+    def exact_price(self) -> float:
+        """What an exact label costs."""
+        return exact_price(self.account, self.terrain.graph.n_classes)
 
     def earn(self, income: float) -> None:
         """Add to the purse, and buy as many whole batches as it then can pay for.
@@ -86,15 +91,18 @@ class Campaign:
             WorkloadError: the oracle has let many questions in a row pass without an answer.
         """
         self.purse += income
-        while self.purse + _ROUNDING >= self.batch * self.price:
+        cheapest = self.exact_price if self.query == "exact" else 1.0
+        while self.purse + _ROUNDING >= self.batch * cheapest:
             random = np.random.default_rng([self.seed, self.rounds])
             belief = self.knowledge.narrowed(self.belief)
             chosen = self.criterion(Situation(self.terrain, self.knowledge, belief, self.rounds, random), self.batch)
-            if len(chosen) == 0:
+            exact = self._exact(belief[chosen])
+            prices = np.where(exact, self.exact_price, 1.0)
+            if len(chosen) == 0 or self.purse + _ROUNDING < prices.sum():
                 return
-            labels = likeliest(belief[chosen], random)
+            labels = np.where(exact, UNKNOWN, likeliest(belief[chosen], random))
             answers = [self._ask(int(node), int(label)) for node, label in zip(chosen, labels, strict=True)]
-            self._settle(len(answers), sum(answers))
+            self._settle(prices, np.array(answers))
             self.learn()
 
     def learn(self) -> None:
@@ -105,9 +113,15 @@ class Campaign:
         """Share of nodes whose likeliest class, by the student alone, is the true one."""
         return float(np.mean(self.belief[nodes].argmax(axis=1) == self.terrain.graph.labels[nodes]))
 
+    def _exact(self, belief: Distributions) -> NDArray[np.bool_]:
+        """(m,) of which nodes to ask for the class, by the distributions (m, C) over it."""
+        if self.query == "either":
+            return worth_naming(belief, self.exact_price)
+        return np.full(len(belief), self.query == "exact")
+
     def _ask(self, node: int, label: int) -> bool:
-        """Put one question, and take the answer; whether there was one."""
-        if self.relaxed:
+        """Ask whether a node is of a class, or for its class where that is UNKNOWN; whether there was an answer."""
+        if label != UNKNOWN:
             confirmed = self.oracle.confirm(node, label)
             if confirmed is not None:
                 self.knowledge.tell(node, label, confirmed, self.belief[node])
@@ -120,17 +134,23 @@ class Campaign:
         self.knowledge.set_aside(node)
         return False
 
-    def _settle(self, asked: int, answered: int) -> None:
+    def _settle(self, prices: NDArray[np.float64], answered: NDArray[np.bool_]) -> None:
+        paid = float(prices[answered].sum())
         self.rounds += 1
-        self.answers += answered
-        self.spent += answered * self.price
-        self.purse -= answered * self.price
-        self.unanswered = 0 if answered else self.unanswered + asked
+        self.answers += int(answered.sum())
+        self.spent += paid
+        self.purse -= paid
+        self.unanswered = 0 if answered.any() else self.unanswered + len(answered)
         if self.unanswered >= PATIENCE:
             raise WorkloadError(
                 f"oracle: it has answered none of the last {self.unanswered} questions; "
                 f"see that it can answer, and go on from the {self.answers} answers before"
             )
+
+
+def worth_naming(belief: Distributions, price: float) -> NDArray[np.bool_]:
+    """(m,) for which distributions (m, C) the class, at this price, tells more for it than a yes or no at 1."""
+    return np.asarray(entropy(belief) / price > information_gain(belief) + _ROUNDING)
 
 
 def likeliest(belief: Distributions, random: np.random.Generator) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from models.active import baselines
-from models.active.gain import entropy, greedy_cover, information_gain
+from models.active.gain import certainty, entropy, greedy_cover, information_gain, unexplained
 from models.active.knowledge import Nodes
 from models.active.situation import Criterion, Situation
 from tunewright.errors import WorkloadError
@@ -18,11 +18,15 @@ def igp(situation: Situation, count: int) -> Nodes:
 
     Asking node i is expected to remove the share IG_i / H_i of its entropy. It removes that share times i's influence
     from the entropy of each node that i reaches, and what several answers remove of one node adds up as independent
-    chances do: sum over u of H_u (1 - prod over i in the batch of (1 - influence_ui IG_i / H_i)).
+    chances do: sum over u of H_u (1 - prod over i in the batch of (1 - influence_ui IG_i / H_i)). So do the answers
+    that there are: as far as a node's class is known, its share of others is explained already, whatever the model
+    makes of them yet.
     """
-    left = entropy(situation.belief)
-    share = np.divide(information_gain(situation.belief), left, out=np.zeros_like(left), where=left > 0)
-    reach = situation.terrain.influence
+    belief, reach = situation.belief, situation.terrain.influence
+    entropies = entropy(belief)
+    share = np.divide(information_gain(belief), entropies, out=np.zeros_like(entropies), where=entropies > 0)
+    told, _ = situation.knowledge.targets()
+    left = entropies * unexplained(reach, told, certainty(belief[told]))
     return greedy_cover(reach, left, np.minimum(share, 1.0), situation.candidates, count)
 
 

@@ -18,6 +18,11 @@ def entropy(p: Distributions) -> Values:
     return np.asarray(-np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0.0), axis=-1))
 
 
+def certainty(p: Distributions) -> Values:
+    """(m,) from 0 to 1, how much of what can be known of a class each row of p (m, C) knows: 1 - H(p) / log C."""
+    return np.asarray(1.0 - entropy(p) / np.log(max(2, p.shape[1])))
+
+
 def information_gain(p: Distributions) -> Values:
     """Expected entropy that the answer to "is it of the likeliest class?" removes (IGP, section 3.2).
 
@@ -31,6 +36,22 @@ def information_gain(p: Distributions) -> Values:
     """
     yes = p.max(axis=1)
     return entropy(np.stack([yes, 1.0 - yes], axis=1))
+
+
+def unexplained(reach: Any, nodes: Nodes, strength: Values) -> Values:
+    """What nodes leave unexplained of each: the product over i in nodes of (1 - strength_i reach_ui).
+
+    Args:
+        reach: (n, n) sparse, best by columns: influence of each column's node on each row's, 0 to 1.
+        nodes: (m,) those that explain.
+        strength: (m,) how much of itself each of them explains, 0 to 1.
+    Returns:
+        (n,) shares.
+    """
+    columns = reach.tocsc()[:, nodes]
+    explained = columns.data * np.repeat(strength, np.diff(columns.indptr))
+    columns.data = np.log1p(-np.minimum(explained, 1.0 - 1e-12))
+    return np.asarray(np.exp(np.asarray(columns.sum(axis=1)).ravel()))
 
 
 def greedy_cover(reach: Any, weight: Values, strength: Values, candidates: Nodes, count: int) -> Nodes:

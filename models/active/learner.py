@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from models.active.campaign import Campaign, exact_price
+from models.active.campaign import Campaign, Query, exact_price
 from models.active.criteria import criterion
 from models.active.oracle import Oracle, SimulatedOracle
 from models.active.situation import Terrain
@@ -72,7 +72,7 @@ class ActiveLearner:
             criterion(str(config["criterion"])),
             Student(ground.features, float(config["penalty"]), float(config["soft_weight"])),
             options.oracle,
-            relaxed=config["query"] == "relaxed",
+            query=cast(Query, config["query"]),
             batch=int(config["batch"]) * options.graph.n_classes,
             account=options.account,
             seed=seed,

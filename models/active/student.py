@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.active.gain import certainty
 from models.active.knowledge import Distributions, Nodes
 from models.data.graph import Graph
 from models.gnn.operators import normalised, propagate
@@ -28,7 +29,8 @@ class Student:
     Attributes:
         features: (n, d) float32, see `propagated`.
         penalty: weight of the squared norm of the weights against the sum over labelled nodes.
-        soft_weight: weight of a node with a soft label against one with a hard label.
+        soft_weight: weight of a soft label against a hard one, besides how much it knows of the class: 1 - H / log C.
+            The rest of it is what the model thought, and would teach it nothing else.
         iterations: of L-BFGS at most.
     """
 
@@ -53,7 +55,7 @@ class Student:
 
         x = np.concatenate([self.features[nodes], self.features.mean(axis=0, keepdims=True)])
         certain = targets.max(axis=1) == 1.0
-        weights = np.append(np.where(certain, 1.0, self.soft_weight), PRIOR)[:, None]
+        weights = np.append(np.where(certain, 1.0, self.soft_weight * certainty(targets)), PRIOR)[:, None]
         targets = np.concatenate([targets, np.full((1, n_classes), 1.0 / n_classes)])
         size = x.shape[1] * n_classes
 

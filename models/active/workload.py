@@ -21,7 +21,7 @@ class ActiveWorkload(Workload):
     )
     space = SearchSpace(
         Categorical("criterion", ["igp", "random", "degree", "pagerank", "entropy", "age", "featprop", "grain"]),
-        Categorical("query", ["relaxed", "exact"]),
+        Categorical("query", ["relaxed", "exact", "either"]),
         Ordinal("batch", [1, 2, 4], default=1),
         Int("k", 1, 3, default=2),
         Float("penalty", 0.01, 2.0, log=True, default=0.2),

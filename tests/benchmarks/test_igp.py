@@ -9,25 +9,34 @@ import numpy as np
 import pytest
 
 from benchmarks import igp
+from models.active.learner import terrain
+from models.active.student import Student
+from models.data.graphs import load
 
 
 def test_a_trace_tells_the_accuracy_that_a_budget_buys_in_whole_batches() -> None:
-    exact = igp.Trace(np.array([0.0, 3.0, 6.0, 60.0]), np.array([0.3, 0.5, 0.6, 0.9]), relaxed=False)
-    relaxed = igp.Trace(np.array([0.0, 12.0, 120.0]), np.array([0.3, 0.7, 0.8]), relaxed=True)
+    trace = igp.Trace(np.array([0.0, 5.0, 12.5, 70.0]), np.array([0.3, 0.5, 0.6, 0.9]), exact=3.0)
 
-    # Of three classes 6 labels cost 12 questions, and 60 cost 120; the same labels are 9.5 and 95 bits.
-    assert exact.at("questions", 3)[[0, 1, -1]].tolist() == [0.6, 0.6, 0.9]
-    assert exact.at("bits", 3)[[0, 1, -1]].tolist() == [0.6, 0.6, 0.9]
-    assert relaxed.at("questions", 3)[[0, 1, -1]].tolist() == [0.7, 0.7, 0.8]
-    assert relaxed.at("bits", 3)[[0, 1, -1]].tolist() == [0.3, 0.7, 0.7]
+    # Budgets are 6, 9, ... 60.
+    assert trace.at()[[0, 2, 3, -1]].tolist() == [0.5, 0.5, 0.6, 0.6]
 
 
 def test_what_it_costs_to_be_good_enough_is_the_largest_budget_where_it_never_is() -> None:
-    trace = igp.Trace(np.array([0.0, 3.0, 6.0]), np.array([0.3, 0.5, 0.6]), relaxed=False)
+    trace = igp.Trace(np.array([0.0, 5.0, 12.5]), np.array([0.3, 0.5, 0.6]), exact=3.0)
 
-    assert trace.until(0.5, "questions", 3) == 6.0
-    assert trace.until(0.5, "bits", 3) == pytest.approx(3 * np.log2(3))
-    assert trace.until(0.7, "questions", 3) == 120.0
+    assert trace.until(0.6) == 12.5
+    assert trace.until(0.7) == 60.0
+
+
+@pytest.mark.parametrize("account", igp.ACCOUNTS)
+def test_a_campaign_goes_to_the_largest_budget_whatever_it_asks(account: str) -> None:
+    ground = terrain(load("sbm"), igp.STEPS)
+    student = Student(ground.features)
+    for query in ("relaxed", "exact", "either"):
+        trace = igp._trace(ground, student, igp.Method("igp", query), account, 0)
+
+        assert (np.diff(trace.spent) > 0).all()
+        assert trace.spent[-2] < igp.BUDGETS[-1] * trace.exact <= trace.spent[-1]
 
 
 def test_a_small_run_compares_all_methods_in_both_accounts(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from models.active import human
-from models.active.campaign import Campaign, exact_price, likeliest
+from models.active.campaign import Campaign, exact_price, likeliest, worth_naming
 from models.active.criteria import CRITERIA, criterion
 from models.active.knowledge import UNKNOWN
 from models.active.learner import ActiveLearner, read_options, terrain
 from models.active.oracle import SimulatedOracle
-from models.active.situation import Situation
+from models.active.situation import Situation, Terrain
 from models.active.student import Student, propagated
 from models.active.workload import ActiveWorkload
 from models.data.graphs import load
@@ -28,21 +29,21 @@ def campaign(criterion_name="igp", oracle=None, **given):
     graph = load("sbm")
     ground = terrain(graph, 2)
     oracle = oracle or SimulatedOracle(graph.labels, graph.n_classes)
-    given = {"relaxed": True, "batch": 3, **given}
+    given = {"query": "relaxed", "batch": 3, **given}
     return Campaign(ground, criterion(criterion_name), Student(ground.features), oracle, **given)
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-@pytest.mark.parametrize("relaxed", [True, False])
-def test_every_criterion_asks_only_open_nodes_of_the_pool_and_learns(name, relaxed):
-    running = campaign(name, relaxed=relaxed)
+@pytest.mark.parametrize(("query", "price"), [("relaxed", 1), ("exact", 2)])
+def test_every_criterion_asks_only_open_nodes_of_the_pool_and_learns(name, query, price):
+    running = campaign(name, query=query)
     graph = running.terrain.graph
 
     running.earn(60)
 
     told, _ = running.knowledge.targets()
     assert set(told) <= set(running.terrain.pool)
-    assert running.answers == running.spent / running.price == 60 / running.price
+    assert running.answers == running.spent / price == 60 / price
     assert running.accuracy(graph.test) > 0.6
 
 
@@ -58,8 +59,50 @@ def test_every_criterion_gives_different_candidates_also_when_few_are_left(name)
     assert sorted(chosen.tolist()) == pool[:2].tolist()
 
 
+def test_the_class_is_asked_for_where_that_tells_more_for_its_price():
+    running = campaign(query="either", account="bits")
+
+    # Of three classes, as likely each: the class tells as many bits as it costs, a yes or no 0.92.
+    running.earn(3 * np.log2(3) - 0.1)
+    assert running.answers == 0
+    running.earn(0.1)
+    assert running.answers == 3
+    assert running.spent == pytest.approx(3 * np.log2(3))
+    assert np.count_nonzero(running.knowledge.label != UNKNOWN) == 3
+
+    # From now on most classes are guessed well enough for a yes or no.
+    running.earn(60)
+    assert running.answers > 3 + 60 / 1.1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7, 40])
+def test_no_class_is_worth_the_price_of_all_questions_that_it_would_answer(n_classes):
+    beliefs = np.random.default_rng(0).dirichlet(np.ones(n_classes), 200)
+    beliefs = np.concatenate([beliefs, np.full((1, n_classes), 1 / n_classes)])
+
+    assert not worth_naming(beliefs, exact_price("questions", n_classes)).any()
+
+
+def test_what_answers_explain_already_is_not_asked_about_again():
+    running = campaign()
+    n, (much, same, other) = running.terrain.graph.n, running.terrain.pool[:3]
+    reach = np.zeros((n, n))
+    reach[20:60, much], reach[20:50, same], reach[60:80, other] = 0.9, 0.9, 0.9
+    situation = Situation(Terrain(running.terrain.graph, running.terrain.pool, 2), running.knowledge, *[None] * 3)
+    situation.terrain.__dict__["influence"] = sparse.csc_array(reach)
+
+    def favourite():
+        # The model has not learnt from any answer yet.
+        belief = running.knowledge.narrowed(np.full_like(running.belief, 1 / 3))
+        return criterion("igp")(replace(situation, belief=belief), 1)[0]
+
+    assert favourite() == much
+    running.knowledge.reveal(much, 0)
+    assert favourite() == other
+
+
 def test_a_batch_is_bought_once_it_can_be_paid():
-    running = campaign(relaxed=False, account="questions")
+    running = campaign(query="exact", account="questions")
 
     running.earn(5)
     assert (running.answers, running.spent, running.purse) == (0, 0, 5)
@@ -221,6 +264,20 @@ def test_a_student_that_knows_nothing_is_even_and_soft_labels_teach():
 
     assert student.fit(np.array([], dtype=np.int64), np.empty((0, 3))) == pytest.approx(1 / 3)
     assert np.mean(student.fit(nodes, soft)[graph.test].argmax(1) == graph.labels[graph.test]) > 0.8
+
+
+def test_a_soft_label_counts_by_what_it_knows():
+    graph = load("sbm")
+    student = Student(terrain(graph, 2).features)
+    hard, soft = graph.train[:10], graph.train[10:]
+    certain = np.eye(3)[graph.labels[hard]]
+
+    alone = student.fit(hard, certain)
+    even = student.fit(graph.train, np.concatenate([certain, np.full((len(soft), 3), 1 / 3)]))
+    told = student.fit(graph.train, np.concatenate([certain, np.tile([0.5, 0.5, 0.0], (len(soft), 1))]))
+
+    assert even == pytest.approx(alone, abs=1e-3)
+    assert told[soft, 2].mean() < alone[soft, 2].mean() - 0.01
 
 
 def test_a_class_that_nobody_has_met_yet_stays_possible():
