@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -37,6 +37,12 @@ class Terrain:
     def influence(self) -> Any:
         """(n, n) sparse by columns: influence of each column's node on each row's."""
         return influence(self.graph, self.steps)
+
+    def within(self, pool: Nodes) -> Terrain:
+        """The same ground with another pool; what is costly is shared."""
+        other = replace(self, pool=pool)
+        vars(other).update(features=self.features, influence=self.influence)
+        return other
 
 
 @dataclass(frozen=True, eq=False)
