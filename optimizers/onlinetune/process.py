@@ -210,6 +210,17 @@ class Posterior:
             variance = self._amplitude * self.prior.anchored_variance(x) + own - np.einsum("ij,ij->j", half, half)
         return across.T @ self._weights, np.sqrt(np.maximum(variance, 0.0))
 
+    def doubt_against(self, x: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(m,) deviations of the difference between g at (m, d) points that were measured and g at another such."""
+        with one_thread():
+            points = np.concatenate([x, other[None]])
+            _, half = self._across(points)
+            covariance = self._amplitude * self.prior.anchored(points, points[-1:])[:, 0]
+            covariance += self.prior.own * self.prior.knobs.same(points, points[-1:])[:, 0] - half.T @ half[:, -1]
+            _, deviation = self.improvement(points)
+        variance = deviation**2 + deviation[-1] ** 2 - 2.0 * covariance
+        return np.asarray(np.sqrt(np.maximum(variance[:-1], 0.0)))
+
     def shared_variance(self, point: NDArray[np.float64]) -> float:
         """How much of the variance of g at a (d,) point one more interval on the reference would take away."""
         with one_thread():

@@ -335,7 +335,8 @@ class _Decision:
 
         Best by a bound nearer to the mean than the one of safety, or a session would only ever move where it has
         measured the same settings many times over. The reference is always among them, with a bound of exactly 0. Of
-        the best ones, which do much the same here, it is the one that follows most rules: another load may need it.
+        those that do much the same here, or are not told from the best by a deviation, it is the one that follows most
+        rules: one noisy interval is no reason to drop advice for good, and another load may need it.
         """
         tuner = self._tuner
         performance = tuner._performance
@@ -347,7 +348,8 @@ class _Decision:
         points = np.concatenate([tuner._reference[None], points])
         mean, deviation = self._posterior.improvement(points)
         value = np.where(mean - tuner._caution.width * deviation >= self._least, mean - _DOUBT * deviation, -np.inf)
-        alike = value >= value.max() - _MUCH_THE_SAME
+        doubt = self._posterior.doubt_against(points, points[int(np.argmax(value))])
+        alike = value >= value.max() - np.maximum(_MUCH_THE_SAME, doubt)
         followed = np.where(alike, tuner._book.followed(self._rules, points), -1)
         order = np.lexsort((-value, -followed))
         best = next(int(row) for row in order if row == 0 or self._guarded(points[row]) is None)

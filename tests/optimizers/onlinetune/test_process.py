@@ -82,6 +82,10 @@ def test_posterior_is_the_dense_one(form: Form) -> None:
     np.testing.assert_allclose(mean, expected[1:] - expected[0], atol=1e-8)
     variance = np.diag(covariance)[1:] + covariance[0, 0] - 2 * covariance[0, 1:]
     np.testing.assert_allclose(deviation, np.sqrt(variance), atol=1e-7)
+    # Of those that were measured, against the last of them and against the reference.
+    for other, column in ((x[-1], -1), (KNOBS_REFERENCE, 0)):
+        variance = np.diag(covariance)[3:] + covariance[column, column] - 2 * covariance[column, 3:]
+        np.testing.assert_allclose(posterior.doubt_against(x[2:], other) ** 2, variance, atol=1e-8)
 
 
 def test_a_setting_that_was_measured_high_again_and_again_is_high_and_its_neighbours_are_not() -> None:

@@ -285,6 +285,20 @@ def test_rules_choose_among_settings_that_do_much_the_same_and_no_others() -> No
     assert np.mean(after) > 0.5
 
 
+@pytest.mark.parametrize(("loss", "stays"), [(0.085, True), (0.2, False)])
+def test_advice_is_not_dropped_for_what_one_noisy_interval_does_not_tell(loss: float, stays: bool) -> None:
+    tuner, rules, taken = OnlineTune(TARGET), [B_HIGH, A_HIGH], ""
+    while taken != A_HIGH.id:
+        # The noise of that interval hides half of the smaller loss.
+        told = _answer(tuner, lambda config: 0.6 * (config["b"] > 0.8) - loss * (config["a"] > 0.6), rules, noise=0.03)
+        taken = (told.suggestion and told.suggestion.advised) or ""
+
+    centre = tuner.suggest(CALM, rules).centre
+
+    assert centre[1] > 0.8
+    assert (centre[0] > 0.6) == stays
+
+
 def test_a_load_that_is_never_foreseen_has_the_reference_measured_ever_more_seldom() -> None:
     # So seldom re-checked for other reasons that riddles alone ask for it.
     tuner = OnlineTune(TARGET, OnlineTuneSettings(recheck=1_000))
