@@ -206,8 +206,7 @@ class Posterior:
         """(m,) means and (m,) deviations of the improvement g at (m, d) points; both are 0 at the reference."""
         with one_thread():
             across, half = self._across(x)
-            own = self.prior.own * self.prior.knobs.same(x, self._rows.x).max(axis=1)
-            variance = self._amplitude * self.prior.anchored_variance(x) + own - np.einsum("ij,ij->j", half, half)
+            variance = self._variance(x, half)
         return across.T @ self._weights, np.sqrt(np.maximum(variance, 0.0))
 
     def doubt_against(self, x: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -217,9 +216,8 @@ class Posterior:
             _, half = self._across(points)
             covariance = self._amplitude * self.prior.anchored(points, points[-1:])[:, 0]
             covariance += self.prior.own * self.prior.knobs.same(points, points[-1:])[:, 0] - half.T @ half[:, -1]
-            _, deviation = self.improvement(points)
-        variance = deviation**2 + deviation[-1] ** 2 - 2.0 * covariance
-        return np.asarray(np.sqrt(np.maximum(variance[:-1], 0.0)))
+            variance = self._variance(points, half)
+        return np.asarray(np.sqrt(np.maximum(variance + variance[-1] - 2.0 * covariance, 0.0))[:-1])
 
     def shared_variance(self, point: NDArray[np.float64]) -> float:
         """How much of the variance of g at a (d,) point one more interval on the reference would take away."""
@@ -238,6 +236,11 @@ class Posterior:
         """Of the posterior mean, in the space of the kernel: a' K a for the weights a."""
         y = self._rows.y - self._shift
         return float(np.sqrt(max(0.0, self._weights @ y - self._noise @ self._weights**2)))
+
+    def _variance(self, x: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(m,) of g at (m, d) points, with the H of `_across`; below 0 by rounding."""
+        own = self.prior.own * self.prior.knobs.same(x, self._rows.x).max(axis=1)
+        return np.asarray(self._amplitude * self.prior.anchored_variance(x) + own - np.einsum("ij,ij->j", half, half))
 
     def _across(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(n, m) covariance of intervals and improvements here, and the matrix H of which H'H is what was learnt."""

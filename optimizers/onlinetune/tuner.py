@@ -348,10 +348,12 @@ class _Decision:
         points = np.concatenate([tuner._reference[None], points])
         mean, deviation = self._posterior.improvement(points)
         value = np.where(mean - tuner._caution.width * deviation >= self._least, mean - _DOUBT * deviation, -np.inf)
-        doubt = self._posterior.doubt_against(points, points[int(np.argmax(value))])
-        alike = value >= value.max() - np.maximum(_MUCH_THE_SAME, doubt)
-        followed = np.where(alike, tuner._book.followed(self._rules, points), -1)
-        order = np.lexsort((-value, -followed))
+        followed, top = tuner._book.followed(self._rules, points), int(np.argmax(value))
+        apart = np.full(len(points), _MUCH_THE_SAME)
+        # No others can take its place.
+        rivals = np.flatnonzero((followed > followed[top]) & np.isfinite(value))
+        apart[rivals] = np.maximum(apart[rivals], self._posterior.doubt_against(points[rivals], points[top]))
+        order = np.lexsort((-value, -np.where(value >= value[top] - apart, followed, -1)))
         best = next(int(row) for row in order if row == 0 or self._guarded(points[row]) is None)
         return points[best], float(mean[best]), float(deviation[best])
 

@@ -28,6 +28,18 @@ def test_what_it_costs_to_be_good_enough_is_the_largest_budget_where_it_never_is
     assert trace.until(0.7) == 60.0
 
 
+def test_each_seed_draws_a_part_of_the_pool_for_its_own() -> None:
+    ground = terrain(load("sbm"), igp.STEPS)
+
+    drawn = [igp._drawn(ground, seed) for seed in (0, 0, 1)]
+
+    assert [len(each.pool) for each in drawn] == [round(0.8 * len(ground.pool))] * 3
+    assert all(np.isin(each.pool, ground.pool).all() and (np.diff(each.pool) > 0).all() for each in drawn)
+    assert (drawn[0].pool == drawn[1].pool).all()
+    assert (drawn[0].pool != drawn[2].pool).any()
+    assert drawn[0].influence is ground.influence
+
+
 @pytest.mark.parametrize("account", igp.ACCOUNTS)
 def test_a_campaign_goes_to_the_largest_budget_whatever_it_asks(account: str) -> None:
     ground = terrain(load("sbm"), igp.STEPS)
