@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from models.moe.errors import ExchangeError
-from models.moe.link_model import LinkModel
+from models.moe.link_model import LinkModel, Way
 from models.moe.pulse import Pulse
 from tunewright.errors import WorkloadError
 
-Way: TypeAlias = Literal["flat", "hierarchical"]
 # What came for this rank; for a leader also all that its host sent, and all that came for its host.
 _Moved: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
 

@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from models.moe.exchange import Exchange, Topology, Way
+from models.moe.exchange import Exchange, Topology
 from models.moe.execution import sorted_experts
-from models.moe.link_model import SIZES, LinkModel, measure
+from models.moe.link_model import SIZES, WAYS, LinkModel, Way, measure
 from models.moe.pulse import Pulse
 from models.moe.routing import Routing
 from tunewright.errors import WorkloadError
@@ -64,9 +64,8 @@ class ParallelExperts:
 def calibrate(
     topology: Topology, *, timeout: timedelta, pulse: Pulse | None = None, sizes: Sequence[int] = SIZES
 ) -> LinkModel:
-    """Measure both ways on these links; all ranks get the same model. Takes a few dozen exchanges."""
-    ways: tuple[Way, Way] = ("flat", "hierarchical")
-    exchanges = {way: Exchange(topology, way=way, timeout=timeout, pulse=pulse) for way in ways}
+    """Measure both ways on these links; all ranks get the same model. Takes one or two hundred exchanges."""
+    exchanges = {way: Exchange(topology, way=way, timeout=timeout, pulse=pulse) for way in WAYS}
 
     def call(way: Way, size: int) -> float:
         return timed_exchange(exchanges[way], size)

@@ -82,6 +82,43 @@ def test_measuring_leaves_the_first_turn_out_and_takes_the_median():
     assert model.seconds == {"flat": (2.0,), "hierarchical": (5.0,)}
 
 
+def test_each_turn_counts_as_its_slowest_rank():
+    turns = iter([0.0, 0.0, 1.0, 9.0, 2.0, 9.0, 3.0, 9.0])
+    other_rank = [0.0, 0.0, 3.0, 9.0, 2.0, 9.0, 1.0, 9.0]
+
+    def slowest(figures):
+        taken, other_rank[:] = other_rank[: len(figures)], other_rank[len(figures) :]
+        return [max(pair) for pair in zip(figures, taken, strict=True)]
+
+    model = measure(lambda way, size: next(turns), slowest, sizes=(8,), repeats=3)
+
+    assert model.seconds["flat"] == (3.0,)  # The median of either rank alone is 2.
+
+
+def test_sizes_are_added_where_the_faster_way_changes():
+    def call(way, size):
+        return 5e-3 if way == "flat" else 1e-3 if size < 3_000 else 20e-3
+
+    model = measure(call, lambda figures: figures, sizes=(64, 1_024, 16_384))
+
+    assert model.sizes == (64, 1_024, 2_048, 2_896, 4_096, 16_384)
+    assert model.faster(2_800) == "hierarchical"
+    assert model.faster(4_000) == "flat"
+
+
+def test_close_times_are_measured_again():
+    asked = []
+
+    def call(way, size):
+        asked.append((way, size))
+        return {"flat": 1.0, "hierarchical": 1.1 if size == 64 else 2.0}[way]
+
+    measure(call, lambda figures: figures, sizes=(64, 1_024), repeats=5)
+
+    assert asked.count(("flat", 64)) == asked.count(("hierarchical", 64)) == 1 + 5 + 3 * 5
+    assert asked.count(("flat", 1_024)) == 1 + 5
+
+
 def test_a_topology_and_experts_that_do_not_fit_the_ranks_are_named():
     store = dist.HashStore()
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
