@@ -30,7 +30,7 @@ from tunewright.session import SessionState
 from workers.session_custody import Custody, Returned, changed_by
 from workers.session_journal import Began, Restored, SessionBatch, SessionRecord
 from workers.session_knobs import from_plain, moved_along, needs_restart
-from workers.session_ledger import intended
+from workers.session_ledger import intended, left_at
 
 T = TypeVar("T")
 
@@ -130,6 +130,7 @@ def _returned(database: Database, record: SessionRecord, began: Began) -> Return
     custody = Custody(database, former, needs_restart(knobs))
     for config in intended(record.facts):
         custody.ours |= changed_by(config, former, moves)
+    custody.remember(left_at(record.facts))
     return custody.undo()
 
 

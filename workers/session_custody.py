@@ -99,12 +99,27 @@ class Custody:
         """Take what stands after a restart for what is filed: the server may have moved one knob along with another."""
         self.filed = self.running
 
+    def remember(self, left: Mapping[str, Value]) -> None:
+        """Take over from an earlier holder of these settings.
+
+        Args:
+            left: what that had left everything at; empty where nobody knows, and what is ours may stand at anything.
+        """
+        self.expected |= {name: value for name, value in left.items() if name in self.former}
+        self.unsure = not left
+
     def theirs(self) -> dict[str, str]:
         """Knobs that do not stand as we left them, and why that is: somebody else set them."""
-        standing = self._database.read(list(self.former))
+        return {
+            name: f"was set to {stands} by somebody else; this session had left it at {self.expected[name]}"
+            for name, stands in self._others(self._database.read(list(self.former))).items()
+        }
+
+    def _others(self, standing: Config) -> Config:
+        """Of what stands, that which surely is not as we left it."""
         surely = self.expected.keys() - self.ours if self.unsure else self.expected.keys()
         return {
-            name: f"was set to {standing[name]} by somebody else; this session had left it at {expected}"
+            name: standing[name]
             for name, expected in self.expected.items()
             if name in surely
             and not same(standing[name], expected)
@@ -116,6 +131,20 @@ class Custody:
         """`theirs`, with what somebody has filed and not put in force yet: ask before anything is written over it."""
         self._database.reread()
         return self.theirs()
+
+    def theirs_meanwhile(self) -> dict[str, str]:
+        """`theirs_to_come` after a time in which nobody looked: who puts settings back meanwhile does it for us."""
+        self._database.reread()
+        others = self._others(self._database.read(list(self.former)))
+        return {name: self._unlike(name, stands) for name, stands in others.items() if not self._at_home(name, others)}
+
+    def _unlike(self, name: str, stands: Value) -> str:
+        if name not in self.ours:
+            return f"stands at {stands}, which this session did not set"
+        return (
+            f"stands at {stands}, and this session had left it at {self.expected[name]}: somebody set it, or the"
+            " server's own configuration was changed meanwhile"
+        )
 
     def check(self) -> None:
         """See that everything stands as we left it.
@@ -219,24 +248,19 @@ class Custody:
     def undo(self) -> Returned:
         """Put back what an earlier runner, or we before a connection was lost, may have left.
 
-        What stands neither as it stood nor was ever about to be changed by us is somebody else's. A knob of ours may
-        stand at a value that nobody asked for, since servers round and clamp: it is put back.
+        What stands neither as it stood nor as we left it is somebody else's, in force or filed. Where nobody knows how
+        we left what is ours, it may stand at a value that nobody asked for, since servers round and clamp: it is put
+        back.
         """
-        standing = self.look()
-        away = [name for name in self.former if not self._at_home(name, standing)]
+        standing = self._database.read(list(self.former))
+        at_home = all(self._at_home(name, standing) for name in self.former)
         # Those that need a restart stand as they stood although something else may be filed.
-        if not away and not self.ours & self.filed.keys():
-            return self._filed_again(standing)
-        reasons = {n: f"stands at {standing[n]}, which this session did not set" for n in away if n not in self.ours}
-        return self.back(reasons)
-
-    def _filed_again(self, standing: Config) -> Returned:
-        """Of what all stands as it stood: something else may be filed, where the connection was lost, or a runner died,
-        after it was written and before the server was told to read its files anew."""
-        if not self._database.files_settings or not self.ours:
-            return Returned(standing, changed=False)
-        returned = self.back()
-        return replace(returned, changed=bool(returned.stuck or returned.left))
+        changed = not at_home or bool(self.ours & self.filed.keys())
+        # So may everything, where a change broke off after it was written and before the server had read its files.
+        if not changed and not (self._database.files_settings and self.ours):
+            return Returned(self.look(), changed=False)
+        returned = self.back(self.theirs_meanwhile())
+        return replace(returned, changed=changed or bool(returned.stuck or returned.left))
 
     def _at_home(self, name: str, standing: Config) -> bool:
         return same(standing[name], self.former[name]["value"])

@@ -18,9 +18,9 @@ from db_knobs.errors import (
 )
 from db_knobs.knob import same
 from tunewright.errors import TunewrightError
-from tunewright.space import Value
+from tunewright.space import Config, Value
 from workers.session_custody import Custody, ForeignChange, Returned, changed_by
-from workers.session_journal import Began, RestartIntended, Restored, SessionRecord, Wanted
+from workers.session_journal import Began, RestartIntended, Restored, SessionRecord, Stands, Wanted
 from workers.session_knobs import from_plain, moved_along, needs_restart
 from workers.session_ledger import Ledger
 from workers.session_watch import Clock
@@ -49,9 +49,11 @@ class LockedOut(Exception):
 class Watchdog(Protocol):
     """Whoever puts settings back when this process dies."""
 
-    def ours(self, names: Iterable[str]) -> None:
-        """Knobs that are about to be changed, with those before them; returns once it is known there.
+    def ours(self, names: Iterable[str], left: Mapping[str, Value]) -> None:
+        """Knobs that were ever about to be changed; returns once it is known there.
 
+        Args:
+            left: what everything was left at, as in `Stands`; empty where a change is about to be made.
         Raises:
             OSError: no watchdog can be had.
         """
@@ -88,6 +90,8 @@ class Hold:
         self._moves: Mapping[str, tuple[str, ...]] = {}
         # What somebody else was seen to have set; it is never touched again.
         self._left: dict[str, str] = {}
+        # What the watchdog takes for what we left.
+        self._noted: Config = {}
         self.known = False
         self.restart: Callable[[], bool] = lambda: False
         self._holder = f"session {ledger.record.session}"
@@ -133,6 +137,7 @@ class Hold:
         # They may have been left to a restart that nobody made yet.
         seen = self._ledger.last_seen
         self.custody.expected |= {name: seen[name] for name in self.custody.filed if name in seen}
+        self.custody.remember(self._ledger.left)
         self._moves = moved_along(knobs)
         for config in self._ledger.intended:
             self.custody.ours |= changed_by(config, former, self._moves)
@@ -198,7 +203,21 @@ class Hold:
             return
         if self._watchdog is None:
             self._watchdog = self._make_watchdog(self._ledger.record, self.custody.former, list(self.custody.filed))
-        self._watchdog.ours(self.custody.ours)
+        self._noted = {}
+        self._watchdog.ours(self.custody.ours, {})
+
+    def note(self) -> None:
+        """Tell the watchdog, and the journal with the next batch, what everything was left at.
+
+        Raises:
+            OSError: the watchdog has died, and no other can be had.
+        """
+        custody = self.custody
+        left = {} if custody.unsure or custody.unsettled else dict(custody.expected)
+        if self._watchdog is not None and left != self._noted:
+            self._noted = left
+            self._watchdog.ours(custody.ours, left)
+            self._ledger.add(Stands(left))
 
     def back(self) -> None:
         """Put the reference in place, if it is not; but what needs a restart.
@@ -246,6 +265,7 @@ class Hold:
                 self._database.connect()
                 if not self._database.lock(self._holder):
                     return "another session holds the server's lock"
+                self._left |= self.custody.theirs_meanwhile()
             if keep and (self.custody.unsure or not held):
                 # Nobody knows what stands: the best settings are set upon the former ones, not upon what was tried last
                 # or what somebody else has set.
@@ -287,6 +307,9 @@ class Hold:
             return False
         try:
             if best is not None and better:
+                self._ledger.add(Stands({}))
+                self._ledger.commit()
+                self.guard()
                 custody.put(best["config"])
             elif custody.back_without_restart().stuck:
                 return False

@@ -64,6 +64,20 @@ class RestartIntended:
 
 
 @dataclass(frozen=True)
+class Stands:
+    """What the session has left everything at that it can put back; holds until its next intention, or next `Stands`.
+
+    Whoever has to put that back leaves alone what stands at something else by then, and not as it stood: somebody else
+    set it. After an intention nobody knows, since servers round, clamp, and move one setting along with another.
+
+    Attributes:
+        settings: read back from the server; empty where nobody knows.
+    """
+
+    settings: Config
+
+
+@dataclass(frozen=True)
 class RestartTried:
     """What came of settings that took a restart.
 
@@ -151,7 +165,9 @@ class Restored:
     by: Literal["session", "watchdog", "successor", "command"] = "session"
 
 
-SessionFact: TypeAlias = Began | Intended | RestartIntended | RestartTried | Measured | Skipped | Noticed | Restored
+SessionFact: TypeAlias = (
+    Began | Intended | RestartIntended | Stands | RestartTried | Measured | Skipped | Noticed | Restored
+)
 
 
 @dataclass(frozen=True)

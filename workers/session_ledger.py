@@ -23,6 +23,7 @@ from workers.session_journal import (
     SessionJournal,
     SessionStatus,
     Skipped,
+    Stands,
     Wanted,
 )
 from workers.session_watch import Clock
@@ -74,6 +75,11 @@ class Ledger:
     def intended(self) -> list[Mapping[str, Any]]:
         """Settings that earlier runners were about to apply."""
         return intended(self.record.facts)
+
+    @property
+    def left(self) -> Mapping[str, Any]:
+        """What earlier runners had left everything at; empty where nobody knows."""
+        return left_at(self.record.facts)
 
     @property
     def restarts(self) -> list[RestartTried]:
@@ -236,6 +242,17 @@ def intended(facts: Iterable[SessionFact]) -> list[Mapping[str, Any]]:
             found.append(fact.suggestion.config)
         elif isinstance(fact, RestartIntended):
             found.append(fact.config)
+    return found
+
+
+def left_at(facts: Iterable[SessionFact]) -> Mapping[str, Any]:
+    """What a session has left everything at, by its facts; empty where nobody knows."""
+    found: Mapping[str, Any] = {}
+    for fact in facts:
+        if isinstance(fact, (Intended, RestartIntended)):
+            found = {}
+        elif isinstance(fact, (Stands, Restored)):
+            found = fact.settings
     return found
 
 

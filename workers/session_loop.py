@@ -358,6 +358,8 @@ class SessionLoop:
         except KnobError as error:
             self._refused(tuning, suggestion, context, error)
             return
+        self._hold.note()
+        self._commit()
         for each in clamped:
             text = f"the server made {each.stands} of {each.asked}; the session learns from what stands"
             self._ledger.notice_once("clamped", each.knob, text, each.knob)
@@ -447,6 +449,7 @@ class SessionLoop:
         tuning.learn(interval, watched.samples)
         self._context, self._metrics = context, watched.metrics
         self._disturbances = 0
+        self._hold.note()
         self._commit(SessionState.RUNNING)
         return True
 

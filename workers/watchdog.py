@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from db_knobs.address import Address
     from db_knobs.catalog import Host
     from db_knobs.database import Database, Former
+    from tunewright.space import Value
+    from workers.session_custody import Returned
 
 START_SECONDS = 60.0
 PATIENCE_SECONDS = 24 * 3600.0
@@ -68,13 +70,16 @@ class Watchdog:
         self._pipe: int | None = None
         self.pid = 0
 
-    def ours(self, names: Iterable[str]) -> None:
-        """Name the knobs that are about to be changed, with all before them; a watchdog that has died is replaced.
+    def ours(self, names: Iterable[str], left: Mapping[str, Value] | None = None) -> None:
+        """Name the knobs that were ever about to be changed; a watchdog that has died is replaced.
 
+        Args:
+            left: what everything was left at: what stands otherwise by then, and not as it stood, is somebody else's.
+                None or empty: a change is about to be made, and whatever stands of ours is put back.
         Raises:
             OSError: no process can be started.
         """
-        message = {"ours": sorted(names)}
+        message = {"ours": sorted(names), "left": dict(left or {})}
         if self._pipe is not None:
             try:
                 self._send(message)
@@ -160,6 +165,7 @@ def main() -> None:
         os.write(1, f"{os.getpid()}\n".encode())
         _close_output()
         ours: list[str] = []
+        left: dict[str, Value] = {}
         for line in pipe:
             if not _whole(line):
                 # The runner died over it, so before the change that it tells of.
@@ -167,13 +173,13 @@ def main() -> None:
             message = json.loads(line)
             if message.get("end"):
                 return
-            ours = message["ours"]
+            ours, left = message["ours"], message["left"]
     if ours:
         _say(charge["session"], "its runner died; putting the former settings back")
-        _say(charge["session"], _restore(charge, ours))
+        _say(charge["session"], _restore(charge, ours, left))
 
 
-def _restore(charge: Mapping[str, Any], ours: Iterable[str]) -> str:
+def _restore(charge: Mapping[str, Any], ours: Iterable[str], left: Mapping[str, Value] | None = None) -> str:
     """Put settings back, as soon as the database lets us; what came of it, in words."""
     from db_knobs.address import Address, Password
     from db_knobs.attach import open_database
@@ -188,9 +194,10 @@ def _restore(charge: Mapping[str, Any], ours: Iterable[str]) -> str:
         try:
             database.connect()
             if database.lock(f"watchdog of session {charge['session']}"):
-                problem = _put_back(database, charge["former"], charge["restarting"], ours)
-                if problem is None:
-                    return "done"
+                returned = _put_back(database, charge, ours, left or {})
+                if not returned.stuck:
+                    return "; left alone: ".join(["done", *(f"{n} {why}" for n, why in returned.left.items())])
+                problem = "; ".join(returned.stuck.values())
             else:
                 problem = "somebody holds the server's lock"
                 held_since = held_since or time.monotonic()
@@ -211,14 +218,15 @@ def _restore(charge: Mapping[str, Any], ours: Iterable[str]) -> str:
     return f"given up after {PATIENCE_SECONDS / 3600:g} hours: {told}"
 
 
-def _put_back(database: Database, former: Former, restarting: Collection[str], ours: Iterable[str]) -> str | None:
-    """What is in the way; None where all that is ours is back."""
+def _put_back(
+    database: Database, charge: Mapping[str, Any], ours: Iterable[str], left: Mapping[str, Value]
+) -> Returned:
     from workers.session_custody import Custody
 
-    custody = Custody(database, former, restarting)
+    custody = Custody(database, charge["former"], charge["restarting"])
     custody.ours = set(ours)
-    stuck = custody.undo().stuck
-    return "; ".join(stuck.values()) or None
+    custody.remember(left)
+    return custody.undo()
 
 
 def _say(session: str, text: str) -> None:

@@ -24,11 +24,13 @@ from workers.session_journal import (
     Restored,
     SessionFact,
     Skipped,
+    Stands,
 )
 
-BEGAN, INTENDED, MEASURED, SKIPPED, NOTICED, RESTORED, RESTARTING, RESTARTED = (
+BEGAN, INTENDED, STANDS, MEASURED, SKIPPED, NOTICED, RESTORED, RESTARTING, RESTARTED = (
     "began",
     "intended",
+    "stands",
     "measured",
     "skipped",
     "noticed",
@@ -67,6 +69,8 @@ def fact(row: Any) -> SessionFact:
             return Began(**{**body, "former": former, "features": tuple(body["features"])})
         case "intended":
             return Intended(Suggestion.model_validate(body))
+        case "stands":
+            return Stands(**body)
         case "measured":
             return Measured(**{**body, "at": at, "interval": Interval.model_validate(body["interval"])})
         case "skipped":
@@ -148,6 +152,8 @@ def _encoded(fact: SessionFact) -> tuple[str, dict[str, Any]]:
             }
         case Intended():
             return INTENDED, fact.suggestion.model_dump()
+        case Stands():
+            return STANDS, {"settings": fact.settings}
         case Measured():
             return MEASURED, {
                 "interval": fact.interval.model_dump(),

@@ -33,6 +33,7 @@ from workers.session_journal import (
     SessionFact,
     SessionStatus,
     Skipped,
+    Stands,
     Wanted,
 )
 
@@ -41,6 +42,7 @@ SPEC = SessionSpec(database="prod", knobs=["work_mem"], interval=2.0)
 FACTS: list[SessionFact] = [
     began(),
     intended(),
+    Stands({"work_mem": 8192, "jit": False, "cost": 1.1}),
     measured(lost=0.25),
     Skipped(1_011.0, "too little traffic"),
     Noticed(1_012.0, "clamped", "work_mem became 8000", "work_mem"),

@@ -295,15 +295,18 @@ class NotedWatchdog(Watchdog):
 
     Attributes:
         told: knobs, each time.
+        left: what it was told last that everything was left at.
         ended: it was sent away.
     """
 
     def __init__(self, *_: object) -> None:
         self.told: list[set[str]] = []
+        self.left: Config = {}
         self.ended = False
 
-    def ours(self, names: Any) -> None:
+    def ours(self, names: Any, left: Mapping[str, Value] | None = None) -> None:
         self.told.append(set(names))
+        self.left = dict(left or {})
 
     def end(self) -> None:
         self.ended = True

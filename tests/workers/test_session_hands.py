@@ -9,6 +9,7 @@ import pytest
 from tests.workers.session_stage import away_at, killed, stage
 from tests.workers.simulated_server import Killed
 from tunewright.session import SessionState
+from tunewright.space import Config
 from workers.session_journal import Restored, Wanted
 
 in_force_or_not = pytest.mark.parametrize("theirs", ["settings", "unread"])
@@ -115,3 +116,74 @@ def test_what_somebody_else_has_set_stays_whoever_ends_the_session_and_whatever_
     assert state is SessionState.YIELDED
     assert scene.server.settings == scene.server.defaults | {"cost": 7.5}
     assert "cost" in scene.journal.of(Restored)[-1].left
+
+
+@in_force_or_not
+@pytest.mark.parametrize("wanted", [Wanted.RUN, Wanted.CANCEL])
+def test_a_hand_between_a_runners_death_and_its_successor_is_not_undone(wanted: Wanted, theirs: str) -> None:
+    scene = stage(knobs=["cost", "fast"])
+    away_at(scene, killed)
+    with pytest.raises(Killed):
+        scene.run()
+    assert scene.server.settings["cost"] not in (4.0, 9.75), "it was this session's"
+    scene.server.settings["fast"] = True
+    getattr(scene.server, theirs)["cost"] = 9.75
+
+    assert scene.follow(wanted=wanted) is SessionState.YIELDED
+
+    assert scene.server.settings["cost"] == 9.75
+    assert "this session had left it at" in scene.journal.of(Restored)[-1].left["cost"]
+    assert "cost" in (scene.journal.status.reason or "")
+
+
+def test_a_hand_after_a_runner_died_over_its_end_is_not_undone() -> None:
+    scene = stage(knobs=["cost"])
+
+    def happens() -> None:
+        scene.server.go_down()
+        scene.journal.wanted = Wanted.CANCEL
+        scene.server.later(100, killed)
+
+    away_at(scene, happens)
+    with pytest.raises(Killed):
+        scene.run()
+    assert scene.journal.status.state is SessionState.RESTORING
+    scene.server.come_up()
+    scene.server.settings["cost"] = 9.75
+
+    scene.follow(wanted=Wanted.CANCEL)
+
+    assert scene.server.settings["cost"] == 9.75
+    assert "this session had left it at" in scene.journal.of(Restored)[-1].left["cost"]
+
+
+def test_a_change_over_which_a_runner_died_is_undone_whatever_it_left() -> None:
+    """A server rounds, so nobody knows what a change that broke off has made of a setting."""
+    scene = stage(knobs=["cache"])
+    scene.server.clamps["cache"] = lambda value: int(value) // 4 * 4
+
+    def crossing(point: str) -> None:
+        if point == "in apply, cache set":
+            raise Killed
+
+    scene.server.crossing = crossing
+    with pytest.raises(Killed):
+        scene.run()
+    assert not scene.at_home
+    assert scene.watchdogs[-1].left == {}
+
+    assert scene.follow() is SessionState.FINISHED
+
+    assert scene.at_home
+
+
+def test_the_watchdog_is_told_what_the_server_made_of_a_change() -> None:
+    scene = stage(knobs=["cache"])
+    scene.server.clamps["cache"] = lambda value: int(value) // 4 * 4
+    seen: list[tuple[Config, Config]] = []
+    away_at(scene, lambda: seen.append((dict(scene.watchdogs[-1].left), dict(scene.server.settings))))
+
+    scene.run()
+
+    ((told, stood),) = seen
+    assert told == {name: stood[name] for name in ("cache", "cache_max")}

@@ -264,3 +264,22 @@ def test_it_gives_up_after_a_day_and_says_so(pretended: Server) -> None:
     pretended.go_down()
 
     assert "given up after 24 hours: nobody answers" in watchdog._restore(CHARGE, ["cost"])
+
+
+@pytest.mark.parametrize("theirs", ["settings", "unread"])
+def test_what_somebody_else_set_after_the_runners_death_is_left_and_said(pretended: Server, theirs: str) -> None:
+    pretended.settings["cost"] = 7.0
+    getattr(pretended, theirs)["cost"] = 9.0
+
+    said = watchdog._restore(CHARGE, ["cost"], {"cost": 7.0})
+
+    assert said.startswith("done; left alone: cost stands at 9.0, and this session had left it at 7.0")
+    assert pretended.settings["cost"] == 9.0
+
+
+def test_what_stands_as_the_runner_left_it_is_put_back(pretended: Server) -> None:
+    pretended.settings["cost"] = 7.0
+
+    assert watchdog._restore(CHARGE, ["cost"], {"cost": 7.0}) == "done"
+
+    assert pretended.settings["cost"] == 4.0
