@@ -29,6 +29,7 @@ _TLS_SPELLINGS = {
     "required": "require",
     "verify-identity": "verify-full",
 }
+_ONE_HOST = "name the one whose settings are to be tuned: a session must know which server it changes"
 _OPTIONS = {"sslmode", "ssl-mode", "sslrootcert", "ssl-ca"}
 
 
@@ -72,6 +73,8 @@ class Address:
             raise AddressError(
                 "address.host: is empty; give a host name, an address, a socket's directory (PostgreSQL) or its path"
             )
+        if "," in self.host:
+            raise AddressError(f"address.host: {self.host!r} names several hosts; {_ONE_HOST}")
         if not 0 < self.port < 65536:
             raise AddressError(f"address.port: {self.port} is no port; give 1 to 65535")
         if not self.user:
@@ -106,11 +109,14 @@ def parse_dsn(dsn: str) -> Address:
     # What these raise would show the whole text.
     try:
         parts = urlsplit(dsn)
-        port = parts.port
+        several = "," in parts.netloc.rpartition("@")[2]
+        port = None if several else parts.port
     except ValueError:
         raise AddressError("dsn: it is no URL; write postgresql://user:password@host:port/database") from None
     if parts.scheme not in _SCHEMES:
         raise AddressError(f"dsn: the scheme must be one of {', '.join(_SCHEMES)}")
+    if several:
+        raise AddressError(f"dsn: it names several hosts; {_ONE_HOST}")
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     unknown = next((name for name in options if name not in _OPTIONS), None)
     if unknown is not None:

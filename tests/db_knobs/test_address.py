@@ -62,6 +62,9 @@ def test_tls_may_be_spelled_as_mysql_does(spelled: str, tls: str) -> None:
         ("postgresql://u:canary@h/d?sslmode=verify-ca", "address.ca"),
         ("postgresql://u:canary@h/d?options=-c", "options"),
         ("postgresql://u:canary@[h/d", "dsn"),
+        ("postgresql://u:canary@a,b/d", "dsn: it names several hosts; name the one"),
+        ("postgresql://u:canary@a:5432,b:5433/d", "dsn: it names several hosts; name the one"),
+        ("postgresql://u:canary@a%2Cb/d", "address.host: 'a,b' names several hosts; name the one"),
     ],
 )
 def test_a_wrong_dsn_names_the_part_and_never_the_password(dsn: str, names: str) -> None:
@@ -70,6 +73,10 @@ def test_a_wrong_dsn_names_the_part_and_never_the_password(dsn: str, names: str)
 
     assert "canary" not in f"{caught.value!s} {caught.value!r}"
     assert caught.value.__cause__ is None
+
+
+def test_a_comma_in_a_password_is_no_second_host() -> None:
+    assert parse_dsn("postgresql://u:one,two@h/d").password.secret == "one,two"
 
 
 def test_a_password_never_shows() -> None:
