@@ -314,9 +314,8 @@ class Postgres:
         Raises:
             NotVerified: it does not within the deadline.
         """
-        before = self._rows("SELECT pg_conf_load_time()")[0][0]
         with self._opened() as connection, reading(connection):
-            before = max(before, connection.execute("SELECT pg_conf_load_time()").fetchall()[0][0])
+            before = connection.execute("SELECT pg_conf_load_time()").fetchall()[0][0]
         try:
             self._rows("SELECT pg_reload_conf()")
         except RightMissing:
@@ -328,7 +327,8 @@ class Postgres:
         pause = 0.005
         while True:
             with self._opened() as connection, reading(connection):
-                if connection.execute("SELECT pg_conf_load_time() > %s", [before]).fetchall()[0][0]:
+                # Another time, not a later one: the server's clock may have been set back.
+                if connection.execute("SELECT pg_conf_load_time() <> %s", [before]).fetchall()[0][0]:
                     settings = self._values(connection, names)
                     pending = connection.execute(
                         "SELECT name FROM pg_settings WHERE pending_restart AND name = ANY(%s)", [list(names)]

@@ -441,3 +441,29 @@ def test_a_server_that_ends_is_a_lost_connection_not_a_refused_login() -> None:
         error = _login_error(address, psycopg.OperationalError(said))
         assert type(error) is kind, said
         assert "canary" not in str(error)
+
+
+def test_a_reload_is_seen_although_the_servers_clock_was_set_back(postgres_site: PostgresSite) -> None:
+    """A clock that runs backwards: each reload is earlier than the one before it."""
+    postgres_site.execute(
+        "CREATE SCHEMA backwards",
+        "CREATE FUNCTION backwards.pg_conf_load_time() RETURNS timestamptz LANGUAGE sql"
+        " RETURN timestamptz '2000-01-01' - (pg_catalog.pg_conf_load_time() - timestamptz '2000-01-01')",
+        "ALTER DATABASE shop SET search_path = backwards, pg_catalog, public",
+    )
+    database = Postgres(postgres_site.address, verify_seconds=2.0)
+    former = database.former(["work_mem"])
+    try:
+        applied = database.apply({"work_mem": 12288})
+        restored = database.restore(former)
+    finally:
+        database.close()
+        postgres_site.execute(
+            "ALTER DATABASE shop RESET search_path",
+            "DROP SCHEMA backwards CASCADE",
+            "ALTER SYSTEM RESET ALL",
+            "SELECT pg_reload_conf()",
+        )
+
+    assert applied.settings == {"work_mem": 12288}
+    assert restored.settings == {"work_mem": former["work_mem"]["value"]}
