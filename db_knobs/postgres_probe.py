@@ -66,6 +66,7 @@ def probed(connection: Connection, server: Server, names: Sequence[str], sees: S
                 # Who cannot see where a setting comes from cannot put it back.
                 missing=setting if sees.others else (*seeing, *setting),
                 read_only=standby,
+                forbidden=forbidden(server.reported),
             ),
             *_reading_capabilities(connection, server, role, sees, seeing),
         ),
@@ -76,6 +77,12 @@ def probed(connection: Connection, server: Server, names: Sequence[str], sees: S
         connections=int(connections),
         notes=tuple(_notes(connection, server, names, sees, role)),
     )
+
+
+def forbidden(reported: Mapping[str, Reported]) -> bool:
+    """Whether the server lets nobody use ALTER SYSTEM; PostgreSQL 17 and later can be told so."""
+    setting = reported.get("allow_alter_system")
+    return setting is not None and setting.current is False
 
 
 def overridden(connection: Connection, reported: Mapping[str, Reported]) -> dict[str, str]:

@@ -37,8 +37,18 @@ def superuser(role: str) -> str:
     return f"ALTER ROLE {quoted(role)} SUPERUSER;"
 
 
-def apply_capability(major: int, *, is_superuser: bool, missing: Sequence[str], read_only: bool) -> Capability:
+def apply_capability(
+    major: int, *, is_superuser: bool, missing: Sequence[str], read_only: bool, forbidden: bool = False
+) -> Capability:
+    """
+    Args:
+        missing: grants without which a setting cannot be set, or not put back.
+        forbidden: the server lets nobody use ALTER SYSTEM.
+    """
     lost = "nothing can be set; sessions can only advise"
+    if forbidden:
+        remedy = "allow_alter_system is off: set it to on in the server's configuration, and reload it"
+        return Capability("apply", False, lost, remedy)
     if major < GRANTABLE and not is_superuser:
         return Capability("apply", False, lost, f"PostgreSQL {major} lets only superusers set anything")
     if missing:

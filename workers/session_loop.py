@@ -205,7 +205,9 @@ class SessionLoop:
         """See the database, and write down what to go back to."""
         probe = self._probe()
         if self._spec.mode == "apply" and not probe.can("apply"):
-            raise RightMissing(f'role "{probe.role}" may not set the knobs of this session', probe.missing)
+            remedy = next((each.remedy for each in probe.capabilities if each.name == "apply"), "")
+            why = "" if probe.missing or not remedy else f": {remedy}"
+            raise RightMissing(f'role "{probe.role}" may not set the knobs of this session{why}', probe.missing)
         check_objective(self._spec, probe)
         knobs = choose(self._database, self._spec, probe)
         former = self._database.former([knob.name for knob in knobs])

@@ -13,7 +13,7 @@ import pytest
 
 from db_knobs.address import parse_dsn
 from db_knobs.attach import open_database
-from db_knobs.catalog import Host, entries
+from db_knobs.catalog import Host, Reported, entries
 from db_knobs.database import Allowed, Database
 from db_knobs.errors import (
     ConnectionLost,
@@ -467,3 +467,23 @@ def test_a_reload_is_seen_although_the_servers_clock_was_set_back(postgres_site:
 
     assert applied.settings == {"work_mem": 12288}
     assert restored.settings == {"work_mem": former["work_mem"]["value"]}
+
+
+def test_a_server_that_forbids_alter_system_says_so_before_anything_is_tried(
+    postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL 17 and later; no right helps there, not even a superuser's."""
+    database = Postgres(postgres_site.address)
+    reported = {
+        **database._reported(),
+        "allow_alter_system": Reported("allow_alter_system", False, type="bool", source="configuration file"),
+    }
+    monkeypatch.setattr(database, "_reported", lambda: reported)
+
+    probe = database.probe()
+    database.close()
+
+    (apply,) = (each for each in probe.capabilities if each.name == "apply")
+    assert not apply.works
+    assert apply.loses == "nothing can be set; sessions can only advise"
+    assert apply.remedy == "allow_alter_system is off: set it to on in the server's configuration, and reload it"
