@@ -37,6 +37,7 @@ from db_knobs.errors import (
     DatabaseError,
     KnobRefused,
     RightMissing,
+    StatementTimeout,
     UnknownKnob,
     ValueRefused,
 )
@@ -276,7 +277,7 @@ class MySQL:
             for name, value in self._differing(settings).items():
                 try:
                     self._set(connection, name, value)
-                except (RightMissing, UnknownKnob, ValueRefused) as error:
+                except (RightMissing, StatementTimeout, UnknownKnob, ValueRefused) as error:
                     if not all_that_can_be:
                         raise
                     refused.append(error)

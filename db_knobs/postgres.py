@@ -37,6 +37,7 @@ from db_knobs.errors import (
     KnobRefused,
     NotVerified,
     RightMissing,
+    StatementTimeout,
     UnknownKnob,
     UnknownServer,
     ValueRefused,
@@ -224,7 +225,7 @@ class Postgres:
         for name, setting in former.items():
             try:
                 self._set(name, setting["text"])
-            except (RightMissing, UnknownKnob, ValueRefused) as error:
+            except (RightMissing, StatementTimeout, UnknownKnob, ValueRefused) as error:
                 refused.append(error)
         applied = self._reload_and_read(list(former)) if len(refused) < len(former) else Applied({})
         if refused:

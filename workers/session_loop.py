@@ -187,11 +187,16 @@ class SessionLoop:
                     else:
                         self._take_over(began)
                     return None
-                if (end := self._over()) is not None:
-                    return end
             except ConnectionLost as error:
                 self._say("connection_lost", str(error))
-                self._clock.sleep(FIRST_PAUSE)
+            except StatementTimeout as slow:
+                # One that is too busy to be begun with is said to be; what an earlier runner has left is put back.
+                if began is None:
+                    raise
+                log.warning("%s", slow)
+            if (end := self._over()) is not None:
+                return end
+            self._clock.sleep(FIRST_PAUSE)
 
     def _bring_up(self, began: Began) -> None:
         """Recover a server that an earlier runner's restart left down, whatever is wanted of the session now."""
@@ -495,9 +500,11 @@ class SessionLoop:
                 self._ledger.notice("connected", "the former settings are in place, and the session goes on")
                 self._skip(f"the connection was lost: {error}", SessionState.RUNNING)
                 return
-            except ConnectionLost as again:
+            except (ConnectionLost, StatementTimeout) as again:
                 log.warning("%s", again)
-                self._clock.sleep(FIRST_PAUSE)
+            if self._ledger.wanted() is not Wanted.RUN:
+                return
+            self._clock.sleep(FIRST_PAUSE)
 
     def _say_locked_out(self, error: LockedOut) -> None:
         """Once, however many runners come to the same end."""

@@ -487,3 +487,23 @@ def test_a_server_that_forbids_alter_system_says_so_before_anything_is_tried(
     assert not apply.works
     assert apply.loses == "nothing can be set; sessions can only advise"
     assert apply.remedy == "allow_alter_system is off: set it to on in the server's configuration, and reload it"
+
+
+def test_one_setting_that_takes_too_long_to_be_put_back_keeps_no_other_from_it(
+    postgres_site: PostgresSite, postgres_database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = postgres_database.former(["random_page_cost", "work_mem"])
+    postgres_database.apply({"random_page_cost": 1.5, "work_mem": 65536})
+    written = postgres_database._set
+
+    def slow(name: str, text: str | None) -> None:
+        if name == "random_page_cost":
+            raise StatementTimeout("a lock was not free within 2 s")
+        written(name, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres_database, "_set", slow)
+        with pytest.raises(StatementTimeout):
+            postgres_database.restore(former)
+
+    assert postgres_database.read(list(former)) == {"random_page_cost": 1.5, "work_mem": former["work_mem"]["value"]}

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from db_knobs.database import Applied, Former
 from db_knobs.errors import DatabaseError, StatementTimeout
 from db_knobs.statistics import Snapshot
 from tests.workers.session_stage import INTERVALS, SECONDS, away_at, stage
-from tests.workers.simulated_server import Connection
+from tests.workers.simulated_server import Connection, Killed
 from tunewright.session import SessionState
 from tunewright.space import Config
 from workers.session_journal import Measured, Skipped, Wanted
@@ -239,3 +240,68 @@ def test_a_store_that_is_away_costs_the_settings_and_not_the_session() -> None:
     assert seen == [True]
     assert ended is SessionState.FINISHED
     assert scene.journal.status.intervals == INTERVALS
+
+
+@pytest.mark.parametrize("lost", ["connection", "runner"])
+def test_a_server_that_is_too_slow_to_be_put_back_is_put_back_when_it_can_be(
+    lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = stage()
+    restore = Connection.restore
+    slow = 0
+
+    def restores(connection: Connection, former: Former) -> Applied:
+        nonlocal slow
+        if slow:
+            slow -= 1
+            raise StatementTimeout("a lock was not free within 2 s")
+        return restore(connection, former)
+
+    def happens() -> None:
+        nonlocal slow
+        slow = 2 * MOST_DISTURBANCES
+        if lost == "runner":
+            raise Killed
+        scene.server.cut()
+
+    monkeypatch.setattr(Connection, "restore", restores)
+    away_at(scene, happens)
+    if lost == "runner":
+        with pytest.raises(Killed):
+            scene.run()
+
+    assert (scene.follow() if lost == "runner" else scene.run()) is SessionState.FINISHED
+
+    assert slow == 0
+    assert scene.journal.status.intervals == INTERVALS
+    assert scene.at_home
+
+
+def test_a_stop_is_heard_while_a_server_is_too_slow_to_be_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = stage()
+    restore = Connection.restore
+    slow = False
+
+    def restores(connection: Connection, former: Former) -> Applied:
+        if slow:
+            raise StatementTimeout("a lock was not free within 2 s")
+        return restore(connection, former)
+
+    def happens() -> None:
+        nonlocal slow
+        slow = True
+        scene.server.cut()
+        scene.server.later(100, lambda: setattr(scene.journal, "wanted", Wanted.CANCEL))
+        scene.server.later(300, quicker)
+
+    def quicker() -> None:
+        nonlocal slow
+        assert scene.journal.status.state is SessionState.RESTORING
+        slow = False
+
+    monkeypatch.setattr(Connection, "restore", restores)
+    away_at(scene, happens)
+
+    assert scene.run() is SessionState.STOPPED
+
+    assert scene.at_home
