@@ -285,7 +285,8 @@ class Hold:
         return None
 
     def release(self) -> None:
-        """All is as promised, and written down: the watchdog may go."""
+        """All is as promised: the watchdog may go, and a store that is away is no reason to put anything back."""
+        self._ledger.away = lambda: None
         if self._watchdog is not None:
             self._watchdog.end()
             self._watchdog = None
@@ -307,6 +308,7 @@ class Hold:
             return False
         try:
             if best is not None and better:
+                self._ledger.touched = True
                 self._ledger.add(Stands({}))
                 self._ledger.commit()
                 self.guard()

@@ -177,8 +177,12 @@ class SessionLoop:
         if began is not None:
             self._hold.know(began)
             self._bring_up(began)
-            if self._ledger.state.final or self._ledger.state is SessionState.RESTORING:
-                return self._old_end()
+            over = self._ledger.state.final or self._ledger.state is SessionState.RESTORING
+            if over and (end := self._old_end()) is not None:
+                return end
+            # There is nothing to go on with, and what is to be kept would be put back first.
+            if not over and self._ledger.touched and (end := self._over()) is not None and end.keep:
+                return end
         while True:
             try:
                 if self._hold.reach():
@@ -542,14 +546,16 @@ class SessionLoop:
             return None
         return _End(SessionState.FINISHED, reason, keep=self._spec.keep)
 
-    def _old_end(self) -> _End:
-        """The end that an earlier runner came to, and did not bring about."""
+    def _old_end(self) -> _End | None:
+        """The end that an earlier runner came to, and did not bring about; None of a pause that nobody wants now."""
         state, left = self._ledger.state, self._ledger.foreign
         reason = self._ledger.reason and self._ledger.reason.split(_NOT_BACK)[0]
         end = self._over()
         # A budget that has passed since is no reason to keep the settings of a session that had failed.
         if end is not None and not left and (end.state is not SessionState.FINISHED or end.reason == reason):
             return end
+        if end is None and not left and reason == SessionState.PAUSED:
+            return None
         if not state.final:
             state = SessionState.YIELDED if left else SessionState.FAILED
         return _End(state, reason, left)
@@ -562,8 +568,15 @@ class SessionLoop:
         """
         self._ledger.next_at = None
         pause, told = FIRST_PAUSE, None
+        restoring = self._ledger.state is SessionState.RESTORING
+        # What is to be kept may have been put back, where the session was taken over or resumed just before its end.
+        keeps = end.keep and self._spec.mode == "apply" and self._hold.known
+        unsettled = self._ledger.touched or keeps
         try:
-            while self._ledger.touched and (problem := self._hold.leave(end.left, keep=end.keep)) is not None:
+            if unsettled and not restoring:
+                # Who follows a runner that dies over the end brings it about, and does not go on.
+                self._commit(SessionState.RESTORING, end.reason or end.state)
+            while unsettled and (problem := self._hold.leave(end.left, keep=end.keep)) is not None:
                 if problem != told:
                     told = problem
                     self._commit(SessionState.RESTORING, _not_back(end, problem))
@@ -572,11 +585,12 @@ class SessionLoop:
                 # Whether the session is still this runner's to end.
                 self._ledger.wanted()
         except LockedOut as error:
-            if self._ledger.state is not SessionState.RESTORING:
+            if not restoring and told is None:
                 self._commit(SessionState.RESTORING, _not_back(end, str(error)))
             raise
-        self._commit(end.state, end.reason)
+        # Before it is written: of a runner that dies between the two, the watchdog must not undo what is kept.
         self._hold.release()
+        self._commit(end.state, end.reason)
         return end.state
 
     # The journal

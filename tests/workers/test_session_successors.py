@@ -209,3 +209,70 @@ def test_where_somebody_set_a_knob_meanwhile_a_successor_keeps_nothing_and_leave
     assert scene.server.settings == {**scene.server.defaults, "fast": True}
     assert scene.journal.of(Restored)[-1].settings == scene.server.settings
     assert "fast" in scene.journal.of(Restored)[-1].left
+
+
+def kept(**fields: Any) -> Stage:
+    """One that keeps what it found to be better."""
+    scene = stage(keep=True, budget={"intervals": 12}, **fields)
+    scene.server.effect = lambda config: 1.0 + 0.01 * (float(config["cache"]) - 20)
+    return scene
+
+
+@pytest.mark.slow
+def test_wherever_a_runner_dies_over_its_end_the_best_settings_stay() -> None:
+    scene = kept()
+    crossed = crossings(scene, None)
+    scene.run()
+    end = max(i for i, point in enumerate(crossed) if point == "measure") + 1
+    for point in range(end, len(crossed)):
+        scene = kept()
+        crossings(scene, point)
+        with pytest.raises(Killed):
+            scene.run()
+        if not scene.watchdogs[-1].ended:
+            scene.server.settings = dict(scene.server.defaults)
+
+        ended = scene.follow()
+
+        assert ended is SessionState.FINISHED, crossed[point]
+        best = scene.journal.status.best
+        assert best is not None
+        assert {name: scene.server.settings[name] for name in best["config"]} == best["config"], crossed[point]
+        assert scene.journal.of(Restored)[-1].settings == scene.server.settings, crossed[point]
+
+
+def test_what_is_kept_stays_although_the_store_is_away_at_the_end() -> None:
+    scene = kept()
+
+    def crossing(point: str) -> None:
+        if point == "after apply" and scene.journal.status.state is SessionState.RESTORING:
+            scene.journal.outages = 60
+
+    scene.server.crossing = crossing
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert scene.journal.outages == 0
+    assert not scene.at_home
+    assert scene.journal.of(Restored)[-1].settings == scene.server.settings
+
+
+def test_a_session_that_died_over_its_pause_goes_on_when_that_is_wanted() -> None:
+    scene = stage()
+    away_at(scene, lambda: setattr(scene.journal, "wanted", Wanted.PAUSE))
+    restored = scene.server.crossing
+
+    def crossing(point: str) -> None:
+        restored(point)
+        if point == "in restore, cache set" and scene.journal.wanted is Wanted.PAUSE:
+            raise Killed
+
+    scene.server.crossing = crossing
+    with pytest.raises(Killed):
+        scene.run()
+    assert scene.journal.status.state is SessionState.RESTORING
+
+    assert scene.follow(wanted=Wanted.RUN) is SessionState.FINISHED
+
+    assert scene.journal.status.intervals == INTERVALS
+    assert scene.at_home
