@@ -23,13 +23,15 @@ APPLICATION = "tunewright"
 LOCK_SECONDS = 2.0
 # A server that is asleep keeps no limits.
 ANSWER_SECONDS = 2 * STATEMENT_SECONDS
-# The driver tells no SQLSTATE of a refused login.
+# The driver tells no SQLSTATE of a refused login, and servers speak many languages; see `_login_error`.
 _REFUSED_LOGIN = re.compile(
     r"authentication failed|pg_hba\.conf|no password supplied|certificate|does not support SSL|role .* does not exist"
     r"|database .* does not exist|not permitted to log in|permission denied for database|not currently accepting"
     r"|requires a valid client|root\.crt|sslmode"
 )
 _BUSY = re.compile(r"too many (clients|connections)|connection slots are reserved|is starting up|in recovery mode")
+# A server's own message follows its severity, in whatever language, and two blanks.
+_ANSWERED = re.compile(r"failed: [^\s:]+( [^\s:]+)?:  ")
 
 
 def opened(address: Address) -> Connection:
@@ -114,6 +116,10 @@ def _login_error(address: Address, error: psycopg.Error) -> DatabaseError:
         return LoginRefused(f"{address}: {said}")
     if _BUSY.search(said):
         return ServerBusy(f"{address}: {said}")
+    if _ANSWERED.search(str(error)) and "shutting down" not in said:
+        # In another language: who has asked for a password refuses the login; others do not get so far.
+        asked = error.pgconn is not None and error.pgconn.used_password
+        return (LoginRefused if asked else ServerBusy)(f"{address}: {said}")
     return ConnectionLost(f"{address}: {said}")
 
 

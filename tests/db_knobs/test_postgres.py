@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from db_knobs import postgres_connection
 from db_knobs.address import parse_dsn
 from db_knobs.attach import open_database
 from db_knobs.catalog import Host, Reported, entries
@@ -507,3 +509,33 @@ def test_one_setting_that_takes_too_long_to_be_put_back_keeps_no_other_from_it(
             postgres_database.restore(former)
 
     assert postgres_database.read(list(former)) == {"random_page_cost": 1.5, "work_mem": former["work_mem"]["value"]}
+
+
+def test_a_refused_login_is_known_in_any_language(postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lc_messages needs the system's locales: no English word is looked for instead."""
+    nothing = re.compile(r"(?!)")
+    monkeypatch.setattr(postgres_connection, "_REFUSED_LOGIN", nothing)
+    monkeypatch.setattr(postgres_connection, "_BUSY", nothing)
+    role = postgres_site.create_role()
+    wrong = [
+        postgres_site.known(role, role.user, "wrong"),
+        postgres_site.known(role, "nobody"),
+        replace(role, database="nowhere"),
+    ]
+
+    for address in wrong:
+        with pytest.raises(LoginRefused):
+            Postgres(address).connect()
+
+
+def test_a_server_that_is_full_is_known_in_any_language_and_nobody_is_not_taken_for_one() -> None:
+    before = 'connection to server at "h", port 5432 failed: '
+
+    def error(text: str) -> Exception:
+        return postgres_connection._login_error(
+            parse_dsn("postgresql://u:canary@h/d"), psycopg.OperationalError(before + text)
+        )
+
+    assert isinstance(error("FATAL:  tut mir leid, schon zu viele Verbindungen"), ServerBusy)
+    assert isinstance(error("致命错误:  对不起, 已经有太多的客户"), ServerBusy)
+    assert type(error("Connection refused\n\tIs the server running on that host?")) is ConnectionLost
