@@ -22,6 +22,10 @@ from optimizers.initial import Design, Starts
 from optimizers.protocol import Job, JobEnd, Optimizer, Problem, Report, Settings, Trial, Verdict, losses, violation
 from tunewright.space import Config
 
+# What fails at the full resource so often seldom does so because of its configuration; and a trial that failed is
+# nobody's best, so that to go on would leave a study with nothing.
+MAX_FAILED_WHOLE = 3
+
 
 class HalvingSettings(Settings):
     """Settings of everything that climbs rungs."""
@@ -30,7 +34,8 @@ class HalvingSettings(Settings):
     design: Design = Field(default="sobol", description="Where the first configurations come from.")
     finish_best: bool = Field(
         default=True,
-        description="When no rule applies any more and no trial has been trained whole, train the best one further.",
+        description="When no rule applies any more and no trial has been trained whole, train the best one further; "
+        "the next best where it fails.",
     )
 
 
@@ -84,7 +89,8 @@ class AsynchronousHalving(Optimizer):
 
     def _last_resort(self) -> Job | None:
         """A short study would end without a single whole trial: train the best of the highest rung further."""
-        if not self._finish_best or self.running or self.rungs[-1].measured:
+        top = self.rungs[-1]
+        if not self._finish_best or self.running or top.measured > top.failed or top.failed >= MAX_FAILED_WHOLE:
             return None
         for k in reversed(range(len(self.rungs) - 1)):
             candidate = self.rungs[k].best_waiting()

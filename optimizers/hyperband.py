@@ -115,12 +115,14 @@ class Rung:
     Attributes:
         level: the resource.
         measured: trials with a result here, failed ones included: they count as the worst.
+        failed: those among them that failed on their way here.
         promoted: trials that went on from here.
     """
 
     def __init__(self, level: float, objectives: int) -> None:
         self.level = level
         self.measured = 0
+        self.failed = 0
         self.promoted = 0
         self._ranking: Ranking = ScalarRanking() if objectives == 1 else ParetoRanking()
 
@@ -132,6 +134,7 @@ class Rung:
     def add_failed(self) -> None:
         """A trial failed on its way here; it ranks last and is never promoted."""
         self.measured += 1
+        self.failed += 1
 
     def promote(self, trial: int) -> None:
         """A trial that waited goes on to the next rung."""

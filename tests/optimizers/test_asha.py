@@ -5,6 +5,7 @@ from collections import defaultdict
 import pytest
 
 from optimizers.asha import Asha, AshaSettings
+from optimizers.halving import MAX_FAILED_WHOLE
 from optimizers.protocol import Job, JobEnd, Problem, Report
 from optimizers.simulate import Curve, Ended, Failures, simulate
 from optimizers.synthetic import branin
@@ -127,6 +128,25 @@ def test_short_study_trains_its_best_trial_whole_if_asked(finish_best: bool) -> 
     assert [job.why["rule"] for job in trace.jobs[2:]] == ["finish the best"] * (2 * finish_best)
     assert trace.best[0].resource == (9.0 if finish_best else 1.0)
     assert optimizer.next_job() is None
+
+
+@pytest.mark.parametrize("failing", [1, 2, 5])
+def test_next_best_trial_is_trained_whole_where_the_best_one_fails(failing: int) -> None:
+    optimizer = asha(max_trials=5, eta=9)
+    for job in [start(optimizer) for _ in range(5)]:
+        complete(optimizer, job, loss=float(job.trial))
+    whole = []
+
+    while (job := optimizer.next_job()) is not None:
+        whole.append(job.trial)
+        if len(whole) <= failing:
+            optimizer.finish(job.id, JobEnd.FAILED)
+        else:
+            complete(optimizer, job, loss=1.0)
+
+    # So many failures are no matter of the configuration; the others keep what they have.
+    assert whole == list(range(min(failing + 1, MAX_FAILED_WHOLE)))
+    assert optimizer.best()[0].trial == min(failing, MAX_FAILED_WHOLE)
 
 
 def test_fidelity_below_eta_leaves_one_rung_and_whole_trials() -> None:
