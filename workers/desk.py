@@ -8,6 +8,7 @@ another launcher: what is answered is durable first, and there is one writer.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -73,8 +74,9 @@ class Desk(Launcher):
     drains = True
     loop: StudyLoop
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._monotonic = monotonic
+        self._wall = wall
         self._seats: deque[_Seat] = deque()
         # Job -> the seat that will get it, the lease on it, or the one that has run out.
         self._assigned: dict[int, _Seat] = {}
@@ -215,7 +217,14 @@ class Desk(Launcher):
             self._note_key(begun)
             if begun.job in record.attempts:
                 # Its holder knows nothing of the runner's death.
-                self._lapsed[begun.job] = _Lease(begun.attempt, begun.worker, now, now)
+                began = now - self._ran(record.begun_at[begun.job])
+                self._lapsed[begun.job] = _Lease(begun.attempt, begun.worker, began, now)
+
+    def _ran(self, since: float) -> float:
+        """Seconds that an attempt of an earlier runner counts to have run; its holder has a lease's time to speak."""
+        limits = self._spec.limits
+        longest = math.inf if limits.leg_seconds is None else max(0.0, limits.leg_seconds - limits.lease_seconds)
+        return min(max(0.0, self._wall() - since), longest)
 
     def room(self) -> int:
         return self.loop.running + sum(seat.ask.count - seat.assigned for seat in self._seats)

@@ -93,6 +93,7 @@ class AttemptStarted:
 
     Attributes:
         key, digest: of the request by which it got the job, where it asked for it with one.
+        losses, failures: how often the job was lost, and its program failed, before this attempt.
     """
 
     job: int
@@ -100,6 +101,8 @@ class AttemptStarted:
     worker: str
     key: str | None = None
     digest: str | None = None
+    losses: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class StudyRecord:
         batch: number of the last batch committed.
         attempts: job id -> attempts so far, for jobs that have not ended.
         begun: the last attempts of jobs that have not ended, and of all that were asked for with a key.
+        begun_at: job id -> when that attempt was written down, wall-clock time.
         earlier: trials of other studies with which it was warm-started.
         improved_at: trials that were started until the incumbent changed last.
     """
@@ -174,6 +178,7 @@ class StudyRecord:
     cluster_seconds: float = 0.0
     improved_at: int = 0
     begun: Sequence[AttemptStarted] = ()
+    begun_at: Mapping[int, float] = field(default_factory=dict)
 
 
 class Journal(Protocol):

@@ -51,7 +51,7 @@ class Live:
 
     Attributes:
         attempt: of the leg that runs, or of the next one that will.
-        losses, failures: how often this loop saw its leg lost, and its program fail.
+        losses, failures: how often its leg was lost, and its program failed.
         began: when its leg was first heard of, by this loop's clock; None while none runs.
         resumed: its leg had begun before that.
         stop: why it was asked to stop, if it was; and since when.

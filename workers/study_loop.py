@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import TypeVar
@@ -254,9 +254,12 @@ class StudyLoop:
             self._replay(fact)
         self._incumbents = self._optimizer.best()
         self._launcher.restore(record)
+        begun = {attempt.job: attempt for attempt in record.begun}
         for job_id, job in self._optimizer.running.items():
             attempts = record.attempts.get(job_id, 0)
             live = self._live[job_id] = Live(job, attempts + 1)
+            if job_id in begun:
+                live.losses, live.failures = begun[job_id].losses, begun[job_id].failures
             if job_id in self._stopped:
                 live.stop, live.stop_since = Verdict.STOP, self._monotonic()
             self._waiting.append(live)
@@ -339,14 +342,15 @@ class StudyLoop:
 
     def _begin(self, live: Live, begun: AttemptStarted) -> None:
         live.began, live.resumed = self._monotonic(), False
-        self._pending.attempts.append(begun)
+        self._pending.attempts.append(replace(begun, losses=live.losses, failures=live.failures))
 
-    def _resume(self, live: Live, attempt: int) -> None:
-        """Let an attempt go on that no other one has followed."""
-        if attempt and self._launcher.resume(self._order(live, attempt)):
-            self._waiting.remove(live)
-            live.attempt, live.began, live.resumed = attempt, self._monotonic(), True
-            live.losses = max(0, live.losses - 1)
+    def _resume(self, live: Live, attempt: int) -> bool:
+        """Let an attempt go on that no other one has followed; whether it does."""
+        if not (attempt and self._launcher.resume(self._order(live, attempt))):
+            return False
+        self._waiting.remove(live)
+        live.attempt, live.began, live.resumed = attempt, self._monotonic(), True
+        return True
 
     def _receive(self) -> list[Message]:
         try:
@@ -371,9 +375,10 @@ class StudyLoop:
         live = self._live.get(job)
         if live is None:
             return None, False
-        if live.attempt == attempt + 1 and live in self._waiting:
+        waits = live.attempt == attempt + 1 and live in self._waiting
+        if waits and self._resume(live, attempt):
             # It was taken for lost, and is heard of before another one was started.
-            self._resume(live, attempt)
+            live.losses = max(0, live.losses - 1)
         return live, live.attempt == attempt and live not in self._waiting
 
     def _on_reports(self, message: Reports) -> None:

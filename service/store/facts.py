@@ -40,7 +40,9 @@ _KEY = ("study_id", "number")
 _INSERT_TRIALS, _INSERT_JOBS, _INSERT_REPORTS = insert(_TRIALS), insert(_JOBS), insert(_REPORTS)
 _SHOW_REPORT = update_of(_TRIALS, _KEY, ("resource", "metrics")).where(_TRIALS.c.resource < bindparam("new_resource"))
 _RESUME_TRIAL = update_of(_TRIALS, _KEY, ("state", "rung"), ended_at=None)
-_BEGIN_ATTEMPT = update_of(_JOBS, _KEY, ("attempts", "attempt_at", "worker", "ask_key", "ask_digest"))
+_BEGIN_ATTEMPT = update_of(
+    _JOBS, _KEY, ("attempts", "attempt_at", "worker", "ask_key", "ask_digest", "losses", "failures")
+)
 _END_JOB = update_of(_JOBS, _KEY, ("state", "trial_state", "end_seq", "ended_at", "problem", "traceback", "told"))
 _RAN = (
     bindparam("new_ended_at", type_=_TRIALS.c.ended_at.type)
@@ -167,6 +169,8 @@ def _attempt_fields(attempt: AttemptStarted | None) -> dict[str, Any]:
         "worker": None if attempt is None else attempt.worker,
         "ask_key": None if attempt is None else attempt.key,
         "ask_digest": None if attempt is None else attempt.digest,
+        "losses": 0 if attempt is None else attempt.losses,
+        "failures": 0 if attempt is None else attempt.failures,
     }
 
 

@@ -105,6 +105,7 @@ class SqlJournal:
             improved_at = connection.execute(
                 select(func.max(ImprovementRow.trials)).where(ImprovementRow.study_id == self.study_id)
             ).scalar_one()
+        begun = [job for job in jobs if job.attempts and (job.end_seq is None or job.ask_key is not None)]
         return StudyRecord(
             study=self.study_id,
             spec=StudySpec.model_validate(study.spec),
@@ -114,7 +115,8 @@ class SqlJournal:
             batch=status.batch,
             facts=_ordered_facts(jobs, reports, enqueued),
             attempts={job.number: job.attempts for job in jobs if job.end_seq is None},
-            begun=[_begun(job) for job in jobs if job.attempts and (job.end_seq is None or job.ask_key is not None)],
+            begun=[_begun(job) for job in begun],
+            begun_at={job.number: job.attempt_at for job in begun},
             earlier=earlier,
             cluster_seconds=status.cluster_seconds,
             improved_at=improved_at or 0,
@@ -263,7 +265,7 @@ def _ordered_facts(jobs: Iterable[Row[Any]], reports: Iterable[Row[Any]], enqueu
 
 
 def _begun(row: Row[Any]) -> AttemptStarted:
-    return AttemptStarted(row.number, row.attempts, row.worker, row.ask_key, row.ask_digest)
+    return AttemptStarted(row.number, row.attempts, row.worker, row.ask_key, row.ask_digest, row.losses, row.failures)
 
 
 def _job(row: Row[Any]) -> Job:

@@ -227,6 +227,9 @@ class JobRow(Base):
     # Of the request by which its last attempt was asked for from outside.
     ask_key: Mapped[str | None] = mapped_column(String(200))
     ask_digest: Mapped[str | None] = mapped_column(String(64))
+    # How often the job was lost, and its program failed, before its last attempt.
+    losses: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    failures: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     # By which attempt, and with what, its end was told from outside.
     told: Mapped[str | None] = mapped_column(String(80))
     seq: Mapped[int] = mapped_column(_Sequence)

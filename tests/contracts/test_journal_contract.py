@@ -230,10 +230,12 @@ def test_who_began_what_is_told_of_open_jobs_and_of_all_that_were_asked_for_with
     journal.commit(batch(2, attempts=[AttemptStarted(2, 1, "c", "old", "digest")]))
 
     ended = [JobEnded(job, job, JobEnd.COMPLETED, TrialState.WAITING, told="1:digest") for job in (0, 1)]
-    journal.commit(batch(3, *ended, attempts=[AttemptStarted(2, 2, "d", "new", "digest")]))
+    again = AttemptStarted(2, 2, "d", "new", "digest", losses=1, failures=3)
+    journal.commit(batch(3, *ended, attempts=[again]))
 
     record = journal.load()
-    assert list(record.begun) == [keyed, AttemptStarted(2, 2, "d", "new", "digest")]
+    assert list(record.begun) == [keyed, again]
+    assert {job: record.begun_at[job] for job in (0, 2)} == {0: 1_001.0, 2: 1_003.0}
     assert [fact.told for fact in record.facts if isinstance(fact, JobEnded)] == ["1:digest"] * 2
 
 

@@ -125,6 +125,18 @@ def test_study_life_goes_down_and_up_with_data_in_place(engine: Engine, store_ur
     assert repository.change(study.id, {"tags": ["b"]}).revision == 1
 
 
+def test_counted_retries_go_down_and_up_with_data_in_place(engine: Engine, store_url: str) -> None:
+    repository = Repository(engine)
+    study = repository.create_study(complete_spec())
+    runner = Runner.of(repository, store_url, study.id)
+    runner.commit(start(0, 0), attempts=[AttemptStarted(0, 3, "a", losses=1, failures=1)])
+
+    move(engine, "0008", down=True)
+    move(engine, "head")
+
+    assert SqlJournal(store_url, study.id, 0).load().begun == [AttemptStarted(0, 3, "a")]
+
+
 def test_databases_go_down_and_up_with_data_in_place(engine: Engine, store_url: str) -> None:
     repository = Repository(engine)
     study = repository.create_study(complete_spec(), RequestKey.of("study", 1))

@@ -72,6 +72,7 @@ class MemoryJournal:
             attempts={job: count for job, count in attempts.items() if job not in over},
             earlier=self.earlier,
             cluster_seconds=status.cluster_seconds,
+            begun_at={attempt.job: batch.at for batch in self.batches for attempt in batch.attempts},
             begun=[attempt for job, attempt in sorted(last.items()) if job not in over or attempt.key is not None],
             improved_at=max((sum(b.status.counts.values()) for b in self.batches if b.improved), default=0),
         )

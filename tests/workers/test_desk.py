@@ -69,8 +69,8 @@ class Runner:
     def __init__(self, journal: MemoryJournal, clock: Clock) -> None:
         self.journal = journal
         self.clock = clock
-        self.desk = Desk(clock)
-        self.desk.loop = StudyLoop(journal, make_optimizer, self.desk)
+        self.desk = Desk(clock, clock)
+        self.desk.loop = StudyLoop(journal, make_optimizer, self.desk, wall=clock)
         self.state: StudyState | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -398,7 +398,7 @@ def test_jobs_outlive_the_runner_with_a_fresh_lease(start: Start) -> None:
     following.pass_time(61)
     (again,) = following.ask()
     assert (again.job, again.attempt) == (job.job, 2)
-    assert following.journal.batches[-1].attempts[-1] == AttemptStarted(0, 2, "tester")
+    assert following.journal.batches[-1].attempts[-1] == AttemptStarted(0, 2, "tester", losses=1)
 
 
 def test_a_batch_of_words_that_came_together_is_written_together(start: Start) -> None:
@@ -542,6 +542,50 @@ def test_a_leg_may_take_only_so_long_however_alive_its_client(start: Start) -> N
 
     assert runner.tell(job).reply is Reply.ABANDON
     assert "leg_seconds" in runner.facts(JobEnded)[0].problem
+
+
+def test_a_leg_has_taken_its_time_whichever_runner_counts_it(start: Start) -> None:
+    runner = start(limits=TrialLimits(leg_seconds=100, lease_seconds=10))
+    (job,) = runner.ask()
+    for _ in range(9):
+        runner.pass_time(9)
+        runner.tell(job)
+    following = runner.die()
+    following.pass_time(9)
+    in_time = following.tell(job).reply
+
+    following.pass_time(9)
+    following.tell(job)
+    following.pass_time(9)
+
+    assert in_time is Reply.CONTINUE
+    assert following.tell(job).reply is Reply.ABANDON
+    assert "leg_seconds" in following.facts(JobEnded)[0].problem
+
+
+def test_a_leg_that_ended_while_nobody_was_at_the_desk_can_be_told(start: Start) -> None:
+    runner = start(limits=TrialLimits(leg_seconds=100, lease_seconds=10))
+    (job,) = runner.ask()
+    runner.clock.now += 1000
+    following = runner.die()
+    following.pass_time(9)
+
+    following.complete(job)
+
+    assert [end.end for end in following.facts(JobEnded)] == [JobEnd.COMPLETED]
+
+
+def test_a_job_that_was_lost_often_enough_is_given_up_by_the_next_runner(start: Start) -> None:
+    runner = start(parallel=1)
+    runner.ask()
+    runner.pass_time(61)
+    (again,) = runner.ask()
+    following = runner.die()
+
+    following.pass_time(61)
+
+    assert again.attempt == 2
+    assert [end.end for end in following.facts(JobEnded)] == [JobEnd.LOST]
 
 
 @pytest.mark.parametrize("optimizer", ["asha", "tpe", "bayes", "hypertune"])

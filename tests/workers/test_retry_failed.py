@@ -75,3 +75,16 @@ def test_lost_workers_and_failures_are_counted_apart() -> None:
 
     assert len(legs.orders) == 3
     assert written.batches[-1].status.state is StudyState.COMPLETED
+
+
+def test_failures_count_on_after_a_crash() -> None:
+    crashed = journal(2)
+    run(crashed, failing(5))
+    begins = [number for number, batch in enumerate(crashed.batches) if batch.attempts]
+    # The runner dies while the second attempt runs.
+    del crashed.batches[begins[1] + 1 :]
+
+    legs = run(crashed, failing(5))
+
+    assert [order.attempt for order in legs.orders] == [3, 4]
+    assert [fact.problem for fact in crashed.facts if isinstance(fact, JobEnded)] == ["ValueError: attempt 4"]
