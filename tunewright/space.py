@@ -69,7 +69,7 @@ class _Parameter(BaseModel):
     @classmethod
     def _one_value_is_a_list(cls, when: Any) -> Any:
         if isinstance(when, Mapping):
-            return {k: v if isinstance(v, (list, tuple)) else [v] for k, v in when.items()}
+            return {k: [*map(_plain, v)] if isinstance(v, (list, tuple)) else [_plain(v)] for k, v in when.items()}
         return when
 
     @model_serializer(mode="wrap")
@@ -281,6 +281,11 @@ class _Choice(_Parameter):
 
     choices: list[Value] = Field(max_length=MAX_CHOICES)
     default: Value | None = None
+
+    @field_validator("choices", "default", mode="before")
+    @classmethod
+    def _of_python(cls, given: Any) -> Any:
+        return [_plain(value) for value in given] if isinstance(given, (list, tuple)) else _plain(given)
 
     @model_validator(mode="after")
     def _check(self) -> _Choice:
@@ -536,8 +541,14 @@ def _bin(u: float, bins: int) -> int:
     return min(int(u * bins), bins - 1)
 
 
+def _plain(value: Any) -> Any:
+    """NumPy's scalars and arrays as Python's values and lists, of the same kind; all else as it is."""
+    return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
+
+
 def _same(a: Any, b: Any) -> bool:
     """Equality that keeps True and 1 apart, as JSON does."""
+    a, b = _plain(a), _plain(b)
     return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 

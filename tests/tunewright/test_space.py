@@ -248,3 +248,23 @@ def test_grid_point_is_one_value_however_it_was_computed() -> None:
     assert space.validate_config({"x": 0.1 * 3, "y": 0.5}) == {"x": 0.3, "y": 0.5}
     assert space.default() == space.complete({"x": 0.1 * 3}) == space.complete({"x": 0.3}) == {"x": 0.3, "y": 0.25}
     assert space.decode(space.encode({"x": 0.1 * 3, "y": 0.5})) == {"x": 0.3, "y": 0.5}
+
+
+@pytest.mark.parametrize("kind", [Categorical, Ordinal])
+@pytest.mark.parametrize(
+    "choices", [[False, True], [1, 2], [0.5, 0.25], ["a", "b"]], ids=["truths", "integers", "numbers", "texts"]
+)
+@pytest.mark.parametrize("dtype", [None, np.float32])
+def test_numpy_values_are_those_of_python(
+    kind: type[Categorical | Ordinal], choices: list[Any], dtype: type[np.float32] | None
+) -> None:
+    array = np.array(choices, dtype=dtype if isinstance(choices[0], float) else None)
+    child = Float("y", 0, 1, when={"x": choices[1]})
+
+    space = SearchSpace(kind("x", list(array), default=array[1]), Float("y", 0, 1, when={"x": array[1]}))
+
+    assert space.model_dump_json() == SearchSpace(kind("x", choices, default=choices[1]), child).model_dump_json()
+    assert SearchSpace(kind("x", array)).model_dump_json() == SearchSpace(kind("x", choices)).model_dump_json()
+    config = space.validate_config({"x": array[1], "y": np.float32(0.5)})
+    assert config == {"x": choices[1], "y": 0.5}
+    assert type(config["x"]) is type(choices[1])
