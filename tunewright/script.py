@@ -7,6 +7,7 @@ over. Memory stays bounded whatever it prints.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -36,8 +37,8 @@ POLL_SECONDS = 0.1
 # What it left running may print for so long after its own end.
 LINGER_SECONDS = 1.0
 _MESSAGE_KEYS = ("resource", "metrics", "checkpoint")
-# Lines that may be messages, among others.
-_OBJECTS = re.compile(rb"^([^\S\n]*\{[^\n]*)\n", re.MULTILINE)
+# Lines that may be messages, among others: behind what a carriage return wrote over, or a byte-order mark.
+_OBJECTS = re.compile(rb"^((?:[^\n]*\r)?(?:\xef\xbb\xbf)?[^\S\r\n]*\{[^\n]*)\n", re.MULTILINE)
 _LIKE_A_MESSAGE = re.compile(rb'\s*\{\s*"(resource|metrics|checkpoint)"')
 # Process groups of programs that run, to be ended with this process.
 _running: set[int] = set()
@@ -126,10 +127,13 @@ class _Run:
             raise ScriptError(f"the program {end}" + (f": {words}" if words else ""), stderr=said)
 
     def _take(self, line: bytes) -> None:
-        message = _message(line)
+        before, text = _last_shown(line)
+        message = _message(text)
         if message is None:
             self._process.print(line + b"\n")
             return
+        if before:
+            self._process.print(before + b"\n")
         if "metrics" in message or "resource" in message:
             self._tell(message)
         if "checkpoint" in message:
@@ -358,8 +362,19 @@ class _Process:
                 self.line += part.count(b"\n")
                 self.print(part)
         if len(self._rest) > MAX_LINE_BYTES:
-            self.print(self._rest)
-            self._rest, self._cut = b"", True
+            written_over, end, rest = self._rest.rpartition(b"\r")
+            if len(rest) > MAX_LINE_BYTES:
+                written_over, end, rest, self._cut = self._rest, b"", b"", True
+            self.print(written_over + end)
+            self._rest = rest
+
+
+def _last_shown(line: bytes) -> tuple[bytes, bytes]:
+    """What a line's last carriage return wrote over, as progress bars do, and what stands there in the end."""
+    before, _, text = line.rstrip().rpartition(b"\r")
+    if line.lstrip().startswith(b"{"):
+        before, text = b"", line
+    return before.removeprefix(codecs.BOM_UTF8).strip(), text.removeprefix(codecs.BOM_UTF8)
 
 
 def _message(line: bytes) -> dict[str, Any] | None:

@@ -105,6 +105,44 @@ def test_reports_go_on_and_everything_else_is_log(tmp_path: Path, settings: LegS
     assert "oops" in lines
 
 
+@pytest.mark.parametrize(
+    ("line", "logged"),
+    [
+        (r"\r 50%|#####  | 1/2\r{}", ["50%|#####  | 1/2"]),
+        (r"\r 50%\r\r100%\r {}\r\n", ["50%", "100%"]),
+        (r"\xef\xbb\xbf{}", []),
+        (r"bar\r\xef\xbb\xbf{}", ["bar"]),
+        ("\\r 50% of a long training" * 100_000 + r"\r{}", None),
+    ],
+    ids=["progress", "line ends", "mark", "both", "more than a line"],
+)
+def test_a_report_behind_a_progress_bar_or_a_mark_is_found(
+    tmp_path: Path, settings: LegSettings, line: str, logged: list[str] | None
+) -> None:
+    link = RecordingLink()
+    (tmp_path / "said").write_bytes(
+        line.encode().decode("unicode_escape").encode("latin-1").replace(b"{}", (REPORT % 3).encode()) + b"\nend\n"
+    )
+
+    result = shell(tmp_path, "cat said", settings, link)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert link.resources == [3.0]
+    shown = [part.strip() for part in result.log.replace("\r", "\n").splitlines() if part.strip()]
+    assert shown[-1] == "end"
+    assert logged is None or shown[:-1] == logged
+
+
+@pytest.mark.parametrize("line", ["bar\r{rubbish", 'bar\r{"level": "info"}', "{}\rbar", "\r" * 100_000 + "{"])
+def test_what_is_no_report_behind_a_progress_bar_is_log(tmp_path: Path, settings: LegSettings, line: str) -> None:
+    (tmp_path / "said").write_bytes(f"{line}\n{REPORT % 3}\n".encode())
+
+    result = shell(tmp_path, "cat said", settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert line in result.log
+
+
 def test_the_program_learns_everything_that_it_needs(tmp_path: Path, settings: LegSettings) -> None:
     script = (
         "import json, os, sys\n"
