@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from models.gnn.operators import CSR, DEFAULT_ALPHA, apply, normalised, propagat
 
 # Features that take more than this are propagated some columns at a time.
 MEMORY = 4 << 30
+_UNFINISHED = "propagating-"
+# Nothing was written there for so long: the process that began it is gone.
+_ABANDONED_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ def propagated(
     """X_0 to X_k of the graph's features, from the cache as far as it goes, computed and kept from there on.
 
     A step's file comes to be as a whole or not at all, and is never changed: trials may run side by side, and at worst
-    two compute the same step. X_1 to X_k are memory-mapped, so that trials on one machine share their pages.
+    two compute the same step. X_1 to X_k are memory-mapped, so that trials on one machine share their pages. What a
+    killed process has left behind in the cache is removed after a day.
 
     Args:
         root: directory of the cache; `propagated` in the user's cache by default.
@@ -45,7 +51,9 @@ def propagated(
     Raises:
         WorkloadError: the operator is wrong, or the memory too small for one block.
     """
-    home = (root or cache_dir() / "propagated") / graph.key / operator.label
+    root = root or cache_dir() / "propagated"
+    _remove_abandoned(root, time.time())
+    home = root / graph.key / operator.label
     files = [home / f"{step}.npy" for step in range(1, k + 1)]
     have = next((index for index, file in enumerate(files) if not file.exists()), k)
     if have < k:
@@ -56,7 +64,7 @@ def propagated(
 
 
 def _extend(csr: CSR, x: NDArray[np.float32], files: list[Path], memory: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="propagating-", dir=files[0].parent) as directory:
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=files[0].parent) as directory:
         parts = [Path(directory) / file.name for file in files]
         if 3 * x.nbytes > memory:
             propagate_out_of_core(csr, x, parts, memory=memory)
@@ -67,3 +75,14 @@ def _extend(csr: CSR, x: NDArray[np.float32], files: list[Path], memory: int) ->
             x = apply(csr, x)
             np.save(part, x)
             os.replace(part, file)
+
+
+def _remove_abandoned(root: Path, now: float) -> None:
+    for directory in root.glob(f"*/*/{_UNFINISHED}*"):
+        try:
+            written = max(path.stat().st_mtime for path in (directory, *directory.iterdir()))
+        except FileNotFoundError:
+            # Its owner has finished just now.
+            continue
+        if now - written > _ABANDONED_SECONDS:
+            shutil.rmtree(directory, ignore_errors=True)

@@ -209,3 +209,20 @@ def test_two_trials_that_compute_the_same_steps_at_once_both_get_them(graph, tmp
         "2.npy",
         "3.npy",
     ]
+
+
+def test_what_a_killed_process_left_behind_is_removed_after_a_day(graph, tmp_path):
+    propagated(graph, Operator("symmetric"), 1, root=tmp_path)
+    home = tmp_path / graph.key / Operator("symmetric").label
+    old, new, busy = (home / f"propagating-{name}" for name in ("old", "new", "busy"))
+    for directory in (old, new, busy):
+        directory.mkdir()
+        (directory / "1.npy").write_bytes(b"half")
+    long_ago = os.stat(home).st_mtime - 2 * 86_400
+    for path in (old / "1.npy", old, busy):
+        os.utime(path, (long_ago, long_ago))
+
+    # Whatever features are asked for.
+    propagated(graph, Operator("random_walk"), 1, root=tmp_path)
+
+    assert sorted(path.name for path in home.iterdir()) == ["1.npy", "propagating-busy", "propagating-new"]
