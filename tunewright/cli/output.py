@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -50,8 +51,11 @@ def fields(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def line(*cells: str) -> None:
-    """Print one line, its cells separated by tabs."""
-    sys.stdout.write("\t".join(" ".join(plain(cell).split()) for cell in cells) + "\n")
+    """Print one line, its cells separated by tabs; for programs blanks stay, and a line break reads `\\n`."""
+    shown = [plain(cell) for cell in cells]
+    if for_people():
+        shown = [" ".join(cell.split()) for cell in shown]
+    sys.stdout.write("\t".join(cell.replace("\t", " ").replace("\n", "\\n") for cell in shown) + "\n")
     sys.stdout.flush()
 
 
@@ -93,4 +97,4 @@ def as_json(value: BaseModel | Sequence[BaseModel]) -> None:
 
 def plain(text: str) -> str:
     """Text from elsewhere without what could steer a terminal."""
-    return "".join(character for character in text if character.isprintable() or character in "\n\t")
+    return "".join(c for c in text if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs")
