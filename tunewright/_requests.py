@@ -320,7 +320,9 @@ def service_url(url: str | None) -> str:
     try:
         parts = urlsplit(found)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
+        # Names of hosts beyond ASCII are looked at only here.
+        usable = usable and bool(httpx.URL(found).host)
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
         raise SpecError(f'url "{found}": give it as http://HOST:PORT')

@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +351,46 @@ def test_the_catalogue_is_listed() -> None:
     assert "asha" in [row["optimizer"] for row in rows(run("optimizers"))]
     assert json.loads(run("workloads", "--json").stdout)["items"][0]["name"] == "bowl"
     assert json.loads(run("optimizers", "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://localhost",
+        "localhost:8080",
+        "nonsense",
+        "http://",
+        "http://[::1",
+        "http://h:x",
+        "http://\u00e4..b",
+        "http://xn--",
+    ],
+)
+def test_what_is_no_address_of_a_service_is_one_line(url: str) -> None:
+    result = run("studies", "--url", url)
+
+    assert result.exit_code == 2
+    assert re.fullmatch(r'Error: --url: url "[^"]+": give it as http://HOST:PORT\n', result.stderr)
+
+
+def test_an_address_where_something_else_answers_is_one_line() -> None:
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>welcome</html>")
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Standard error is the command's."""
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = run("studies", "--url", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_nobody_at_the_address_is_one_line() -> None:
