@@ -60,7 +60,7 @@ class Bohb(Hyperband):
 
         index = len(self.trials)
         rung = self._informed_rung()
-        if rung is None:
+        if rung is None or self._starts.default_waits:
             return self._starts.propose(index, self.rng(0, len(self.jobs))), {"rule": "new trial", "number": index}
         if rng.random() < self._own.random_share:
             return self._starts.draw(rng), {"rule": "random share"}
@@ -101,6 +101,7 @@ class Bohb(Hyperband):
             for level, evidence in zip(self.levels, self._evidence, strict=True):
                 if level in trial.reports and not trial.failed:
                     evidence.add(trial.config, trial.reports[level])
+        self._starts.learn(trial.config for trial in earlier)
 
     def _on_finish(self, job: Job, trial: Trial, end: JobEnd) -> None:
         super()._on_finish(job, trial, end)

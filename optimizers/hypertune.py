@@ -127,7 +127,7 @@ class HyperTune(AsynchronousHalving):
 
     def _configuration(self) -> tuple[Config | None, dict[str, Any]]:
         number = len(self.trials)
-        if number < self._own.initial_trials:
+        if number < self._own.initial_trials or self._starts.default_waits:
             config = self._starts.propose(number, self.rng(_START, len(self.jobs)))
             return config, {"rule": "initial design", "number": number}
         rng = self.rng(_CHOICE, len(self.jobs))
@@ -257,6 +257,7 @@ class HyperTune(AsynchronousHalving):
             for level, k in self._rung_at.items():
                 if level in trial.reports and not trial.failed:
                     self.models.add(k, trial.config, trial.reports[level])
+        self._starts.learn(trial.config for trial in earlier)
 
 
 def _figures(values: NDArray[np.float64]) -> list[float]:

@@ -70,6 +70,20 @@ class Starts:
         self._default = declared_default(space)
         self._used_up = False
         self.tried: set[str] = set()
+        self._default_known = False
+
+    @property
+    def default_waits(self) -> bool:
+        """Whether defaults are declared that neither this study nor an earlier one has tried.
+
+        They are to be tried also where earlier or enqueued trials stand in for the whole design.
+        """
+        return self._default is not None and not self._default_known and config_key(self._default) not in self.tried
+
+    def learn(self, earlier: Iterable[Config]) -> None:
+        """Another study has tried these."""
+        if self._default is not None and config_key(self._default) in map(config_key, earlier):
+            self._default_known = True
 
     def record(self, config: Config) -> None:
         """A configuration was started."""

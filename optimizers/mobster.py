@@ -69,7 +69,8 @@ class Mobster(AsynchronousHalving):
 
     def _choose(self, rng: np.random.Generator) -> tuple[Config | None, dict[str, Any]]:
         index = len(self.trials)
-        if index + self._taught < self._own.initial_trials or self._evidence.measured < 2:
+        few = index + self._taught < self._own.initial_trials or self._evidence.measured < 2
+        if few or self._starts.default_waits:
             return self._starts.propose(index, self.rng(_START, len(self.jobs))), {"rule": "new trial", "number": index}
         if rng.random() < self._own.random_share:
             return self._starts.draw(rng), {"rule": "random share"}
@@ -171,6 +172,7 @@ class Mobster(AsynchronousHalving):
             for k in known:
                 self._take(trial.config, k, trial.reports[self.rungs[k].level])
             self._taught += bool(known)
+        self._starts.learn(trial.config for trial in earlier)
 
     def _on_record(self, job: Job) -> None:
         super()._on_record(job)

@@ -39,7 +39,7 @@ class WholeTrials(Optimizer):
     """Base of optimizers that start with a design and then choose from the evidence of whole trials.
 
     Subclasses implement `_choose`. Results of earlier studies at the largest resource are evidence too, and shorten
-    the design by their number.
+    the design by their number, but for declared defaults that none of them has tried.
     """
 
     def __init__(self, problem: Problem, settings: WholeTrialsSettings) -> None:
@@ -61,7 +61,8 @@ class WholeTrials(Optimizer):
             return None
         if self.queue:
             return self._new_trial(self.queue[0], self.problem.fidelity.max)
-        blind = len(self.trials) + self._taught < self._initial_trials or self._evidence.measured < 2
+        few = len(self.trials) + self._taught < self._initial_trials or self._evidence.measured < 2
+        blind = few or self._starts.default_waits
         choice = self._start() if blind else self._choose(self.rng(_CHOICE, len(self.jobs)))
         if choice is None:
             return None
@@ -92,6 +93,7 @@ class WholeTrials(Optimizer):
             if trial.failed or metrics is not None:
                 self._take(trial.config, None if trial.failed else metrics)
         self._taught = self._evidence.measured
+        self._starts.learn(trial.config for trial in earlier)
 
     def _on_record(self, job: Job) -> None:
         self._starts.record(job.config)

@@ -5,8 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
+from optimizers import registry
 from optimizers.initial import Design, Starts, design_points, untried
-from tunewright.space import Categorical, Float, Int, SearchSpace, config_key
+from optimizers.protocol import Earlier, JobEnd, Problem, Report
+from tunewright.space import Categorical, Config, Float, Int, SearchSpace, config_key
+from tunewright.study import Fidelity, Objective
 
 DESIGNS: list[Design] = ["sobol", "halton", "lhs", "random"]
 
@@ -83,3 +86,42 @@ def test_space_of_many_parameters_is_no_deep_recursion() -> None:
 
     assert config == space.default()
     assert untried(space, {config_key(space.default())}, np.random.default_rng(0)) is None
+
+
+WITH_DEFAULT = SearchSpace(Float("x", 0.0, 1.0, default=0.3), Int("n", 1, 9, default=5))
+
+
+def tried_after(optimizer: str, earlier: list[Config], enqueued: list[Config], trials: int) -> list[Config]:
+    """The first configurations of a study that knows earlier ones, each trained whole."""
+    problem = Problem(WITH_DEFAULT, [Objective(metric="loss")], Fidelity(name="epochs", max=1), seed=3)
+    study = registry.create(optimizer, {}, problem)
+    study.warm_start([Earlier(config, {1.0: {"loss": float(config["x"])}}) for config in earlier])
+    for config in enqueued:
+        study.enqueue(config)
+    for _ in range(trials):
+        job = study.next_job()
+        assert job is not None
+        study.observe(Report(job.id, job.trial, job.end, {"loss": float(job.config["x"])}))
+        study.finish(job.id, JobEnd.COMPLETED)
+    return [trial.config for trial in study.trials]
+
+
+def others(count: int) -> list[Config]:
+    return [{"x": (i + 0.5) / count, "n": 1 + i % 4} for i in range(count)]
+
+
+@pytest.mark.parametrize("optimizer", ["bayes", "tpe", "nsga2", "evolution", "hypertune", "mobster", "bohb"])
+@pytest.mark.parametrize(("earlier", "enqueued"), [(30, 0), (0, 30), (30, 30)])
+def test_declared_defaults_are_tried_where_others_stand_in_for_the_design(
+    optimizer: str, earlier: int, enqueued: int
+) -> None:
+    configs = tried_after(optimizer, others(earlier), others(enqueued), enqueued + 2)
+
+    assert WITH_DEFAULT.default() in configs
+
+
+@pytest.mark.parametrize("optimizer", ["bayes", "tpe", "nsga2", "evolution", "mobster", "bohb"])
+def test_declared_defaults_that_an_earlier_study_has_tried_are_no_part_of_a_shortened_design(optimizer: str) -> None:
+    configs = tried_after(optimizer, [*others(30), WITH_DEFAULT.default()], [], 3)
+
+    assert WITH_DEFAULT.default() not in configs
