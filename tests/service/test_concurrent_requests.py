@@ -13,12 +13,12 @@ import pytest
 from db_knobs.lab.postgres import PrivatePostgres
 from service.store import event_log
 from service.store.engine import writing
-from service.store.errors import Conflict
+from service.store.errors import Conflict, NotFound
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.request_keys import RequestKey
 from tests.service.conftest import Runner, complete_spec, postgresql_only, report, start
-from tunewright.study import StudyState
+from tunewright.study import Budget, StudyState
 from tunewright.views import Study
 from workers.journal import Batch, JournalUnavailable, Status, Wanted
 
@@ -87,6 +87,28 @@ def test_a_study_is_deleted_once(repository: Repository, store_url: str) -> None
     assert outcomes.count(None) == 1
     deleted = [event for event in repository.events(0, limit=100) if event.body.get("state") == "deleted"]
     assert len(deleted) == 1
+
+
+def test_a_study_goes_on_or_is_deleted(repository: Repository, store_url: str) -> None:
+    for _ in range(10):
+        study = repository.create_study(complete_spec()).id
+        Runner.of(repository, store_url, study).finish()
+
+        extended, deleted = at_once(
+            partial(repository.extend, study, Budget(trials=1000)), partial(repository.delete_study, study)
+        )
+
+        left = [found.state for found in repository.studies(limit=10).items]
+        if isinstance(extended, Study):
+            assert isinstance(deleted, Conflict)
+            assert left == [StudyState.QUEUED]
+            repository.steer(study, Wanted.CANCEL)
+            Runner.of(repository, store_url, study).finish(StudyState.CANCELLED)
+            repository.delete_study(study)
+        else:
+            assert isinstance(extended, NotFound)
+            assert deleted is None
+            assert left == []
 
 
 @postgresql_only
