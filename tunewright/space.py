@@ -148,8 +148,6 @@ class _Numeric(_Parameter):
             raise self._fail("step and log exclude each other; drop one")
         if step is not None and (high - low) / step > MAX_INT:
             raise self._fail(f"step ({step}) divides the range into more than {MAX_INT} values; widen it or drop it")
-        if step is not None and step < 8 * math.ulp(max(abs(low), abs(high))):
-            raise self._fail(f"step ({step}) is finer than floats between {low} and {high}; widen it or drop it")
         self._check_default(self.default)
         return self
 
@@ -184,6 +182,13 @@ class Float(_Numeric):
         self, name: str | None = None, low: float | None = None, high: float | None = None, **fields: Any
     ) -> None:
         super().__init__(**_given(name=name, low=low, high=high), **fields)
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> Float:
+        low, high, step = self.low, self.high, self.step
+        if step is not None and step < 8 * math.ulp(max(abs(low), abs(high))):
+            raise self._fail(f"step ({step}) is finer than floats between {low} and {high}; widen it or drop it")
+        return self
 
     @property
     def size(self) -> float:

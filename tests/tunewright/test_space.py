@@ -137,6 +137,13 @@ def test_all_values_of_a_grid_are_reached(parameter: Any, values: list[Any]) -> 
     assert all(parameter.contains(value) for value in found)
 
 
+def test_whole_numbers_far_from_zero_have_a_grid_of_one() -> None:
+    parameter = Int("n", 2**49, 2**50, step=1)
+
+    assert parameter.size == 2**49 + 1
+    assert [parameter.decode(parameter.encode(n)) for n in (2**49, 2**50 - 1, 2**50)] == [2**49, 2**50 - 1, 2**50]
+
+
 def test_many_choices_are_checked_in_passing() -> None:
     assert Categorical("x", list(range(10_000))).size == 10_000
 
@@ -158,6 +165,7 @@ def test_many_choices_are_checked_in_passing() -> None:
         (lambda: Float("x", 0, 1, step=-0.1), r'parameter "x": step \(-0.1\) must be positive'),
         (lambda: Float("x", 0, 1, step=1e-300), r'parameter "x": step .* widen it or drop it'),
         (lambda: Float("x", 0, 1, step=5e-324), r'parameter "x": step .* widen it or drop it'),
+        (lambda: Float("x", 0, 2**50, step=1), r'parameter "x": step .* finer than floats .* widen it or drop it'),
         (lambda: Float("x", 1, 2, step=0.5, log=True), r'parameter "x": step and log exclude each other; drop one'),
         (lambda: Float("x", 0, 1, default=2), r'parameter "x": default \(2.0\) is not one of its own values'),
         (lambda: Int("x", 0, 9, step=2, default=3), r'parameter "x": default \(3\) is not one of'),
