@@ -1,12 +1,14 @@
 """How much of a graph does a recommender have to look at? AUC against training time over sampling scales.
 
-    python -m benchmarks.zoomer [--part learning|serving] [--quick] [--json FILE]
+    python -m benchmarks.zoomer [--part learning|tuned|serving] [--quick] [--json FILE]
 
 ZOOMER (regions of interest, attention on three levels) at several scales against GraphSAGE-like (uniform draws, means),
 PinSage-like (random-walk neighbours, weighted means) and HAN-like (all of a node's neighbours within reach, attention
 that no request guides) ones. All share the towers, the loss, the optimizer and the rows that are learned from; nothing
 from held-out rows is in the graph. Then the ablation: ZOOMER with another sampler, and without each level of attention.
-Seconds are processor seconds of learning, the sampler's preparation included.
+Seconds are processor seconds of learning, the sampler's preparation included. These all learn by the same settings;
+last, on the first data set, Hyper-Tune chooses settings for each kind, ZOOMER's levels among them, by the validation
+rows and within the same processor seconds.
 
 speedup_at_equal_auc     seconds until ZOOMER at its full scale (two hops) comes within one standard error of its best
                          AUC, over the seconds that the fastest smaller scale of ZOOMER needs for the same AUC;
@@ -14,6 +16,9 @@ speedup_at_equal_auc     seconds until ZOOMER at its full scale (two hops) comes
 auc_minus_best_baseline  ZOOMER's AUC, at the scale that its validation rows choose, minus that of the best baseline at
                          any of its scales (chosen on the test rows, in the baselines' favour); 95% interval over
                          test rows
+tuned_auc_minus_best_baseline
+                         the same with every kind's own settings: mean over seeds of the training, less that of the best
+                         baseline (chosen on the test rows); 95% interval over seeds and test rows
 requests_per_second      of a served model over HTTP with bodies of 16 requests, the most at a p99 under 50 ms, or the
                          load with the lowest p99 where none is; `_alone`: with bodies of one. See `_zoomer_serving`
 """
@@ -30,6 +35,7 @@ import numpy as np
 from benchmarks._harness import Result, arguments, publish
 from benchmarks._zoomer_runs import Field, Run, difference, standard_error, train
 from benchmarks._zoomer_serving import Load, measure
+from benchmarks._zoomer_tuning import families, tuned
 from models.data.interactions import Split, generate, load, split_globally, split_per_user
 from models.recsys.attention import Levels
 from models.recsys.learner import Recipe
@@ -58,13 +64,15 @@ class Place:
     seeds: Sequence[int]
     rows: int = 3_000
     baseline_full: int = 100
+    tuning_seconds: float = 240.0
+    tuned_seeds: Sequence[int] = (1, 2, 3)
 
 
 def places(quick: bool) -> list[Place]:
     """What is compared on."""
     if quick:
         made = split_globally(generate(400, 160, 32, 40_000, seed=1))
-        return [Place("generated 40k", made, (5, 3), (2, 6), 3_072, 12, (1,), rows=3_000, baseline_full=40)]
+        return [Place("generated 40k", made, (5, 3), (2, 6), 3_072, 12, (1,), 3_000, 40, 10.0, (1,))]
     movies = split_per_user(load("movielens-100k"))
     made = split_globally(generate(1_000, 400, 80, 100_000, seed=1))
     large = split_globally(generate(300_000, 650_000, 50_000, 4_000_000, seed=1))
@@ -78,15 +86,19 @@ def places(quick: bool) -> list[Place]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--part", choices=("learning", "serving"))
+    parser.add_argument("--part", choices=("learning", "tuned", "serving"))
     own, rest = parser.parse_known_args(argv)
     asked = arguments(NAME, "How much of a graph does a recommender have to look at?", rest)
     result = Result(NAME, asked.command + (f" --part {own.part}" if own.part else ""))
-    if own.part != "serving":
+    if own.part in (None, "learning"):
         for number, place in enumerate(places(asked.quick)):
             ours = Field.of(place.name, place.split, place.rows, 500)
             _compare(place, ours, result, "" if number == 0 else f"_{place.name.replace(' ', '_').replace('-', '_')}")
-    if own.part != "learning":
+    # Too long for a quick run beside the others.
+    if own.part == "tuned" or (own.part is None and not asked.quick):
+        first = places(asked.quick)[0]
+        _compare_tuned(first, Field.of(first.name, first.split, first.rows, 500), result)
+    if own.part in (None, "serving"):
         _serve(result, 3.0 if asked.quick else 10.0)
     publish(result, asked.json)
 
@@ -142,6 +154,32 @@ def _compare(place: Place, field: Field, result: Result, suffix: str) -> None:
     if field.test.rows.truth is not None:
         result.headline[f"auc_ceiling{suffix}"] = auc(field.test.rows.truth, clicked)
     result.headline |= {f"{name}{suffix}": value for name, value in _headline(place, runs, clicked, middle).items()}
+
+
+def _compare_tuned(place: Place, field: Field, result: Result) -> None:
+    """Each kind with the settings that suit it."""
+    runs: dict[str, list[Run]] = {}
+    for name, family in families(place.baseline_full).items():
+        seconds, seed = place.tuning_seconds, place.tuned_seeds[0]
+        recipe, tried = tuned(field, family, unit=place.unit, units=place.units, seconds=seconds, seed=seed)
+        runs[name] = [train(field, recipe, unit=place.unit, units=place.units, seed=one) for one in place.tuned_seeds]
+        result.keep(
+            {
+                "data": place.name,
+                "recipe": f"{name}, tuned",
+                "auc": float(np.mean([run.test[run.best] for run in runs[name]])),
+                "cpu s a unit": float(np.median([run.seconds[-1] / len(run.seconds) for run in runs[name]])),
+                **{key: float(np.mean([run.ranking[key] for run in runs[name]])) for key in runs[name][0].ranking},
+                "whole trainings": tried,
+                "settings": str(recipe),
+            }
+        )
+    scores = {name: [run.scores for run in of_one] for name, of_one in runs.items()}
+    clicked = field.test.rows.clicked
+    ours = scores.pop("zoomer")
+    best = max(scores.values(), key=lambda of_one: float(np.mean([auc(one, clicked) for one in of_one])))
+    found = dict(zip(("", "_low", "_high"), difference(ours, best, clicked), strict=True))
+    result.headline |= {f"tuned_auc_minus_best_baseline{end}": value for end, value in found.items()}
 
 
 def _headline(

@@ -112,7 +112,7 @@ def test_a_reference_is_kept_as_a_reference(
     ("fields", "field", "words"),
     [
         ({"host": "other.example"}, "host", "TUNEWRIGHT_DATABASE_HOSTS"),
-        ({"host": "db.example,evil.example"}, "host", "no single host"),
+        ({"host": "db.example,evil.example"}, "host", "names several hosts"),
         ({"kind": "oracle"}, "kind", "postgresql"),
         ({"port": 0}, "port", "1"),
         ({"host": None}, "body", "dsn: give it, or else kind, host and user"),
