@@ -46,7 +46,7 @@ class Recipe:
     dimensions: int = 32
     levels: Levels = field(default_factory=Levels)
     loss: str = "both"
-    gamma: float = 1.0
+    gamma: float = 0.0
     temperature: float = 0.5
     learning_rate: float = 2e-3
     embedding_rate: float = 0.05

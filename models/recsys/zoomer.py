@@ -34,7 +34,7 @@ class ZoomerWorkload(Workload):
         Categorical("edge_level", [True, False]),
         Categorical("semantic_level", [True, False]),
         Categorical("loss", ["both", "focal", "softmax"]),
-        Float("gamma", 0.0, 3.0, default=1.0),
+        Float("gamma", 0.0, 3.0, default=0.0),
         Float("temperature", 0.05, 2.0, log=True, default=0.5),
         Float("learning_rate", 1e-4, 2e-2, log=True, default=2e-3),
         Float("embedding_rate", 1e-3, 0.5, log=True, default=0.05),
