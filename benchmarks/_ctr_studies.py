@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._legs import run_legs
 from models.data._click_table import Clicks
 from models.recsys.ctr.learner import CtrLearner
 from models.recsys.ctr.measures import auc
 from models.recsys.ctr.space import ctr_space, joined, restricted
 from optimizers import registry
-from optimizers.protocol import JobEnd, Problem, Report
+from optimizers.protocol import Job, Problem
 from tunewright.space import Config
 from tunewright.study import Fidelity, Objective
 
@@ -70,20 +71,20 @@ class Course:
         learners: dict[int, CtrLearner] = {}
         measured: dict[int, Mapping[str, float]] = {}
         spent = 0
-        while spent < self.budget and (job := optimizer.next_job()) is not None:
+
+        def step(job: Job, resource: int) -> Mapping[str, float] | None:
+            nonlocal spent
             if job.trial not in learners:
                 learners[job.trial] = self.learner(joined(whole, fixed, job.config), seed)
-            spent += int(job.end - job.start)
-            end = JobEnd.COMPLETED
-            for resource in range(int(job.start) + 1, int(job.end) + 1):
-                metrics = learners[job.trial].step(resource)
-                if not np.isfinite([metrics["auc"], metrics["log_loss"]]).all():
-                    end = JobEnd.FAILED
-                    break
-                optimizer.observe(Report(job.id, job.trial, resource, metrics))
-                if resource == self.chunks:
-                    measured[job.trial] = metrics
-            optimizer.finish(job.id, end)
+            spent += 1
+            metrics = learners[job.trial].step(resource)
+            if not np.isfinite([metrics["auc"], metrics["log_loss"]]).all():
+                return None
+            if resource == self.chunks:
+                measured[job.trial] = metrics
+            return metrics
+
+        run_legs(optimizer, step, lambda: spent < self.budget)
         found = [
             self._found(joined(whole, fixed, optimizer.trials[t].config), learners[t], measured[t]) for t in measured
         ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks._legs import run_legs
 from models.moe.errors import RoutingError
 from models.moe.learner import LanguageLearner
 from models.moe.options import TextOptions
 from models.moe.workload import learner_of
 from optimizers import registry
-from optimizers.protocol import JobEnd, Problem, Report
+from optimizers.protocol import Job, Problem
 from tunewright.space import Config, SearchSpace
 from tunewright.study import Fidelity, Objective
 
@@ -32,22 +33,23 @@ def tuned(
     learners: dict[Any, LanguageLearner] = {}
     best: tuple[Config, float] = ({}, float("inf"))
     spent = 0
-    while spent < budget and (job := optimizer.next_job()) is not None:
+
+    def step(job: Job, unit: int) -> Mapping[str, float] | None:
+        nonlocal best, spent
         if job.trial not in learners:
             learners[job.trial] = learner_of({**common, **job.config}, options, SEED)
-        ended, loss = JobEnd.COMPLETED, float("inf")
+        spent += 1
         try:
-            for unit in range(int(job.start) + 1, int(job.end) + 1):
-                spent += 1
-                loss = learners[job.trial].step(unit)["loss"]
-                optimizer.observe(Report(job.id, job.trial, unit, {"loss": loss}))
+            loss = learners[job.trial].step(unit)["loss"]
         except RoutingError:
-            ended = JobEnd.FAILED
-        optimizer.finish(job.id, ended)
-        if ended is JobEnd.COMPLETED and job.end >= units:
+            return None
+        if unit == units:
             del learners[job.trial]
             if loss < best[1]:
                 best = dict(job.config), loss
+        return {"loss": loss}
+
+    run_legs(optimizer, step, lambda: spent < budget)
     if not best[0]:
         raise RuntimeError(f"no whole trial of {units} units within {budget}: raise the budget")
     return best

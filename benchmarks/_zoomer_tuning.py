@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from benchmarks._legs import run_legs
 from benchmarks._zoomer_runs import Field
 from models.recsys.attention import Levels
 from models.recsys.learner import Recipe, ZoomerLearner
 from models.recsys.ranking import auc
 from models.recsys.zoomer import ZoomerWorkload, recipe
 from optimizers import registry
-from optimizers.protocol import JobEnd, Problem, Report
+from optimizers.protocol import Job, Problem
 from tunewright.space import Config, SearchSpace
 from tunewright.study import Fidelity, Objective
 
@@ -81,26 +82,27 @@ def tuned(place: Field, family: Family, *, unit: int, units: int, seconds: float
     trials: dict[int, _Trial] = {}
     whole: dict[int, _Trial] = {}
     spent = 0.0
-    while (spent < seconds or not whole) and (job := optimizer.next_job()) is not None:
+
+    def step(job: Job, resource: int) -> Mapping[str, float] | None:
+        nonlocal spent
         if job.trial not in trials:
             chosen = family.recipe(job.config)
             learner = ZoomerLearner(chosen, place.train, place.test, unit=unit, seed=seed, graph=place.graph)
             trials[job.trial] = _Trial(learner, chosen)
-        trial, end = trials[job.trial], JobEnd.COMPLETED
-        for resource in range(int(job.start) + 1, int(job.end) + 1):
-            began = time.process_time()
-            trial.learner.learn(resource)
-            spent += time.process_time() - began
-            scores = trial.learner.score(place.valid.rows)
-            if not np.isfinite(scores).all():
-                end = JobEnd.FAILED
-                break
-            found = auc(scores, place.valid.rows.clicked)
-            trial.best = max(trial.best, found)
-            optimizer.observe(Report(job.id, job.trial, resource, {"auc": found}))
-            if resource == units:
-                whole[job.trial] = trial
-        optimizer.finish(job.id, end)
+        trial = trials[job.trial]
+        began = time.process_time()
+        trial.learner.learn(resource)
+        spent += time.process_time() - began
+        scores = trial.learner.score(place.valid.rows)
+        if not np.isfinite(scores).all():
+            return None
+        found = auc(scores, place.valid.rows.clicked)
+        trial.best = max(trial.best, found)
+        if resource == units:
+            whole[job.trial] = trial
+        return {"auc": found}
+
+    run_legs(optimizer, step, lambda: spent < seconds or not whole)
     if not whole:
         raise RuntimeError("the search ended without a whole training")
     return max(whole.values(), key=lambda trial: trial.best).recipe, len(whole)

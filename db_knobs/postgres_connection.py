@@ -30,6 +30,8 @@ _REFUSED_LOGIN = re.compile(
     r"|requires a valid client|root\.crt|sslmode"
 )
 _BUSY = re.compile(r"too many (clients|connections)|connection slots are reserved|is starting up|in recovery mode")
+# Whoever was let in may still be sent away by these; they say nothing of who asks.
+_GONE = re.compile(r"shutting down|terminating connection|due to timeout|out of memory|could not |No space left")
 # A server's own message follows its severity, in whatever language, and two blanks.
 _ANSWERED = re.compile(r"failed: [^\s:]+( [^\s:]+)?:  ")
 
@@ -116,7 +118,7 @@ def _login_error(address: Address, error: psycopg.Error) -> DatabaseError:
         return LoginRefused(f"{address}: {said}")
     if _BUSY.search(said):
         return ServerBusy(f"{address}: {said}")
-    if _ANSWERED.search(str(error)) and "shutting down" not in said:
+    if _ANSWERED.search(str(error)) and not _GONE.search(said):
         # In another language: who has asked for a password refuses the login; others do not get so far.
         asked = error.pgconn is not None and error.pgconn.used_password
         return (LoginRefused if asked else ServerBusy)(f"{address}: {said}")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -539,3 +540,22 @@ def test_a_server_that_is_full_is_known_in_any_language_and_nobody_is_not_taken_
     assert isinstance(error("FATAL:  tut mir leid, schon zu viele Verbindungen"), ServerBusy)
     assert isinstance(error("致命错误:  对不起, 已经有太多的客户"), ServerBusy)
     assert type(error("Connection refused\n\tIs the server running on that host?")) is ConnectionLost
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "FATAL:  terminating connection due to administrator command",
+        "FATAL:  canceling authentication due to timeout",
+        "FATAL:  out of memory",
+        'FATAL:  could not open file "base/1/1259": No space left on device',
+    ],
+)
+def test_who_was_let_in_and_is_sent_away_has_not_been_refused(said: str) -> None:
+    class AfterAPassword(psycopg.OperationalError):
+        pgconn = SimpleNamespace(used_password=True)
+
+    address, before = parse_dsn("postgresql://u:canary@h/d"), 'connection to server at "h", port 5432 failed: '
+
+    assert isinstance(postgres_connection._login_error(address, AfterAPassword(f"{before}FATAL:  nein")), LoginRefused)
+    assert type(postgres_connection._login_error(address, AfterAPassword(before + said))) is ConnectionLost
