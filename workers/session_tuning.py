@@ -132,7 +132,8 @@ class Tuning:
     def seconds(self, suggestion: Suggestion) -> float:
         """How long its interval is: one that is spent on the reference ends once that is known well enough."""
         if suggestion.kind == "reference" and self._spec.mode == "apply":
-            return reference_seconds(self._meter.noise, self._spec.margin, self._spec.interval)
+            precision = self._spec.margin if suggestion.precision is None else suggestion.precision
+            return reference_seconds(self._meter.noise, precision, self._spec.interval)
         return self._spec.interval
 
     def test(self, suggestion: Suggestion) -> SequentialTest | None:

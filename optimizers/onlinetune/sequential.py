@@ -97,22 +97,22 @@ class NoiseMeter:
             pass
 
 
-def reference_seconds(noise: SecondNoise | None, margin: float, interval: float, left: float | None = None) -> float:
+def reference_seconds(noise: SecondNoise | None, precision: float, interval: float, left: float | None = None) -> float:
     """How long the reference is measured, of an interval or of what is left of one: not longer than it tells anything.
 
-    While it is, nothing is gained; so it is measured until it is known to the margin, and the next settings follow at
+    While it is, nothing is gained; so it is measured until it is known well enough, and the next settings follow at
     once. Not for less than a third of an interval or two seconds, since there is slower noise than that of seconds;
     and to the end where less than that would remain for what follows.
 
     Args:
         noise: of seconds; None while it is not known.
-        margin: loss that counts as none, as a share.
+        precision: deviation of the logarithm to which it is to be known.
         interval: its nominal seconds.
         left: seconds; None means all of it.
     """
     left = interval if left is None else left
     least = max(interval * LEAST_SHARE, _LEAST_SECONDS)
-    wanted = interval if noise is None else max(least, noise.seconds(margin))
+    wanted = interval if noise is None else max(least, noise.seconds(precision))
     return left if left - wanted < 0.99 * least else wanted
 
 

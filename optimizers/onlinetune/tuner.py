@@ -40,8 +40,12 @@ _SAME_CONTEXT = 0.5
 _DOUBT = 0.5
 # Settings whose bounds differ by no more, as logarithms, do much the same: rules choose among them.
 _MUCH_THE_SAME = 0.02
+# Deviations of the difference by which others must be better than settings that follow more rules to take their place.
+_PROOF = 2.0
 # So far from what was expected of it, as a logarithm and beyond the doubt about the reference, an interval is a riddle.
 _RIDDLE = 0.3
+# How precisely the reference's answer is to be known: to a third of what is asked, for nothing is gained meanwhile.
+_ANSWER = _RIDDLE / 3.0
 # Intervals that the reference is left alone at most after it was measured, however many riddles follow.
 _RIDDLE_REST = 10
 _SUGGEST = 0x0117
@@ -127,7 +131,7 @@ class OnlineTune:
         self._book.check(rules)
         cluster = self._clusters.of(seen)
         if self._performance.references < self.settings.warmup:
-            return self._on_reference(cluster, None, "start: measuring the reference")
+            return self._on_reference(cluster, None, "start: measuring the reference", self.settings.margin)
         posterior = self._performance.posterior(self._clusters, cluster, seen, self._count)
         decision = _Decision(self, posterior, seen, cluster, list(rules) if self.settings.white_box else [])
         return decision.made()
@@ -244,7 +248,7 @@ class OnlineTune:
             return 0.0
         return self.target.gain(interval.performance) - self.target.gain(interval.expected.reference)
 
-    def _on_reference(self, cluster: int, posterior: Posterior | None, rule: str) -> Suggestion:
+    def _on_reference(self, cluster: int, posterior: Posterior | None, rule: str, precision: float) -> Suggestion:
         known = posterior is not None
         return Suggestion(
             number=self._count,
@@ -255,6 +259,7 @@ class OnlineTune:
             centre=tuple(float(value) for value in self._reference),
             reference_performance=self.target.performance(posterior.reference) if posterior is not None else None,
             doubt=float(posterior.reference_variance**0.5) if known and posterior is not None else None,
+            precision=precision,
             why={"rule": rule, "cluster": cluster},
         )
 
@@ -294,8 +299,8 @@ class _Decision:
     def made(self) -> Suggestion:
         tuner = self._tuner
         centre, mean, deviation = self._centre()
-        if (reason := self._recheck(centre, deviation)) is not None:
-            return tuner._on_reference(self._cluster, self._posterior, reason)
+        if (recheck := self._recheck(centre, deviation)) is not None:
+            return tuner._on_reference(self._cluster, self._posterior, *recheck)
         if (advice := self._advice(centre, mean)) is not None:
             return advice
         testing = tuner._book.testable(self._rules, self._rng)
@@ -352,24 +357,26 @@ class _Decision:
         apart = np.full(len(points), _MUCH_THE_SAME)
         # No others can take its place.
         rivals = np.flatnonzero((followed > followed[top]) & np.isfinite(value))
-        apart[rivals] = np.maximum(apart[rivals], self._posterior.doubt_against(points[rivals], points[top]))
+        apart[rivals] = np.maximum(apart[rivals], _PROOF * self._posterior.doubt_against(points[rivals], points[top]))
         order = np.lexsort((-value, -np.where(value >= value[top] - apart, followed, -1)))
         best = next(int(row) for row in order if row == 0 or self._guarded(points[row]) is None)
         return points[best], float(mean[best]), float(deviation[best])
 
-    def _recheck(self, centre: NDArray[np.float64], deviation: float) -> str | None:
-        """Why the reference should be measured again now; None where it need not be."""
+    def _recheck(self, centre: NDArray[np.float64], deviation: float) -> tuple[str, float] | None:
+        """Why the reference should be measured again now, and how precisely; None where it need not be."""
+        margin = self._settings.margin
         since = self._tuner._count - self._tuner._last_reference
         if since >= self._settings.recheck:
-            return f"re-check: the reference was last measured {since} intervals ago"
+            return f"re-check: the reference was last measured {since} intervals ago", margin
         if self._tuner._riddle_open():
             # What is seen next may be as far off, and the model would take it for a change of the load.
-            return "re-check: the last interval was far from what was expected, by its settings or by the load"
+            reason = "re-check: the last interval was far from what was expected, by its settings or by the load"
+            return reason, max(margin, _ANSWER)
         if deviation <= 0 or since < self._settings.recheck // 4:
             return None
         shared = self._posterior.shared_variance(centre) / deviation**2
-        if deviation > 0.5 * self._settings.margin and shared > 0.5:
-            return "re-check: most doubt about the centre is doubt about the reference"
+        if deviation > 0.5 * margin and shared > 0.5:
+            return "re-check: most doubt about the centre is doubt about the reference", margin
         return None
 
     def _advice(self, centre: NDArray[np.float64], centre_mean: float) -> Suggestion | None:
