@@ -13,12 +13,13 @@ from db_knobs.rules import Advice
 from optimizers.onlinetune import Rule
 from tests.workers.memory_session_journal import MemorySessionJournal
 from tests.workers.simulated_server import KNOBS, Server
-from tunewright.session import Range, SessionSpec
+from tunewright.session import Range, SessionSpec, SessionState
 from workers import session_pulse
 from workers.session_insight import as_rules, broken
-from workers.session_journal import Fenced, Wanted
+from workers.session_journal import Began, Fenced, SessionStatus, Wanted
 from workers.session_knobs import choose, from_plain, outside, placed, plain
 from workers.session_pulse import Pulse
+from workers.session_tuning import Tuning
 
 AUTOMATIC = Knob(
     "vacuum_memory", "integer", "a special one", current=-1, unit="kB", factor=1024.0, low=64, high=4096, scale="log",
@@ -83,6 +84,20 @@ def test_advice_of_a_kind_of_server_becomes_rules_of_the_tuner() -> None:
     assert broken(rule, {"cache": 20, "sync": "off"})
     assert broken(rule, {"cache": 30, "sync": "on"})
     assert not broken(rule, {"cache": 30, "sync": "off"})
+
+
+def test_the_reference_is_measured_as_precisely_as_is_asked_and_others_to_the_end() -> None:
+    reference = {knob.name: knob.current for knob in KNOBS}
+    began = Began({}, reference, {knob.name: plain(knob) for knob in KNOBS}, ["rate"])
+    before = SessionStatus(SessionState.RUNNING, 0.0, tuner={"noise": {"deviation": 0.5, "correlation": 0.0}})
+    tuning = Tuning(SessionSpec(database="app", interval=60.0), began, before, lambda _: None)
+    asked = tuning.suggest([0.0], [])
+    assert asked.kind == "reference"
+
+    lengths = [tuning.seconds(asked.model_copy(update={"precision": precision})) for precision in (None, 0.05, 0.1)]
+
+    assert lengths == [60.0, 60.0, pytest.approx(25.0)]
+    assert tuning.seconds(asked.model_copy(update={"kind": "safe"})) == 60.0
 
 
 @pytest.fixture
