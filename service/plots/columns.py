@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from service.store import progression
 from service.store.tables import JobRow, TrialRow
 from tunewright.story_views import Progression
-from tunewright.study import Objective, TrialState, first_goal
+from tunewright.study import Objective, TrialState, finite, first_goal
 from tunewright.views import Study
 
 MAX_STEPS = 500
@@ -139,7 +139,12 @@ class Columns:
         query = select(JobRow.number, JobRow.why).where(JobRow.study_id == self.study.id, JobRow.number.in_(jobs))
         with self._engine.connect() as connection:
             found = [(number, why.get("bracket_weights")) for number, why in connection.execute(query) if why]
-        return {number: [float(weight) for weight in weights] for number, weights in found if weights}
+        # In a document that was imported anything may stand there.
+        return {number: weights for number, weights in found if weights and _numbers(weights)}
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(finite, value))
 
 
 def _number(value: Any) -> float:

@@ -248,6 +248,16 @@ def test_learned_weights_of_brackets_are_drawn_over_trials(service: Service) -> 
     assert "0.70, 0.30" in drawn["summary"]
 
 
+@pytest.mark.parametrize("weights", ["0.7, 0.3", 0.7, {"0": 0.7}, [0.7, None], [0.7, "most"], [0.7, [0.3]]])
+def test_weights_that_are_no_numbers_are_left_out(service: Service, weights: Any) -> None:
+    study = service.create()["id"]
+    run(service.runner(study), losses(5), why={"bracket_weights": weights})
+
+    drawn = plot(service, study, "brackets")
+
+    assert [trace["type"] for trace in drawn["data"]] == ["bar"]
+
+
 def test_rungs_count_every_trial_once(service: Service, study: str) -> None:
     drawn = plot(service, study, "rungs")
 
