@@ -218,11 +218,14 @@ class StudyImport:
                 raise SpecError(
                     f"{where}.reports: resource {report.resource:g} is above fidelity.max ({self._spec.fidelity.max:g})"
                 )
-            for objective in self._spec.objectives:
-                if objective.metric not in report.metrics:
-                    raise SpecError(f'{where}.reports: no "{objective.metric}" at resource {report.resource:g}')
+            self._require_objectives(where, report.resource, report.metrics)
             last = report.resource
         return reports
+
+    def _require_objectives(self, where: str, resource: float, metrics: Mapping[str, float]) -> None:
+        for objective in self._spec.objectives:
+            if objective.metric not in metrics:
+                raise SpecError(f'{where}.reports: no "{objective.metric}" at resource {resource:g}')
 
     def _journal(
         self, where: str, trial: DocumentTrial, state: TrialState, reports: Sequence[DocumentReport]
@@ -331,6 +334,8 @@ class StudyImport:
 
     def _add_earlier(self, earlier: DocumentEarlier) -> None:
         where = f"earlier.{self._earlier}"
+        for resource, metrics in earlier.reports:
+            self._require_objectives(where, resource, metrics)
         self._put(
             EarlierRow,
             number=self._earlier,

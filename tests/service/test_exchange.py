@@ -316,6 +316,15 @@ def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (broken(lambda d: d["trials"][2].update(retry_of=2)), "trials.2.retry_of"),
         (
             broken(
+                lambda d: d.update(
+                    earlier=[{"source_study": "s", "source_trial": 0, "config": {"x": 0}, "reports": [[1, {}]]}],
+                    trials=d.pop("trials"),
+                )
+            ),
+            'earlier.0.reports: no "loss" at resource 1',
+        ),
+        (
+            broken(
                 lambda d: d["trials"][1].update(
                     jobs=[{"number": 0, "start": 0, "end": 1, "state": "completed", "seq": 0}]
                 )
