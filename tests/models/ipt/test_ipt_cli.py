@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from models.ipt.classifier import TextClassifier
 from tunewright.cli import app
 
 ROWS = [row for i in range(10) for row in (f"music was great {i},keep", f"the weather was awful {i},drop")]
@@ -38,6 +39,15 @@ def test_an_existing_folder_is_refused_before_anything_is_learned(texts, tmp_pat
 
     assert refused.exit_code == 2
     assert "exists already" in refused.output
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_learned(texts, monkeypatch):
+    monkeypatch.setattr(TextClassifier, "fit_split", lambda *_: pytest.fail("it learned"))
+
+    refused = run("train", texts, texts / "out", "--model", "tiny-bert")
+
+    assert refused.exit_code == 2
+    assert "out cannot be written" in refused.output
 
 
 def test_a_strategy_that_is_none_is_refused(texts, tmp_path):
