@@ -59,7 +59,7 @@ class Backbone:
     """A language model whose parameters do not ask for gradients; never in training mode, so that nothing is dropped.
 
     Attributes:
-        reference: how it was named, for an export to find it again.
+        reference: its name, or its folder's whole path, for an export to find it again.
         parts: its family.
         parameters: how many it has, embeddings included.
         speaks: whether it has its language-model head: `tokenize` then leaves a masked model a gap to say a word in.
@@ -207,16 +207,18 @@ def load_backbone(reference: str, *, speaking: bool = False) -> Backbone:
         raise WorkloadError(
             f"data.model: {reference!r} is neither one of {', '.join(MODELS)} nor a folder with a config.json"
         )
+    # An export is read from other directories than the one it was made in.
+    named = reference if reference in MODELS else str(folder.absolute())
     family = _family(folder)
     _check_memory(folder)
     if not speaking:
-        return Backbone(reference, _weights(folder, family.class_name), _tokenizer(folder))
+        return Backbone(named, _weights(folder, family.class_name), _tokenizer(folder))
     if family.speaking_class is None:
         raise WorkloadError(f"data.label_words: models like {folder} are used without a decoder; {_NO_HEAD}")
     whole, tokenizer = _weights(folder, family.speaking_class), _tokenizer(folder)
     if not family.causal and tokenizer.mask_token_id is None:
         raise WorkloadError(f"data.label_words: the tokenizer in {folder} has no mask token; {_NO_HEAD}")
-    return Backbone(reference, whole.base_model, tokenizer, getattr(whole, family.voice))
+    return Backbone(named, whole.base_model, tokenizer, getattr(whole, family.voice))
 
 
 def _family(folder: Path) -> type[Architecture]:

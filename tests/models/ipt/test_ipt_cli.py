@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.ipt.classifier import TextClassifier
+from models.ipt.tiny import tiny
 from tunewright.cli import app
 
 ROWS = [row for i in range(10) for row in (f"music was great {i},keep", f"the weather was awful {i},drop")]
@@ -48,6 +49,19 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_learned(text
 
     assert refused.exit_code == 2
     assert "out cannot be written" in refused.output
+
+
+def test_a_model_that_was_named_from_here_is_found_from_elsewhere(texts, tmp_path, monkeypatch):
+    model, tokenizer = tiny("tiny-bert")
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    assert run("train", texts, "out", "--model", "model", "--steps", 1).exit_code == 0
+
+    monkeypatch.chdir("/")
+    predicted = run("predict", tmp_path / "out", texts)
+
+    assert predicted.exit_code == 0, predicted.output
 
 
 def test_a_strategy_that_is_none_is_refused(texts, tmp_path):
