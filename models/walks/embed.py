@@ -36,26 +36,34 @@ def embed(
 
     Raises:
         GraphError: the walks are of another graph, the file's name or a number is wrong, or the disk is full.
+        OSError: the file cannot be written; nothing is learned.
     """
     graph, corpus = Graph.open(graph_path), Corpus.open(walks)
     if corpus.made_by.get("graph") != graph.checksum:
         raise GraphError(f"{walks}: are walks of another graph than {graph_path}")
     if vectors.suffix != ".npy":
         raise GraphError(f"{vectors}: name the file .npy")
-    offsets = np.fromfile(graph.path / OFFSETS, np.int64)
-    learner = SkipGram.start(offsets[1:] - offsets[:-1], dimensions, seed)
-    total, done = corpus.rows * epochs, 0
-    for _ in range(epochs):
-        for shard in corpus:
-            for first in range(0, len(shard), PIECE_ROWS):
-                piece = np.ascontiguousarray(shard[first : first + PIECE_ROWS])
-                now, then = (rate * (1 - (1 - FINAL_SHARE) * at / total) for at in (done, done + len(piece)))
-                learner.learn(piece, done, window=window, negatives=negatives, rate=now, final=then)
-                done += len(piece)
-                progress(done, total)
-    if not np.isfinite(learner.inner).all():
-        raise GraphError(f"rate: {rate} is too high, the vectors grew without bound; choose a lower one")
+    if vectors.is_dir():
+        raise GraphError(f"{vectors}: is a directory; name a file")
     new = vectors.with_suffix(".npy.new")
-    with storage_errors(vectors, "free some and learn again"), new.open("wb") as file:
-        np.save(file, learner.inner)
-    new.rename(vectors)
+    # Before anything is learned that could not be kept.
+    new.touch()
+    try:
+        offsets = np.fromfile(graph.path / OFFSETS, np.int64)
+        learner = SkipGram.start(offsets[1:] - offsets[:-1], dimensions, seed)
+        total, done = corpus.rows * epochs, 0
+        for _ in range(epochs):
+            for shard in corpus:
+                for first in range(0, len(shard), PIECE_ROWS):
+                    piece = np.ascontiguousarray(shard[first : first + PIECE_ROWS])
+                    now, then = (rate * (1 - (1 - FINAL_SHARE) * at / total) for at in (done, done + len(piece)))
+                    learner.learn(piece, done, window=window, negatives=negatives, rate=now, final=then)
+                    done += len(piece)
+                    progress(done, total)
+        if not np.isfinite(learner.inner).all():
+            raise GraphError(f"rate: {rate} is too high, the vectors grew without bound; choose a lower one")
+        with storage_errors(vectors, "free some and learn again"), new.open("wb") as file:
+            np.save(file, learner.inner)
+        new.rename(vectors)
+    finally:
+        new.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.data.edges import communities
+from models.walks.skipgram import SkipGram
 from tunewright.cli import app
 
 pytest.importorskip("numba")
@@ -42,3 +43,29 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     assert "holds no graph" in run("info", tmp_path, code=1)
     assert "must be numbers, relabel or names" in run("build", "a", "b", "--ids", "odd", code=2)
     assert "give a number and kB, MB" in run("walk", "a", "b", "--memory", "much", code=2)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "edges.txt").write_text("0 1\n1 2\n")
+    run("build", tmp_path / "edges.txt", tmp_path / "graph")
+    run("walk", tmp_path / "graph", tmp_path / "walks", "--length", 3)
+    monkeypatch.setattr(SkipGram, "learn", lambda *_, **__: pytest.fail("it learned"))
+
+    for command in (
+        ("build", tmp_path / "edges.txt", tmp_path / "edges.txt" / "graph"),
+        ("walk", tmp_path / "graph", tmp_path / "edges.txt" / "walks"),
+        ("embed", tmp_path / "graph", tmp_path / "walks", tmp_path / "none" / "vectors.npy"),
+    ):
+        assert run(*command, code=2).startswith("Error: ")
+    (tmp_path / "vectors.npy").mkdir()
+    assert "is a directory" in run("embed", tmp_path / "graph", tmp_path / "walks", tmp_path / "vectors.npy", code=1)
+
+
+def test_nothing_is_left_of_vectors_that_were_not_learned(tmp_path: Path) -> None:
+    (tmp_path / "edges.txt").write_text("0 1\n1 2\n")
+    run("build", tmp_path / "edges.txt", tmp_path / "graph")
+    run("walk", tmp_path / "graph", tmp_path / "walks", "--length", 3)
+
+    run("embed", tmp_path / "graph", tmp_path / "walks", tmp_path / "vectors.npy", "--dimensions", 7, code=1)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["edges.txt", "graph", "walks"]

@@ -40,7 +40,9 @@ def train(
     """Train a classifier, measure it on 30% of the texts that are held out, and write it to a folder."""
     if out.exists():
         raise Refused(f"{out} exists already: name a folder that does not")
-    _make_room(out)
+    # Before anything is learned that could not be kept.
+    out.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryDirectory(dir=out.parent).cleanup()
     try:
         from models.data.text import load_texts
         from models.ipt.classifier import TextClassifier
@@ -87,15 +89,6 @@ def predict(
     writer.writerow(("label", "probability"))
     for chance in chances:
         writer.writerow((loaded.classes_[chance.argmax()], f"{chance.max():.4f}"))
-
-
-def _make_room(out: Path) -> None:
-    """The folder around `out`, before anything is learned that could not be kept."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        TemporaryDirectory(dir=out.parent).cleanup()
-    except OSError as error:
-        raise Refused(f"{out} cannot be written: {error.strerror} ({error.filename}); name another folder") from error
 
 
 def _words(given: list[str]) -> dict[str, list[str]] | None:

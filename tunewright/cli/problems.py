@@ -31,6 +31,12 @@ class CommandLine(TyperGroup):
         except (TunewrightError, ValidationError) as error:
             show_problem(error)
             raise typer.Exit(2 if isinstance(error, Refused) else 1) from None
+        except OSError as error:
+            # Without a file it is nothing that was named: a pipe that was closed, or a fault of our own.
+            if error.filename is None:
+                raise
+            show_problem(Refused(f"{error.filename}: {error.strerror}"))
+            raise typer.Exit(2) from None
 
 
 def show_problem(error: Exception) -> None:
