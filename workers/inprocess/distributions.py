@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from tunewright.errors import SpaceError
 from tunewright.space import Categorical, Config, Float, Int, Ordinal, Parameter, SearchSpace, Value
+from tunewright.study import finite
 
 # Distributions without a range of their own are searched between these quantiles.
 _QUANTILES = (0.001, 0.999)
@@ -87,7 +87,7 @@ def _listed(name: str, values: list[Any]) -> tuple[Parameter, Callable[[Value], 
     if not values:
         raise SpaceError(f'parameter "{name}": its list is empty; give at least one value')
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-    simple = all(isinstance(value, (bool, int, float, str)) and value not in (math.inf, -math.inf) for value in plain)
+    simple = all(isinstance(value, (bool, str)) or finite(value) for value in plain)
     # 1 and 1.0 may mean different things to an estimator, and are one choice to a space; so are two that are equal.
     if simple and len(set(plain)) == len(plain):
         numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in plain)

@@ -226,7 +226,7 @@ def test_distributions_become_parameters_and_their_values_what_they_stand_for() 
 
 
 @pytest.mark.parametrize(
-    "values", [[1.0, np.inf], [1, 1.0], [2, 2, 3], [True, 1], [-np.inf, 0.5], ["a", "a"], [None, 1]]
+    "values", [[1.0, np.inf], [1, 1.0], [2, 2, 3], [True, 1], [-np.inf, 0.5], [np.nan, -1], ["a", "a"], [None, 1]]
 )
 def test_a_list_may_hold_what_the_estimator_takes(values: list[Any]) -> None:
     found = Distributions.of({"x": values})
