@@ -103,6 +103,15 @@ def test_a_value_that_is_not_finite_is_a_failure(url: str) -> None:
     assert [report.resource for report in first.reports] == [1, 2, 3]
 
 
+def test_a_clock_that_went_back_in_a_trial_leaves_out_none(url: str) -> None:
+    execute(url, "update trials set datetime_start = '2026-10-25 02:50:00', datetime_complete = '2026-10-25 02:10:00'")
+
+    study = read(url, "one")
+
+    assert study.study.active_seconds == 0
+    assert {trial.seconds for trial in study.trials()} == {0}
+
+
 @pytest.mark.parametrize(
     ("given", "name", "message"),
     [

@@ -99,7 +99,7 @@ class OptunaStudy:
             config=config,
             started_at=_local(record.started),
             ended_at=_local(record.ended),
-            seconds=(record.ended - record.started).total_seconds() if record.started and record.ended else 0.0,
+            seconds=_between(record.started, record.ended),
             problem=problem,
             notes=_notes({**renumbered, **record.attributes}),
             reports=reports,
@@ -179,7 +179,7 @@ def read(url: str, name: str | None = None, optimizer: str | None = None) -> Opt
         source=f"Optuna study {row.study_name}"[:300],
         started_at=_local(began),
         ended_at=_local(ended),
-        active_seconds=(ended - began).total_seconds() if began and ended else 0.0,
+        active_seconds=_between(began, ended),
     )
     return OptunaStudy(study, _storage=storage, _row=row, _offset=offset)
 
@@ -380,3 +380,9 @@ def _notes(attributes: Mapping[str, Any]) -> str:
 def _local(moment: datetime | None) -> datetime | None:
     """Optuna writes local time without saying so."""
     return None if moment is None else moment.astimezone()
+
+
+def _between(began: datetime | None, ended: datetime | None) -> float:
+    """Seconds; the local clock may have gone back meanwhile, as it does each autumn."""
+    start, end = _local(began), _local(ended)
+    return 0.0 if start is None or end is None else max(0.0, (end - start).total_seconds())
