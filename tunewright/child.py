@@ -111,7 +111,10 @@ class Reporter:
                     f'report: objective "{name}" is missing at resource {resource:g}; reported: {reported[:200]}'
                 )
             if not finite(numbers[name]):
-                raise ReportError(f'report: objective "{name}" is {numbers[name]} at resource {resource:g}')
+                raise ReportError(
+                    f'report: objective "{name}" is {numbers[name]!r:.100} at resource {resource:g}; '
+                    "it must be a finite number"
+                )
         kept = {_metric_name(name): value for name, value in numbers.items() if finite(value)}
         self._last = resource
         self._channel.send({"type": "report", "resource": resource, "metrics": kept})

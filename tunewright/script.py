@@ -404,6 +404,8 @@ def _why_not(command: Command, error: OSError | ValueError) -> str:
     if not os.path.isdir(command.directory):
         return f"command.directory: {command.directory} does not exist on the machine that runs the trial"
     reason = error.strerror if isinstance(error, OSError) else str(error)
+    if isinstance(error, FileNotFoundError) and Path(command.directory, command.argv[0]).is_file():
+        reason = "there is no program as its first line names it; does that line end as on Windows?"
     return f'command.argv.0: "{command.argv[0]}" cannot be started in {command.directory}: {reason}'
 
 

@@ -179,6 +179,10 @@ def test_the_program_learns_everything_that_it_needs(tmp_path: Path, settings: L
     [
         (['{"resource": 1, "metrics": {"loss": NaN}}'], 'line 1: report: objective "loss" is nan at resource 1'),
         (["x", '{"resource": 1, "metrics": {"loss": Infinity}}'], 'line 2: report: objective "loss" is inf'),
+        (
+            ['{"resource": 1, "metrics": {"loss": "0.5"}}'],
+            "\"loss\" is '0.5' at resource 1; it must be a finite number",
+        ),
         (['{"resource": 1, "metrics": {"acc": 1, "f1": 2}}'], '"loss" is missing at resource 1; reported: acc, f1'),
         ([REPORT % 2, REPORT % 1], "line 2: report: resource 1 must be above 2"),
         ([REPORT % 4], "resource 4 must be above 0 (reported or saved before) and at most 3 (the leg's end)"),
@@ -249,6 +253,15 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path: Path, settings: Leg
 
     assert result.outcome is Outcome.FAILED
     assert f'command.argv.0: "{program}" cannot be started in {tmp_path}' in str(result.problem)
+
+
+def test_a_first_line_that_ends_as_on_windows_is_guessed(tmp_path: Path, settings: LegSettings) -> None:
+    (tmp_path / "program").write_bytes(b"#!/bin/sh\r\necho 1\r\n")
+    (tmp_path / "program").chmod(0o700)
+
+    result = run(order(tmp_path, "./program"), settings)
+
+    assert str(result.problem).endswith("does that line end as on Windows?")
 
 
 def test_a_directory_that_does_not_exist_is_named(tmp_path: Path, settings: LegSettings) -> None:
