@@ -198,12 +198,24 @@ class _States:
         if not isinstance(name, str):
             raise ReportError('"checkpoint" must be the name of a file or directory')
         source = Path(os.path.normpath(self.directory / name))
-        if source.parent != self.directory or not os.path.lexists(source):
+        if source.parent != self.directory or not source.exists():
             raise ReportError(f'"checkpoint": there is no "{name[:200]}" in TUNEWRIGHT_CHECKPOINT ({self.directory})')
         self._drop()
-        self._newest = resource, source.rename(self._taken / source.name)
+        self._newest = resource, self._moved(source)
         if now or resource >= self._end or self._checkpoint.due:
             self.store()
+
+    def _moved(self, source: Path) -> Path:
+        taken = self._taken / source.name
+        if not source.is_symlink():
+            return source.rename(taken)
+        # A link such as "last" stands for what it points to, which a relative one would not find from elsewhere.
+        real = source.resolve()
+        source.unlink()
+        if self.directory.resolve() in real.parents:
+            return real.rename(taken)
+        taken.symlink_to(real)
+        return taken
 
     def store(self) -> None:
         """Store the newest state that was taken over, if it is not stored yet."""

@@ -10,6 +10,7 @@ transfer leaves the state before. A trial's files are written by one leg at a ti
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field
@@ -103,12 +104,13 @@ class CheckpointStore:
         target = f"{home}/{name}"
         self._fs.makedirs(target, exist_ok=True)
         try:
-            for path in sorted(directory.rglob("*")):
-                remote = f"{target}/{path.relative_to(directory).as_posix()}"
-                if path.is_dir():
-                    self._fs.makedirs(remote, exist_ok=True)
-                else:
-                    self._fs.put_file(str(path), remote)
+            # What a link points to need not be there when the state is fetched.
+            for parent, folders, files in os.walk(str(directory), followlinks=True):
+                remote = target + parent.removeprefix(str(directory))
+                for folder in folders:
+                    self._fs.makedirs(f"{remote}/{folder}", exist_ok=True)
+                for file in files:
+                    self._fs.put_file(os.path.join(parent, file), f"{remote}/{file}")
             if not wanted():
                 self._remove(target)
                 return

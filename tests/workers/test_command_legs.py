@@ -21,6 +21,7 @@ from tunewright.command import Command
 from tunewright.space import Float, SearchSpace
 from tunewright.study import Budget, Fidelity, Objective, Resources, StudySpec, TrialLimits
 from workers import leg, trial_process
+from workers.checkpoints import CheckpointStore
 from workers.leg import LegSettings
 from workers.orders import LegOrder, LegResult, Outcome, Reply
 
@@ -262,6 +263,25 @@ def test_a_first_line_that_ends_as_on_windows_is_guessed(tmp_path: Path, setting
     result = run(order(tmp_path, "./program"), settings)
 
     assert str(result.problem).endswith("does that line end as on Windows?")
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "file elsewhere", "directory elsewhere"])
+def test_a_state_may_be_a_link_to_it(tmp_path: Path, settings: LegSettings, kind: str) -> None:
+    where = f"'{tmp_path}'/" if "elsewhere" in kind else ""
+    made, weights = (f"{where}epoch-3", "/w") if "directory" in kind else (f"{where}epoch-3", "")
+    script = f"""
+        cd "$TUNEWRIGHT_CHECKPOINT"
+        {f"mkdir {made}" if weights else ""}
+        echo trained > {made}{weights}
+        ln -s {made} last
+        echo '{{"resource": 3, "metrics": {{"loss": 0.5}}, "checkpoint": "last"}}'
+    """
+
+    assert shell(tmp_path, script, settings).outcome is Outcome.COMPLETED
+
+    saved = CheckpointStore(settings.checkpoint_url).get("study", 0, tmp_path)
+    assert saved is not None
+    assert (saved.directory / f"last{weights}").read_text() == "trained\n"
 
 
 def test_a_directory_that_does_not_exist_is_named(tmp_path: Path, settings: LegSettings) -> None:
