@@ -72,6 +72,8 @@ def load(name: Any, path: Any = None, rows: Any = None, seed: Any = 0) -> Clicks
     seed = checked("seed", seed, 0, 2**32 - 1)
     if name in FILES and not isinstance(path, (str, Path)):
         raise WorkloadError(f"data.path: {name} is not shipped with any package: name the file that you have of it")
+    if name not in FILES and path is not None:
+        raise WorkloadError(f"data.path: {name} is no file; give data.dataset, too: {', '.join(FILES)}")
     return _load(name, Path(path) if name in FILES else None, rows, seed)
 
 

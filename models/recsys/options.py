@@ -75,6 +75,8 @@ def read_options(data: Mapping[str, Any]) -> RecommenderOptions:
         raise WorkloadError(f"data.dataset: {dataset!r} is unknown; known: {', '.join((*CATALOG, GENERATED))}")
     if path is not None and not isinstance(path, str):
         raise WorkloadError(f"data.path: {path!r} must be a path as text")
+    if path is not None and dataset == GENERATED:
+        raise WorkloadError(f"data.path: {GENERATED} is made up; give the data.dataset that lies there, or no path")
     if not isinstance(cut, str) or cut not in SPLITS:
         raise WorkloadError(f"data.split: {cut!r} is unknown; known: {', '.join(SPLITS)}")
     numbers = {name: whole(data, name, *bounds) for name, (*bounds, _) in _NUMBERS.items()}

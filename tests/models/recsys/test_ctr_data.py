@@ -164,6 +164,7 @@ def test_avazu_hours_become_hour_and_weekday(tmp_path):
         ({"name": None}, r"data\.dataset: None is unknown"),
         ({"name": "criteo"}, r"data\.path: criteo is not shipped .* name the file"),
         ({"name": "avazu", "path": "/nowhere/train.csv"}, r"data\.path: /nowhere/train\.csv is not there"),
+        ({"name": "movielens-100k", "path": "mine.csv"}, r"data\.path: movielens-100k is no file; give data\.dataset"),
         ({"name": "generated", "rows": 5}, r"data\.rows: 5 must be a whole number from 30"),
         ({"name": "generated", "rows": True}, r"data\.rows: True must be"),
         ({"name": "generated", "seed": -1}, r"data\.seed: -1 must be"),

@@ -246,6 +246,7 @@ def test_one_answer_is_the_same_alone_and_in_a_batch(trained):
         ({"unit": 0}, r"data\.unit: 0 must be a whole number from 1"),
         ({"threads": True}, r"data\.threads: True must be"),
         ({"path": 3}, r"data\.path: 3 must be a path"),
+        ({"dataset": "generated", "path": "mine"}, r"data\.path: generated is made up"),
     ],
 )
 def test_options_that_cannot_be_used_are_named(option, message):
