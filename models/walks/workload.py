@@ -71,7 +71,7 @@ def _graph(data: Mapping[str, Any]) -> Any:
             raise WorkloadError(f"data.path: {data['path']!r} must be the path of a file of edges")
         return edges.read(data["path"])
     name = data.get("dataset", DEFAULT_DATASET)
-    if "vertices" in data:
+    if "vertices" in data and name in tuple(edges.GRAPHS):
         if name != "communities":
             raise WorkloadError(f"data.vertices: is for communities; {name!r} has a size of its own")
         return edges.communities(whole(data, "vertices", 400, 20, MAX_VERTICES))

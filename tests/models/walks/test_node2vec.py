@@ -53,6 +53,7 @@ def test_a_file_of_ones_own_is_learnt(tmp_path: Path) -> None:
         ({"path": "x", "dataset": "communities"}, r"data\.path: give a path or a dataset, not both"),
         ({"path": 3}, r"data\.path: 3 must be the path"),
         ({"path": "/nowhere/edges.txt"}, "there is no such file of edges"),
+        ({"dataset": "facebook", "vertices": 60}, r"data\.dataset: 'facebook' is unknown"),
     ],
 )
 def test_a_wrong_option_is_named(tmp_path: Path, data: dict[str, object], message: str) -> None:
