@@ -125,7 +125,7 @@ _OPTIMIZERS = TypeAdapter(list[OptimizerInfo])
 
 def submit(spec: StudySpec, idempotency_key: str) -> Call[Study]:
     # Defaults stay out, so that a service which does not know the newest fields still takes the study.
-    body = spec.model_dump_json(exclude_defaults=True)
+    body = spec.model_dump_json(exclude_defaults=True, fallback=_as_json)
     return Call("POST", "/v1/studies", _STUDY, headers={"Idempotency-Key": idempotency_key}, body=body)
 
 
@@ -184,7 +184,7 @@ def delete(study_id: str) -> Call[None]:
 
 
 def enqueue(study_id: str, config: Mapping[str, Any], idempotency_key: str) -> Call[QueuedConfig]:
-    body = json.dumps({"config": dict(config)})
+    body = json.dumps({"config": dict(config)}, default=_as_json)
     headers = {"Idempotency-Key": idempotency_key}
     return Call("POST", _path("studies", study_id, "queue"), _QUEUED, headers=headers, body=body)
 
@@ -356,7 +356,9 @@ def _path(*parts: str) -> str:
 
 
 def _as_json(value: Any) -> Any:
-    """What stands for a part of a study, such as a `Budget`, as JSON has it."""
+    """What stands for a part of a study, such as a `Budget` or a number of NumPy, as JSON has it."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
     return TypeAdapter(type(value)).dump_python(value, mode="json", exclude_defaults=True)
 
 

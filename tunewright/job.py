@@ -524,6 +524,9 @@ def _own_name() -> str:
 
 
 def _number(value: Any) -> Any:
-    """A NumPy or torch scalar as the number that it holds."""
+    """A NumPy or torch scalar as the number that it holds; an array of several is none, and stays as it is."""
     plain: Callable[[], Any] | None = getattr(value, "item", None)
-    return plain() if plain is not None else value
+    try:
+        return plain() if plain is not None else value
+    except (ValueError, RuntimeError):
+        return value

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from optimizers.protocol import Incumbent
@@ -52,6 +53,18 @@ def test_a_study_is_submitted_in_any_form(client: Client, tmp_path: Path, form: 
 
     assert (study.name, study.state) == ("mine", StudyState.QUEUED)
     assert client.study(study.id) == study
+
+
+def test_numbers_of_numpy_are_taken_as_they_are(client: Client) -> None:
+    three = np.int64(3)
+
+    study = client.submit({**SPEC, "optimizer": {"name": "bayes", "settings": {"initial_trials": three}}})
+    entry = client.enqueue(study.id, {"x": np.float32(0.5), "n": three, "flag": np.True_})
+    cloned = client.clone(study.id, seed=three)
+
+    assert client.study(study.id).spec.optimizer.settings == {"initial_trials": 3}
+    assert entry.config == {"x": 0.5, "n": 3, "flag": True}
+    assert cloned.spec.seed == 3
 
 
 def test_the_same_key_submits_once(client: Client) -> None:

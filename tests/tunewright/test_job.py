@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -149,7 +150,7 @@ def test_a_silent_client_keeps_its_job_by_heartbeats(service: LiveService, clien
     assert client.trial(job.trial).jobs[0].attempts == 1
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", None, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", None, True, np.ones(2)])
 def test_what_is_no_finite_number_is_refused_here(service: LiveService, client: Client, value: Any) -> None:
     study = create(service, client)
 
