@@ -316,7 +316,8 @@ class Postgres:
             NotVerified: it does not within the deadline.
         """
         with self._opened() as connection, reading(connection):
-            before = connection.execute("SELECT pg_conf_load_time()").fetchall()[0][0]
+            # As text, which the driver takes in whatever style this role or database writes dates.
+            before = connection.execute("SELECT pg_conf_load_time()::text").fetchall()[0][0]
         try:
             self._rows("SELECT pg_reload_conf()")
         except RightMissing:
@@ -329,7 +330,7 @@ class Postgres:
         while True:
             with self._opened() as connection, reading(connection):
                 # Another time, not a later one: the server's clock may have been set back.
-                if connection.execute("SELECT pg_conf_load_time() <> %s", [before]).fetchall()[0][0]:
+                if connection.execute("SELECT pg_conf_load_time()::text <> %s", [before]).fetchall()[0][0]:
                     settings = self._values(connection, names)
                     pending = connection.execute(
                         "SELECT name FROM pg_settings WHERE pending_restart AND name = ANY(%s)", [list(names)]

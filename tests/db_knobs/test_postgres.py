@@ -472,6 +472,22 @@ def test_a_reload_is_seen_although_the_servers_clock_was_set_back(postgres_site:
     assert restored.settings == {"work_mem": former["work_mem"]["value"]}
 
 
+@pytest.mark.parametrize("style", ["SQL, DMY", "German"])
+def test_a_reload_is_seen_in_whatever_style_the_role_has_dates(
+    postgres_site: PostgresSite, postgres_database: Database, style: str
+) -> None:
+    address = postgres_site.create_role()
+    database = Postgres(address)
+    postgres_site.execute(*database.probe(Allowed(names=["work_mem"])).missing)
+    postgres_site.execute(f"ALTER ROLE {address.user} SET datestyle = '{style}'")
+    database.connect()
+    former = database.former(["work_mem"])
+
+    assert database.apply({"work_mem": 8192}).settings == {"work_mem": 8192}
+    assert database.restore(former).settings == {"work_mem": former["work_mem"]["value"]}
+    database.close()
+
+
 def test_a_server_that_forbids_alter_system_says_so_before_anything_is_tried(
     postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
