@@ -53,6 +53,8 @@ def opened(address: Address) -> Connection:
             sslrootcert=address.ca or ("system" if address.tls == "verify-full" else None),
             connect_timeout=int(CONNECT_SECONDS),
             application_name=APPLICATION,
+            # Whatever role or database are in: the driver knows not all encodings, and gives bytes in SQL_ASCII.
+            client_encoding="UTF8",
             # Nothing that is a knob: what a session is given hides what the server stands at.
             options=f"-c statement_timeout={int(1000 * STATEMENT_SECONDS)}  -c lock_timeout={int(1000 * LOCK_SECONDS)}",
             keepalives_idle=10,

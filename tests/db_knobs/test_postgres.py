@@ -488,6 +488,23 @@ def test_a_reload_is_seen_in_whatever_style_the_role_has_dates(
     database.close()
 
 
+def test_a_database_without_an_encoding_is_known_as_any_other_is(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    name = "plain"
+    postgres_site.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    database = Postgres(replace(postgres_site.address, database=name))
+    try:
+        former = database.former(["work_mem", "jit"])
+
+        assert database.probe().can("apply")
+        assert database.apply({"work_mem": 8192, "jit": False}).settings == {"work_mem": 8192, "jit": False}
+        assert database.restore(former).settings["jit"] is True
+    finally:
+        database.close()
+        postgres_site.private.drop_database(name)
+
+
 def test_a_server_that_forbids_alter_system_says_so_before_anything_is_tried(
     postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
