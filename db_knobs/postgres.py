@@ -62,6 +62,8 @@ VERSIONS = (13, 18)
 _KEPT_IN = "postgresql.auto.conf"
 # Two numbers that no application is likely to lock: "tune" and "wrig".
 _LOCK = (0x74756E65, 0x77726967)
+# Texts of statements come all or none, with those of other databases, whose encoding this one may not know.
+_UNREADABLE = (pg.CharacterNotInRepertoire, pg.UntranslatableCharacter, pg.UndefinedFunction)
 # Locks are a database's, settings the server's: another session may hold the lock in another database.
 _LOCKED_ELSEWHERE = """
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
@@ -237,10 +239,16 @@ class Postgres:
             return views.snapshot(connection, self._version[0], sees)
 
     def workload(self) -> Workload:
-        with self._seen() as (connection, sees), reading(connection):
-            if sees.statements:
-                return views.statements(connection, self._version[0], sees, texts=True)
-            return views.kinds_of_statements(connection)
+        with self._seen() as (connection, sees):
+            if not sees.statements:
+                with reading(connection):
+                    return views.kinds_of_statements(connection)
+            try:
+                with reading(connection):
+                    return views.statements(connection, self._version[0], sees, texts=True)
+            except _UNREADABLE:
+                with reading(connection):
+                    return views.statements(connection, self._version[0], sees, texts=False)
 
     def estimate(self, statements: Mapping[str, Statement]) -> dict[str, Estimate]:
         # What it sets for itself must not stay on the lasting connection.

@@ -505,6 +505,30 @@ def test_a_database_without_an_encoding_is_known_as_any_other_is(
         postgres_site.private.drop_database(name)
 
 
+def test_a_statement_that_this_encoding_cannot_spell_hides_texts_but_no_counts(postgres_site: PostgresSite) -> None:
+    """The server gives all texts or none, those of other databases too."""
+    name = "anything"
+    database = Postgres(postgres_site.create_role())
+    postgres_site.execute(*database.probe().missing)
+    database.connect()
+    postgres_site.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII'")
+    try:
+        with psycopg.connect(postgres_site.private.dsn(name), client_encoding="latin1") as stranger:
+            stranger.execute('SELECT 1 AS "größe"')
+        run(postgres_site.connect(), "SELECT count(*) FROM orders")
+
+        counted = database.workload()
+
+        assert counted
+        assert not any(statement.text for statement in counted.values())
+    finally:
+        postgres_site.forget_statements()
+        postgres_site.private.drop_database(name)
+    run(postgres_site.connect(), "SELECT count(*) FROM orders")
+    assert any("orders" in statement.text for statement in database.workload().values())
+    database.close()
+
+
 def test_a_server_that_forbids_alter_system_says_so_before_anything_is_tried(
     postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
