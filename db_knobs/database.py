@@ -218,6 +218,10 @@ class Database(Protocol):
         yet, would be overwritten unseen. Where it does not take it within the deadline, what stands stays.
         """
 
+    def hidden(self, names: Sequence[str]) -> set[str]:
+        """Those of which new connections of this role see what is set for it or its database, not what the server has
+        for everybody else."""
+
     def former(self, names: Sequence[str]) -> Former:
         """Everything that is needed to put knobs back, with those that the server may move along."""
 

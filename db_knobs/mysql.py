@@ -156,6 +156,10 @@ class MySQL:
     def reread(self) -> None:
         """Its files are read when it starts, and never written here."""
 
+    def hidden(self, names: Sequence[str]) -> set[str]:
+        """It has one value for all."""
+        return set()
+
     def former(self, names: Sequence[str]) -> Former:
         reported, persisted = self._reported(), self._persisted()
         return {

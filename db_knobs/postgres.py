@@ -54,7 +54,7 @@ from db_knobs.postgres_connection import (
     translation,
 )
 from db_knobs.postgres_probe import Server, overridden, probed
-from db_knobs.postgres_settings import REPORTED, literal, parsed, reported_by
+from db_knobs.postgres_settings import HIDDEN, REPORTED, literal, parsed, reported_by
 from db_knobs.statistics import Snapshot, Statement, Workload
 from tunewright.space import Config, Value
 
@@ -170,6 +170,10 @@ class Postgres:
     def reread(self) -> None:
         with suppress(NotVerified):
             self._reload_and_read([])
+
+    def hidden(self, names: Sequence[str]) -> set[str]:
+        with self._opened() as connection, reading(connection):
+            return {name for (name,) in connection.execute(HIDDEN, [list(names)]).fetchall()}
 
     def former(self, names: Sequence[str]) -> Former:
         with self._opened() as connection, reading(connection):

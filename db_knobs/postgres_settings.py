@@ -18,6 +18,11 @@ SELECT name, vartype, coalesce(unit, ''),
 FROM pg_settings WHERE context <> 'internal'
 """  # nosec B608
 
+# ALTER ROLE and ALTER DATABASE.
+HIDDEN = """
+SELECT name FROM pg_settings WHERE name = ANY(%s) AND source IN ('global', 'database', 'user', 'database user')
+"""
+
 
 def reported_by(rows: Iterable[tuple[Any, ...]]) -> dict[str, Reported]:
     """Rows of REPORTED, by setting."""

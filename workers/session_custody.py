@@ -229,7 +229,9 @@ class Custody:
 
     def _back(self, ours: set[str], left: Mapping[str, str]) -> Returned:
         left = {name: reason for name, reason in left.items() if name in self.former}
-        stuck = self._restored({n: setting for n, setting in self.former.items() if n in ours and n not in left})
+        # Somebody's setting of a role or a database hides what is still ours for everybody else.
+        untouched = left.keys() - self._database.hidden(sorted(ours & left.keys())) if left else set()
+        stuck = self._restored({n: setting for n, setting in self.former.items() if n in ours and n not in untouched})
         standing = self.look()
         stuck = {name: why for name, why in stuck.items() if not self._at_home(name, standing)}
         pending = {}

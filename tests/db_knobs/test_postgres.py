@@ -104,6 +104,32 @@ def test_what_a_dba_wrote_and_did_not_reload_is_seen_once_the_server_has_reread(
     assert postgres_database.read(["work_mem"]) == {"work_mem": 12288}
 
 
+@pytest.mark.parametrize("hiding", ["DATABASE shop", "ROLE tunewright", "ROLE ALL"])
+def test_what_a_setting_of_a_role_or_database_hides_is_put_back_for_everybody_else(
+    postgres_site: PostgresSite, postgres_database: Database, hiding: str
+) -> None:
+    postgres_database.connect()
+    custody = Custody(postgres_database, postgres_database.former(["work_mem", "jit"]))
+    custody.ours = {"work_mem", "jit"}
+    custody.put({"work_mem": 65536, "jit": False})
+    postgres_site.execute(f"ALTER {hiding} SET work_mem = '1MB'")
+    try:
+        theirs = custody.theirs_to_come()
+        returned = custody.back(theirs)
+
+        assert returned.left.keys() == theirs.keys() == {"work_mem"}
+        assert not returned.stuck
+        assert (
+            postgres_site.execute(
+                "SELECT name FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' AND name IN ('work_mem', 'jit')"
+            )
+            == []
+        )
+    finally:
+        postgres_site.execute(f"ALTER {hiding} RESET work_mem")
+    assert postgres_site.stands("work_mem") == "4096"
+
+
 def test_a_server_that_cannot_read_its_files_keeps_what_stands(
     postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

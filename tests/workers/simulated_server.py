@@ -197,6 +197,10 @@ class Connection:
         self._server.settings |= self._server.unread
         self._server.unread = {}
 
+    def hidden(self, names: Sequence[str]) -> set[str]:
+        self._live()
+        return set()
+
     def former(self, names: Sequence[str]) -> Former:
         self._live()
         every = [*names, *([MOVED] if "cache" in names else [])]
