@@ -92,7 +92,7 @@ def resume_session(session_id: str, services: ServicesDep) -> SessionView:
 
 @router.post("/{session_id}:stop", status_code=202, responses=answers(404, 409, 507))
 def stop_session(session_id: str, services: ServicesDep) -> SessionView:
-    """Stop for good and put the former settings back."""
+    """Stop for good and put the former settings back; also those that a session with `keep` has left in place."""
     return _steer(services, session_id, Wanted.CANCEL)
 
 

@@ -142,15 +142,26 @@ def project_of(engine: Engine, session_id: str) -> str | None:
 def steer(engine: Engine, session_id: str, wanted: Wanted) -> SessionView:
     """Note what is wanted of a session; the conductor and its runner act on it.
 
+    One that has left the best settings in place at its end is stopped by taking them back.
+
     Raises:
-        NotFound: there is none.
-        Conflict: it is over, or is being stopped already.
+        NotFound: there is none, or its database was detached since it ended.
+        Conflict: it is over, or is being stopped already; or another one tunes its server by now.
     """
     with writing(engine) as connection:
         row = _row(connection, session_id, held=True)
         if SessionState(row.state).final:
-            raise Conflict(f"session {session_id} is {row.state}; only a session that is not over can be steered")
-        if row.wanted == Wanted.CANCEL and wanted is not Wanted.CANCEL:
+            if wanted is not Wanted.CANCEL or not _keeps(row):
+                raise Conflict(f"session {session_id} is {row.state}; only a session that is not over can be steered")
+            database = databases.hold(connection, row.database_id)
+            queue_up(connection, f"server {database.server}")
+            _require_alone(connection, database)
+            connection.execute(
+                update(SessionStatusRow)
+                .where(SessionStatusRow.session_id == session_id)
+                .values(state=SessionState.RESTORING, touched=True)
+            )
+        elif row.wanted == Wanted.CANCEL and wanted is not Wanted.CANCEL:
             raise Conflict(f"session {session_id} is being stopped; begin another one instead")
         connection.execute(update(SessionRow).where(SessionRow.id == session_id).values(wanted=wanted))
         row = _row(connection, session_id)
@@ -218,6 +229,12 @@ _SESSIONS: Select[Any] = select(
     SessionRow.__table__,
     *(column for column in SessionStatusRow.__table__.columns if column.name not in ("session_id", "tuner")),
 ).join(SessionStatusRow, SessionStatusRow.session_id == SessionRow.id)
+
+
+def _keeps(row: Row[Any]) -> bool:
+    """Whether a session has ended with its best settings in place."""
+    spec = SessionSpec.model_validate(row.spec)
+    return row.state == SessionState.FINISHED and spec.keep and spec.mode == "apply"
 
 
 def _require_alone(connection: Connection, database: Row[Any]) -> None:

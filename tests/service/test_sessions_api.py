@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from db_knobs.errors import ConnectionLost
 from service import auth
+from service.store.sessions import unfinished
 from service.store.tables import EventRow
 from tests.service.access import bearer, make_token, pass_time
 from tests.service.conftest import Service, sqlite_only
@@ -172,6 +173,35 @@ def test_steering_says_what_is_wanted_until_it_is_over(service: Service, server:
     assert [answer.json().get("wanted") for answer in wanted[:4]] == ["pause", "run", "stop", "stop"]
     assert over.status_code == 409
     assert "is stopped" in over.json()["detail"]
+
+
+def test_what_a_session_has_kept_is_taken_back_by_stopping_it(service: Service, server: FakeServer) -> None:
+    session = begin(service, keep=True, budget={"intervals": 1})
+    path = f"/v1/sessions/{session['id']}"
+    writer(service, session).finish(SessionState.FINISHED)
+    another = begin(service)
+
+    in_the_way = service.client.post(f"{path}:stop")
+    writer(service, another).finish()
+    paused = service.client.post(f"{path}:pause")
+    stopped = service.client.post(f"{path}:stop")
+    again = service.client.post(f"{path}:stop")
+
+    assert (in_the_way.status_code, another["id"] in in_the_way.json()["detail"]) == (409, True)
+    assert paused.status_code == 409
+    assert [answer.status_code for answer in (stopped, again)] == [202, 202]
+    assert (stopped.json()["state"], stopped.json()["touched"]) == ("restoring", True)
+    assert [each.id for each in unfinished(service.repository.engine)] == [session["id"]]
+
+
+def test_nothing_can_be_taken_back_from_a_database_that_was_detached(service: Service, server: FakeServer) -> None:
+    session = begin(service, keep=True, budget={"intervals": 1})
+    writer(service, session).finish(SessionState.FINISHED)
+    assert service.client.delete(f"/v1/databases/{session['database']}").status_code == 204
+
+    answer = service.client.post(f"/v1/sessions/{session['id']}:stop")
+
+    assert (answer.status_code, session["database"] in answer.json()["detail"]) == (404, True)
 
 
 def test_what_a_runner_writes_is_shown(service: Service, server: FakeServer) -> None:

@@ -308,6 +308,22 @@ def test_restore_stops_the_session_and_waits_until_the_settings_are_back(begin: 
     assert run("restore", writer.id).exit_code == 0
 
 
+def test_restore_takes_back_what_a_session_has_kept(begin: Callable[..., SessionWriter]) -> None:
+    writer = begin(keep=True)
+    writer.begin()
+    kept = Restored(1.0, {**FORMER, "work_mem": 8192}, {"work_mem": "kept: the best safe settings"})
+    writer.commit(kept, state=SessionState.FINISHED, touched=False)
+
+    result = run("restore", writer.id, "--wait", "0.1s")
+
+    assert result.exit_code == 1, result.output
+    assert "the former settings are not back yet" in result.stdout
+    assert (writer.view.state, writer.view.wanted) == (SessionState.RESTORING, "stop")
+    writer.commit(Restored(2.0, dict(FORMER)), state=SessionState.STOPPED, touched=False)
+    result = run("restore", writer.id)
+    assert (result.exit_code, "work_mem\t4096 kB" in result.stdout) == (0, True)
+
+
 def test_restore_says_what_to_do_while_the_settings_are_not_back(begin: Callable[..., SessionWriter]) -> None:
     writer = begin()
     writer.begin()

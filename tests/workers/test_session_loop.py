@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,15 @@ def test_the_best_settings_stay_when_that_is_asked_for() -> None:
     assert {name: scene.server.settings[name] for name in best["config"]} == best["config"]
     assert "kept" in scene.journal.of(Restored)[-1].left["cache"]
     assert not scene.journal.status.touched
+
+    # As whoever wants it back has it written down.
+    last = scene.journal.batches[-1]
+    taken = replace(last.status, state=SessionState.RESTORING, touched=True)
+    scene.journal.batches[-1] = replace(last, status=taken)
+
+    assert scene.follow(wanted=Wanted.CANCEL) is SessionState.STOPPED
+    assert scene.at_home
+    assert not scene.journal.of(Restored)[-1].left
 
 
 @pytest.mark.parametrize(("wanted", "state"), [(Wanted.CANCEL, "stopped"), (Wanted.PAUSE, "paused")])

@@ -17,6 +17,7 @@ from tunewright.cli.problems import Refused
 from tunewright.cli.show_databases import value
 from tunewright.client import Client
 from tunewright.errors import ApiError
+from tunewright.session import SessionState
 from tunewright.session_views import NoticeView, SessionView
 
 POLL_SECONDS = 0.5
@@ -40,7 +41,7 @@ def restore(
     ] = None,
     url: Url = None,
 ) -> None:
-    """Stop a tuning session and put the former settings back; exits 1 while they are not."""
+    """Stop a tuning session, or take back what one has kept: former settings return; exits 1 while they have not."""
     seconds = quantities.seconds(wait, "wait")
     if direct:
         _restore_directly(session, data_dir, seconds)
@@ -53,7 +54,7 @@ def restore(
 
 def _restore_by_service(client: Client, session: str, seconds: float) -> None:
     found = client.session(session)
-    if not found.state.final:
+    if not found.state.final or _keeps(found):
         found = _stopped(client, session)
     deadline = time.monotonic() + seconds
     while not found.state.final and time.monotonic() < deadline:
@@ -73,9 +74,14 @@ def _stopped(client: Client, session: str) -> SessionView:
     except ApiError as error:
         # It may have ended by itself meanwhile.
         found = client.session(session)
-        if error.status != 409 or not found.state.final:
+        if error.status != 409 or not found.state.final or _keeps(found):
             raise
         return found
+
+
+def _keeps(session: SessionView) -> bool:
+    """Whether it has left its best settings in place."""
+    return session.state is SessionState.FINISHED and session.spec.keep
 
 
 def _tell(found: SessionView, notices: Iterator[NoticeView]) -> None:
