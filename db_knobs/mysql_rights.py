@@ -20,7 +20,7 @@ _FINER = {
     "binlog_cache_size": "BINLOG ADMIN",
     "sync_binlog": "BINLOG ADMIN",
 }
-_GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON (?P<where>\S+) TO ", re.IGNORECASE)
+_GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON (?P<where>(?:`[^`]*`|[^\s`])+) TO ", re.IGNORECASE)
 _ALL = {"ALL PRIVILEGES", "ALL"}
 
 

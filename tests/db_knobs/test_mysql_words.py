@@ -77,6 +77,7 @@ def test_grants_are_read_with_roles_columns_and_quotes() -> None:
             "GRANT PROCESS, BINLOG ADMIN ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*AB'",
             "GRANT SELECT ON `performance_schema`.* TO `u`@`%`",
             "GRANT SELECT (`a`, `b`), INSERT ON `shop`.`orders` TO `u`@`%`",
+            "GRANT SELECT ON `my shop`.* TO `u`@`%`",
             "GRANT `reporter`@`%` TO `u`@`%`",
         ]
     )
@@ -85,6 +86,7 @@ def test_grants_are_read_with_roles_columns_and_quotes() -> None:
     assert has(rights, "SELECT", "performance_schema.*")
     assert not has(rights, "SUPER")
     assert reads(rights, "shop")
+    assert reads(rights, "my shop")
     assert not reads(rights, "other")
     assert has(
         rights_of(["GRANT ALL PRIVILEGES ON *.* TO 'r'@'%' WITH GRANT OPTION"]), "SELECT", "performance_schema.*"
