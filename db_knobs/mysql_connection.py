@@ -33,6 +33,9 @@ ANSWER_SECONDS = 2 * STATEMENT_SECONDS
 # MariaDB shrinks its cache before it answers.
 SETTING_SECONDS = 60.0
 
+# A server may give few rows, look at few, or send away who is quiet for a second; DEFAULT would be what it has.
+_UNLIMITED = "sql_select_limit = 18446744073709551615, sql_big_selects = 1, wait_timeout = 28800"
+
 # Access denied (1045, 1698), no such database for this user (1044, 1049), host (1129, 1130), method (1251, 3159),
 # password expired (1820, 1862), account locked (3118, 4151), no TLS (2026).
 _REFUSED_LOGIN = {1044, 1045, 1049, 1129, 1130, 1251, 1698, 1820, 1862, 2026, 3118, 3159, 4151}
@@ -145,13 +148,13 @@ def translation(address: Address, connection: Connection) -> Iterator[None]:
 
 
 def _limit(connection: Connection, kind: Kind) -> None:
-    """No statement of ours may run, or wait for a lock, for long."""
+    """No statement of ours may run, or wait for a lock, for long; limits that the server has for others are none."""
     limit = (
         f"max_statement_time = {STATEMENT_SECONDS:g}"
         if kind == "mariadb"
         else f"max_execution_time = {int(1000 * STATEMENT_SECONDS)}"
     )
-    rows(connection, f"SET SESSION {limit}, lock_wait_timeout = 2")
+    rows(connection, f"SET SESSION {limit}, lock_wait_timeout = 2, {_UNLIMITED}")
 
 
 def _tls(address: Address) -> dict[str, Any]:

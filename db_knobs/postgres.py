@@ -117,6 +117,10 @@ class Postgres:
             )
         self._version = (major, minor)
         self._connection = connection
+        if major >= 14:
+            # The lock is held for as long as this connection, which is quiet while a restarted server's caches fill.
+            with self._translated() as usable:
+                usable.execute("SET idle_session_timeout = 0")
 
     def close(self) -> None:
         self._sees = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -225,6 +226,27 @@ def test_a_server_that_sleeps_is_a_lost_connection(mariadb_site: MariaDBSite) ->
 
     assert database.measure().counters
     database.close()
+
+
+@pytest.mark.parametrize(
+    "limit", ["sql_select_limit = 5", "max_join_size = 100", "wait_timeout = 1"], ids=lambda limit: limit.split()[0]
+)
+def test_what_a_server_limits_for_others_limits_no_look(
+    mariadb_site: MariaDBSite, mariadb_database: Database, limit: str
+) -> None:
+    name = limit.split()[0]
+    ((before,),) = mariadb_site.execute(f"SELECT @@GLOBAL.{name}")
+    full = mariadb_database.probe()
+    try:
+        mariadb_site.execute(f"SET GLOBAL {limit}")
+        mariadb_database.connect()
+        assert mariadb_database.lock("test")
+        time.sleep(1.5 if name == "wait_timeout" else 0)
+
+        assert mariadb_database.holds_lock()
+        assert mariadb_database.probe().capabilities == full.capabilities
+    finally:
+        mariadb_site.execute(f"SET GLOBAL {name} = {before}")
 
 
 def test_what_can_be_put_back_is_though_the_server_no_longer_knows_one(

@@ -130,6 +130,21 @@ def test_what_a_setting_of_a_role_or_database_hides_is_put_back_for_everybody_el
     assert postgres_site.stands("work_mem") == "4096"
 
 
+def test_the_lock_is_held_where_others_may_not_be_quiet_for_long(postgres_site: PostgresSite) -> None:
+    if postgres_site.major < 14:
+        pytest.skip("no such limit there")
+    address = postgres_site.create_role()
+    postgres_site.execute(f"ALTER ROLE {address.user} SET idle_session_timeout = '100ms'")
+    database = Postgres(address)
+    database.connect()
+
+    assert database.lock("test")
+    time.sleep(0.5)
+
+    assert database.holds_lock()
+    database.close()
+
+
 def test_a_server_that_cannot_read_its_files_keeps_what_stands(
     postgres_site: PostgresSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
