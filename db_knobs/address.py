@@ -117,6 +117,8 @@ def parse_dsn(dsn: str) -> Address:
         raise AddressError(f"dsn: the scheme must be one of {', '.join(_SCHEMES)}")
     if several:
         raise AddressError(f"dsn: it names several hosts; {_ONE_HOST}")
+    if parts.fragment:
+        raise AddressError("dsn: what follows a # would be left out; write # as %23")
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     unknown = next((name for name in options if name not in _OPTIONS), None)
     if unknown is not None:

@@ -62,6 +62,7 @@ def test_tls_may_be_spelled_as_mysql_does(spelled: str, tls: str) -> None:
         ("postgresql://u:canary@h/d?sslmode=verify-ca", "address.ca"),
         ("postgresql://u:canary@h/d?options=-c", "options"),
         ("postgresql://u:canary@[h/d", "dsn"),
+        ("postgresql://u:canary@h/d#1", "dsn: what follows a # would be left out; write # as %23"),
         ("postgresql://u:canary@a,b/d", "dsn: it names several hosts; name the one"),
         ("postgresql://u:canary@a:5432,b:5433/d", "dsn: it names several hosts; name the one"),
         ("postgresql://u:canary@a%2Cb/d", "address.host: 'a,b' names several hosts; name the one"),
