@@ -50,6 +50,7 @@ from db_knobs.statistics import Snapshot, Statement, Workload
 from tunewright.space import Config, Value
 
 _UNKNOWN_VARIABLE = 1193
+_NO_DATABASE = 1049
 # Wrong value, wrong type, read-only, not global, truncated, query cache off.
 _VALUE_REFUSED = {1210, 1229, 1231, 1232, 1238, 1292, 1651, 3680}
 _NEEDS_FILE = "this server takes it from its configuration at the start only; set it there"
@@ -112,6 +113,8 @@ class MySQL:
     def probe(self, allowed: Allowed = Allowed()) -> Probe:  # noqa: B008
         # An administrator may have granted something since; much of it holds for new connections only.
         self._sees = None
+        if self._address.database:
+            self._require_database()
         reported = self._reported()
         names = self._chosen(reported, allowed)
         role, version_text, read_only = self._rows("SELECT CURRENT_USER(), VERSION(), @@GLOBAL.read_only")[0]
@@ -332,6 +335,21 @@ class MySQL:
             time.sleep(0.05)
 
     # What may be done
+
+    def _require_database(self) -> None:
+        """See that the database is there, as far as this role may know: it has no current one on other connections.
+
+        Raises:
+            DatabaseError: it is not.
+        """
+        with self._opened() as connection:
+            try:
+                connection.select_db(self._address.database)
+            except pymysql.Error as error:
+                if connections.code_of(error) == _NO_DATABASE:
+                    raise DatabaseError(f"{self._address}: {connections.said_by(error)}") from None
+                if connections.lost(connection, error):
+                    raise
 
     def _statistics_on(self) -> bool:
         return bool(self._rows("SELECT @@performance_schema")[0][0])

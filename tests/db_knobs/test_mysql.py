@@ -15,7 +15,15 @@ from pymysql.constants import COMMAND
 from db_knobs.attach import open_database
 from db_knobs.catalog import entries
 from db_knobs.database import Allowed, Database
-from db_knobs.errors import ConnectionLost, KnobRefused, LoginRefused, RightMissing, StatementTimeout, UnknownKnob
+from db_knobs.errors import (
+    ConnectionLost,
+    DatabaseError,
+    KnobRefused,
+    LoginRefused,
+    RightMissing,
+    StatementTimeout,
+    UnknownKnob,
+)
 from db_knobs.knob import Danger
 from db_knobs.lab.mariadb import PrivateMariaDB
 from db_knobs.mysql import MySQL
@@ -247,6 +255,24 @@ def test_what_a_server_limits_for_others_limits_no_look(
         assert mariadb_database.probe().capabilities == full.capabilities
     finally:
         mariadb_site.execute(f"SET GLOBAL {name} = {before}")
+
+
+@pytest.mark.parametrize("name", ["nothing", "Shop"])
+def test_a_database_that_is_not_there_is_no_database(mariadb_site: MariaDBSite, name: str) -> None:
+    database = open_database(replace(mariadb_site.address, database=name))
+
+    with pytest.raises(DatabaseError, match=f"Unknown database '{name}'"):
+        database.probe()
+
+    database.close()
+
+
+def test_a_database_that_the_role_may_not_see_is_taken_on_trust(mariadb_site: MariaDBSite) -> None:
+    database = open_database(replace(mariadb_site.create_role(), database="nothing"))
+
+    assert not database.probe().can("apply")
+
+    database.close()
 
 
 def test_what_can_be_put_back_is_though_the_server_no_longer_knows_one(
