@@ -163,7 +163,10 @@ def _tls(address: Address) -> dict[str, Any]:
         return {"ssl_disabled": True}
     if address.tls == "prefer":
         return {}
-    context = ssl.create_default_context(cafile=address.ca)
+    try:
+        context = ssl.create_default_context(cafile=address.ca)
+    except OSError as error:
+        raise LoginRefused(f"{address}: no certificates can be read from {address.ca}: {error.strerror}") from None
     # Certificates that servers make for themselves lack what the strict form wants.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.check_hostname = address.tls == "verify-full"

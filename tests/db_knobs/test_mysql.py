@@ -275,6 +275,13 @@ def test_a_database_that_the_role_may_not_see_is_taken_on_trust(mariadb_site: Ma
     database.close()
 
 
+def test_a_file_of_certificates_that_is_not_there_is_named(mariadb_site: MariaDBSite) -> None:
+    address = replace(mariadb_site.address, tls="verify-ca", ca="/nowhere/ca.pem")
+
+    with pytest.raises(LoginRefused, match=r"/nowhere/ca\.pem: No such file"):
+        open_database(address).connect()
+
+
 def test_what_can_be_put_back_is_though_the_server_no_longer_knows_one(
     mariadb_site: MariaDBSite, mariadb_database: Database
 ) -> None:
