@@ -515,7 +515,7 @@ class SessionLoop:
         last = self._ledger.record.facts[-1:]
         told = any(isinstance(fact, Noticed) and fact.kind == "login_refused" for fact in last)
         if not told or self._ledger.written:
-            text = f"{error}; give the service the password that the server has now"
+            text = f"{error}; give the service the password that the server has now, or undo there what keeps it out"
             self._ledger.notice("login_refused", text)
             self._commit(reason=self._ledger.reason or text)
 

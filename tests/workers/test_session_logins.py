@@ -34,6 +34,7 @@ def test_a_password_that_changed_in_mid_interval_is_for_the_next_runner_to_have(
     assert scene.journal.status.touched
     assert scene.journal.notices.count("login_refused") == 1
     assert "give the service the password" in (scene.journal.status.reason or "")
+    assert "or undo there what keeps it out" in (scene.journal.status.reason or "")
     batches = len(scene.journal.batches)
     assert scene.follow() is SessionState.RUNNING
     assert len(scene.journal.batches) == batches, "each of its runners says the same"
