@@ -381,7 +381,9 @@ class Postgres:
         if not allowed:
             return None
         rows = connection.execute(
-            "SELECT name, setting FROM pg_file_settings WHERE name = ANY(%s) AND sourcefile LIKE %s",
+            # Whoever edits the file may write a name as they like, and a value that is none: that one never stood.
+            "SELECT lower(name), setting FROM pg_file_settings WHERE lower(name) = ANY(%s) AND applied"
+            " AND sourcefile LIKE %s",
             [list(names), f"%{_KEPT_IN}"],
         ).fetchall()
         return dict(rows)

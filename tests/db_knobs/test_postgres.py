@@ -65,6 +65,22 @@ def test_what_a_dba_wrote_with_alter_system_is_put_back_as_it_was(postgres_site:
     postgres_site.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
 
 
+def test_what_a_hand_wrote_into_the_servers_own_file_is_put_back_as_it_stood(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    with (postgres_site.private.data / "postgresql.auto.conf").open("a") as file:
+        file.write("Work_Mem = 12MB\nRANDOM_PAGE_COST 2.5\nseq_page_cost = much\n")
+    postgres_database.connect()
+    postgres_database.reread()
+    former = postgres_database.former(["work_mem", "random_page_cost", "seq_page_cost"])
+    postgres_database.apply({"work_mem": 8192, "random_page_cost": 1.5, "seq_page_cost": 1.3})
+
+    postgres_database.restore(former)
+
+    names = ("work_mem", "random_page_cost", "seq_page_cost")
+    assert [postgres_site.stands(name) for name in names] == ["12288", "2.5", "1"]
+
+
 def test_what_was_written_before_a_connection_was_lost_is_taken_back(
     postgres_site: PostgresSite, postgres_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
