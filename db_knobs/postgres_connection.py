@@ -91,7 +91,9 @@ def translation(address: Address, connection: Connection, *, seconds: float = AN
     except pg.InsufficientPrivilege as error:
         raise RightMissing(f"{address}: {first_line(error)}") from None
     except psycopg.Error as error:
-        if connection.closed or isinstance(error, (pg.OperationalError, psycopg.InterfaceError)):
+        # The driver counts a server's file that cannot be read among what breaks connections.
+        broken = isinstance(error, (pg.OperationalError, psycopg.InterfaceError))
+        if connection.closed or (broken and not isinstance(error, pg.ConfigFileError)):
             connection.close()
             raise ConnectionLost(f"{address}: {first_line(error)}") from None
         raise DatabaseError(f"{address}: {first_line(error)}") from None

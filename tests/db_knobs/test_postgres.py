@@ -20,6 +20,7 @@ from db_knobs.catalog import Host, Reported, entries
 from db_knobs.database import Allowed, Database
 from db_knobs.errors import (
     ConnectionLost,
+    DatabaseError,
     KnobRefused,
     LoginRefused,
     NotVerified,
@@ -79,6 +80,24 @@ def test_what_a_hand_wrote_into_the_servers_own_file_is_put_back_as_it_stood(
 
     names = ("work_mem", "random_page_cost", "seq_page_cost")
     assert [postgres_site.stands(name) for name in names] == ["12288", "2.5", "1"]
+
+
+def test_a_file_that_the_server_cannot_read_is_no_lost_connection(
+    postgres_site: PostgresSite, postgres_database: Database
+) -> None:
+    path = postgres_site.private.data / "postgresql.auto.conf"
+    before = path.read_text()
+    postgres_database.connect()
+    assert postgres_database.lock("test")
+    path.write_text(f"{before}work_mem = = 4MB\n")
+    try:
+        with pytest.raises(DatabaseError, match="could not parse contents of file") as caught:
+            postgres_database.apply({"work_mem": 8192})
+
+        assert not isinstance(caught.value, ConnectionLost)
+        assert postgres_database.holds_lock()
+    finally:
+        path.write_text(before)
 
 
 def test_what_was_written_before_a_connection_was_lost_is_taken_back(
