@@ -70,7 +70,7 @@ def statements_capability(database: str, *, works: bool, missing: Sequence[str])
         "the context knows rates and kinds of statements, not which; latency is that of transactions, no percentiles",
         " ".join(missing)
         or f"add pg_stat_statements to shared_preload_libraries, restart, and in {database}: CREATE EXTENSION"
-        " pg_stat_statements;",
+        " pg_stat_statements; where all that was done, set pg_stat_statements.track = top and compute_query_id = auto",
     )
 
 

@@ -69,6 +69,12 @@ FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
 WHERE e.extname = 'pg_stat_statements'
 """
 _WORKS: LiteralString = "SELECT count(*) FROM {schema}.pg_stat_statements(false)"
+# Our own role may be the one that is left out.
+_SWITCHED_OFF = """
+SELECT count(*) > 0 FROM pg_settings
+WHERE (name, setting) IN (('pg_stat_statements.track', 'none'), ('compute_query_id', 'off'))
+  AND source NOT IN ('global', 'database', 'user', 'database user')
+"""
 _SHARED = """
 SELECT count(*) > 0 FROM pg_stat_activity
 WHERE usename = current_user AND backend_type = 'client backend' AND NOT starts_with(application_name, %s)
@@ -88,7 +94,7 @@ class Sees:
     Attributes:
         schema: of the extension that counts statements; empty where it is not installed.
         usable: the role may use that schema.
-        counts: the extension was loaded at the server's start, and answers.
+        counts: the extension was loaded at the server's start, answers, and is not switched off.
         others: the role may see what others do.
         shared: others use our role too, so statements of ours are counted with theirs.
     """
@@ -112,7 +118,9 @@ def look(connection: Connection) -> Sees:
         schema=schema,
         usable=usable,
         # Only a call tells whether it was loaded.
-        counts=usable and _answers(connection, sql.SQL(_WORKS).format(schema=sql.Identifier(schema))),
+        counts=usable
+        and _answers(connection, sql.SQL(_WORKS).format(schema=sql.Identifier(schema)))
+        and not _row(connection, _SWITCHED_OFF)[0],
         others=bool(_row(connection, "SELECT pg_has_role('pg_read_all_stats', 'USAGE')")[0]),
         shared=shared(connection),
     )

@@ -335,6 +335,24 @@ def test_a_schema_of_the_extension_that_is_closed_is_among_the_grants(postgres_s
     database.close()
 
 
+@pytest.mark.parametrize("setting", ["pg_stat_statements.track = none", "compute_query_id = off"])
+def test_an_extension_that_is_told_to_count_nothing_counts_for_none(
+    postgres_site: PostgresSite, postgres_database: Database, setting: str
+) -> None:
+    if postgres_site.major < 14 and "query_id" in setting:
+        pytest.skip("no such setting there")
+    postgres_site.execute(f"ALTER ROLE tunewright SET {setting}")
+    assert postgres_database.probe().can("statements")
+    postgres_site.execute(f"ALTER ROLE tunewright RESET {setting.split()[0]}")
+
+    postgres_site.execute(f"ALTER SYSTEM SET {setting}", "SELECT pg_reload_conf()")
+    postgres_database.connect()
+
+    eventually(lambda: not postgres_database.probe().can("statements"))
+    assert not postgres_database.probe().can("percentiles")
+    assert postgres_database.measure().work == "commits"
+
+
 def test_percentiles_are_approximate(postgres_site: PostgresSite, postgres_database: Database) -> None:
     connection = postgres_site.connect()
     before = postgres_database.measure()
