@@ -107,6 +107,8 @@ class CheckpointStore:
             # What a link points to need not be there when the state is fetched.
             for parent, folders, files in os.walk(str(directory), followlinks=True):
                 remote = target + parent.removeprefix(str(directory))
+                # But no end would be found to what lies within itself.
+                folders[:] = [name for name in folders if not _within(parent, os.path.join(parent, name))]
                 for folder in folders:
                     self._fs.makedirs(f"{remote}/{folder}", exist_ok=True)
                 for file in files:
@@ -225,3 +227,8 @@ class CheckpointStore:
             self._fs.rm(path, recursive=True)
         except FileNotFoundError:
             pass
+
+
+def _within(path: str, link: str) -> bool:
+    """Whether a path lies in what a link points to, or is that itself."""
+    return os.path.islink(link) and Path(path).resolve().is_relative_to(Path(link).resolve())

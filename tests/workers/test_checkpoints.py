@@ -67,12 +67,14 @@ def test_the_newest_state_comes_back_whole(store: CheckpointStore, tmp_path: Pat
 def test_a_link_to_a_directory_is_stored_as_what_is_in_it(store: CheckpointStore, tmp_path: Path) -> None:
     directory = state(tmp_path, "nine")
     (directory / "last").symlink_to("nested", target_is_directory=True)
+    (directory / "nested" / "up").symlink_to("..", target_is_directory=True)
 
     store.put("study", 0, 9.0, directory)
 
     saved = store.get("study", 0, tmp_path)
     assert saved is not None
     assert (saved.directory / "last" / "deeper" / "optimizer.bin").read_text() == "ninenine"
+    assert not (saved.directory / "nested" / "up").exists(), "it has no end"
 
 
 def test_trials_do_not_share_states(store: CheckpointStore, tmp_path: Path) -> None:
