@@ -124,6 +124,21 @@ class ServiceSettings(BaseSettings):
             parse_url(url.get_secret_value())
         return url
 
+    @field_validator("checkpoint_url")
+    @classmethod
+    def _reachable(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        import fsspec
+
+        protocol = fsspec.utils.get_protocol(url)
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"{protocol}: {error}; install what it needs, or give file:///DIRECTORY") from error
+        # Legs run in other directories than the service.
+        return f"file://{fsspec.core.url_to_fs(url)[1]}" if protocol in ("file", "local") else url
+
     @property
     def store_url(self) -> str:
         """SQLAlchemy URL of the store; may hold a password, so it is not for logs or messages."""

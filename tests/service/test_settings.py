@@ -54,6 +54,20 @@ def test_what_cannot_be_a_store_is_refused_without_quoting_it(tmp_path: Path, ur
     assert CANARY not in str(invalid.value)
 
 
+@pytest.mark.parametrize("url", ["states", "./states", "file://states", "local://states"])
+def test_a_place_of_states_starts_from_where_the_service_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert ServiceSettings(data_dir=tmp_path, checkpoint_url=url).leg().checkpoint_url == f"file://{tmp_path}/states"
+
+
+def test_a_place_of_states_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"bogus: .*give file:///DIRECTORY"):
+        ServiceSettings(data_dir=tmp_path, checkpoint_url="bogus://states")
+
+
 def test_settings_do_not_show_the_password(tmp_path: Path) -> None:
     settings = ServiceSettings(data_dir=tmp_path, database_url=f"postgresql://user:{CANARY}@host/database")  # type: ignore[arg-type]
 
