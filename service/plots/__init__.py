@@ -26,11 +26,12 @@ from tunewright.views import Plot, PlotInfo, Study
 
 @dataclass(frozen=True)
 class _Kind:
-    """A plot that can be asked for; `chosen` are the parameters of the space that it is of."""
+    """A plot that can be asked for; `chosen` are the parameters of the space that it is of (`numeric`: numbers)."""
 
     title: str
     draw: Callable[..., Drawing]
     chosen: tuple[str, ...] = ()
+    numeric: bool = False
     fits: Callable[[Study], bool] = lambda study: True
 
 
@@ -53,7 +54,7 @@ PLOTS = {
     "importance": _Kind("Importance of parameters", parameters.importance),
     "parallel": _Kind("Parallel coordinates", parameters.parallel),
     "slice": _Kind("Slice", parameters.parameter_slice, chosen=("parameter",)),
-    "contour": _Kind("Contour", parameters.contour, chosen=("parameter", "second")),
+    "contour": _Kind("Contour", parameters.contour, chosen=("parameter", "second"), numeric=True),
     "rungs": _Kind("Rungs", workers.rungs, fits=_has_fidelity),
     "brackets": _Kind("Brackets", workers.brackets, fits=_has_fidelity),
     "timeline": _Kind("Timeline of workers", workers.timeline),
@@ -62,15 +63,10 @@ PLOTS = {
 
 def listed(study: Study) -> list[PlotInfo]:
     """The plots that say something about a study."""
-    space = study.spec.space
-    names = list(space.names) if space else []
-    numeric = [p.name for p in (space.root if space else []) if not isinstance(p, Categorical | Ordinal)]
     return [
-        PlotInfo(
-            name=name, title=kind.title, choose=list(kind.chosen), parameters=numeric if name == "contour" else names
-        )
+        PlotInfo(name=name, title=kind.title, choose=list(kind.chosen), parameters=_choices(study, kind))
         for name, kind in PLOTS.items()
-        if kind.fits(study)
+        if kind.fits(study) and len(_choices(study, kind)) >= len(kind.chosen)
     ]
 
 
@@ -121,17 +117,24 @@ def _spelled(row: list[Any]) -> list[Any]:
 def _chosen(study: Study, kind: _Kind, parameter: str | None, second: str | None) -> list[str]:
     names = list(study.spec.space.names) if study.spec.space else []
     given = {"parameter": parameter, "second": second}
+    left = [name for name in _choices(study, kind) if name not in given.values()]
     found = []
-    for place, field in enumerate(kind.chosen):
+    for field in kind.chosen:
         value = given[field]
         if value is None:
-            if len(names) <= place:
+            if not left:
                 raise SpecError(f"{field}: the study's space has too few parameters for this plot")
-            value = names[place]
+            value = left.pop(0)
         elif value not in names:
             raise SpecError(f'{field}: "{value[:100]}" is not a parameter of the study; known: {", ".join(names[:50])}')
         found.append(value)
     return found
+
+
+def _choices(study: Study, kind: _Kind) -> list[str]:
+    """Parameters that a plot may be of."""
+    parameters = study.spec.space.parameters if study.spec.space else []
+    return [each.name for each in parameters if not (kind.numeric and isinstance(each, Categorical | Ordinal))]
 
 
 def _columns(engine: Engine, study: Study) -> Columns:

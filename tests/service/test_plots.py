@@ -23,6 +23,7 @@ from workers.journal import AttemptStarted, Fact, JobStarted, Reported
 
 pytestmark = sqlite_only
 MARKUP = "<b>bold</b>"
+NUMBERS = [{"name": name, "type": "float", "low": 0, "high": 1} for name in ("x", "n")]
 
 
 def run(
@@ -298,6 +299,18 @@ def test_a_slice_is_of_the_parameter_asked_for(service: Service, study: str) -> 
     assert drawn["title"] == "Slice: n"
     assert drawn["x"]["title"] == "n"
     assert len(drawn["data"][0]["x"]) == 40
+
+
+def test_contours_are_of_numbers_unless_others_are_named(service: Service) -> None:
+    flag, x, n = ({"name": "flag", "type": "categorical", "choices": [1, 2]}, *NUMBERS)
+    alone = service.create(workload="external", space=[flag, x], objectives=[{"metric": "loss"}])["id"]
+    both = service.create(workload="external", space=[flag, x, n], objectives=[{"metric": "loss"}])["id"]
+
+    assert "contour" not in names(service, alone)
+    assert "contour" in names(service, both)
+    assert plot(service, both, "contour")["title"] == "Contour: x and n"
+    assert plot(service, both, "contour", parameter="n")["title"] == "Contour: n and x"
+    assert plot(service, both, "contour", second="x")["title"] == "Contour: n and x"
 
 
 def test_contours_need_two_numbers(service: Service, study: str) -> None:
