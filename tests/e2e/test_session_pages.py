@@ -195,6 +195,31 @@ def test_the_keyboard_alone_stops_and_restores(
     assert writer.view.wanted == "stop"
 
 
+def test_what_a_session_has_kept_can_be_taken_back(
+    running: Service, open_page: Callable[..., Any], begin: Callable[..., SessionWriter]
+) -> None:
+    writer = begin(keep=True)
+    writer.begin()
+    writer.interval(BETTER)
+    writer.commit(Restored(1.0, BETTER), state=SessionState.FINISHED, touched=False)
+    page = open_page(page_of(running, writer))
+    expect(page.locator("#state")).to_have_text("finished")
+    expect(page.locator("#pause")).to_be_hidden()
+
+    page.locator("#stop").click()
+    dialog = page.get_by_role("dialog", name="Stop and restore?")
+    expect(dialog).to_contain_text("What the session has kept is taken back. These settings go back")
+    expect(dialog).to_contain_text("work_mem 16384 → 4096 kB")
+    page.get_by_role("button", name="Leave it as it is").click()
+    assert writer.view.wanted == "run"
+    page.locator("#stop").click()
+    page.locator("#confirm-yes").click()
+
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#reason")).to_contain_text("The former settings are not back yet.")
+    assert writer.view.wanted == "stop"
+
+
 def test_advice_is_shown_as_what_it_would_set(
     running: Service, open_page: Callable[..., Any], begin: Callable[..., SessionWriter]
 ) -> None:

@@ -9,7 +9,7 @@ import { PerformanceChart, TimelineChart } from "./tuning_charts.js";
 import { ContextChart, RegionChart, sayClusters } from "./tuning_context.js";
 import { drawIntervals, drawNotices, drawSettings } from "./tuning_lists.js";
 import { TuningState } from "./tuning_state.js";
-import { changes, changeText, gain, isFinal, meaning, objectiveText, performanceText } from "./tuning_words.js";
+import { changes, changeText, gain, isFinal, keeps, meaning, objectiveText, performanceText } from "./tuning_words.js";
 
 const UPDATE_MILLISECONDS = 400;
 const STATES_OF_TROUBLE = new Set(["failed", "restoring"]);
@@ -130,7 +130,7 @@ function drawHead() {
   const open = !gone && !isFinal(session) && session.wanted !== "stop";
   byId("pause").hidden = !open || session.wanted === "pause";
   byId("resume").hidden = !open || session.wanted !== "pause";
-  byId("stop").hidden = !open;
+  byId("stop").hidden = !open && (gone || !keeps(session));
   const label = session.mode === "advice" ? "Stop" : "Stop and restore";
   for (const id of ["stop", "confirm-yes"]) setText(byId(id), label);
 }
@@ -222,11 +222,14 @@ function steering() {
 /** Says what stopping will do to the server. */
 function askToStop() {
   const { session, former, now } = state;
-  const back = session.touched ? changes(now, former) : [];
+  const kept = keeps(session);
+  const stands = session.touched || kept;
+  const back = stands ? changes(now, former) : [];
   setText(byId("confirm-title"), session.mode === "advice" ? "Stop this session?" : "Stop and restore?");
-  const whole = session.touched ? "All settings go back to what they were before the session." : "The server has its former settings.";
+  const whole = stands ? "All settings go back to what they were before the session." : "The server has its former settings.";
   const some = back.length === 1 ? "This setting goes back to what it was before:" : "These settings go back to what they were before:";
-  setText(byId("confirm-text"), `The session ends for good. ${back.length ? some : whole}`);
+  setText(byId("confirm-text"), `${kept ? "What the session has kept is taken back." : "The session ends for good."} ${back.length ? some : whole}`);
+  setText(byId("confirm-no"), kept ? "Leave it as it is" : "Keep it running");
   byId("confirm-list").replaceChildren(...back.map((change) => element("li", { text: changeText(change, session.knobs) })));
 }
 

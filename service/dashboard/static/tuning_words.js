@@ -5,6 +5,8 @@ import { duration, measured, sentence, setting } from "./format.js";
 const FINAL = new Set(["finished", "stopped", "yielded", "failed"]);
 
 export const isFinal = (session) => FINAL.has(session.state);
+/** Whether it is over and has left its best settings in place; stopping takes them back. */
+export const keeps = (session) => session.state === "finished" && session.mode === "apply" && session.spec.keep;
 
 /** A setting as servers write it. */
 export function knobValue(value) {
