@@ -340,8 +340,8 @@ class _Decision:
 
         Best by a bound nearer to the mean than the one of safety, or a session would only ever move where it has
         measured the same settings many times over. The reference is always among them, with a bound of exactly 0. Of
-        those that do much the same here, or are not told from the best by a deviation, it is the one that follows most
-        rules: one noisy interval is no reason to drop advice for good, and another load may need it.
+        those that do much the same here, or are not told from the best by two deviations, it is the one that follows
+        most rules: one noisy interval is no reason to drop advice for good, and another load may need it.
         """
         tuner = self._tuner
         performance = tuner._performance

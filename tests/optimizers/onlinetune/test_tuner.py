@@ -286,11 +286,11 @@ def test_rules_choose_among_settings_that_do_much_the_same_and_no_others() -> No
     assert {followed(space.decode(np.array(centre))) for centre in centres} == {1}, "what each costs adds up"
 
 
-@pytest.mark.parametrize(("loss", "stays"), [(0.085, True), (0.2, False)])
+@pytest.mark.parametrize(("loss", "stays"), [(0.085, True), (0.12, True), (0.2, False)])
 def test_advice_is_not_dropped_for_what_one_noisy_interval_does_not_tell(loss: float, stays: bool) -> None:
     tuner, rules, taken = OnlineTune(TARGET), [B_HIGH, A_HIGH], ""
     while taken != A_HIGH.id:
-        # The noise of that interval hides half of the smaller loss.
+        # The noise of that interval hides half of the smallest loss.
         told = _answer(tuner, lambda config: 0.6 * (config["b"] > 0.8) - loss * (config["a"] > 0.6), rules, noise=0.03)
         taken = (told.suggestion and told.suggestion.advised) or ""
 
