@@ -65,6 +65,14 @@ def arguments(name: str, text: str, argv: Sequence[str] | None = None) -> Argume
     return Arguments(found.quick, found.json, shlex.join(["python", "-m", f"benchmarks.{name}", *options]))
 
 
+def count(text: str) -> int:
+    """A number of runs, clients, seeds on a command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number
+
+
 def publish(result: Result, path: Path | None, console: Console | None = None) -> None:
     """Print a result, one table for each run of rows with the same columns; write it as JSON where a path is given."""
     console = console or Console()

@@ -1,6 +1,6 @@
 """Do prompts made for each text beat one prompt for all, and do they come up to full fine-tuning?
 
-    python -m benchmarks.ipt [--data NAME] [--few] [--main] [--quick] [--json FILE]
+    python -m benchmarks.ipt [--data NAME] [--few] [--main] [--seeds N] [--quick] [--json FILE]
 
 MiniLM (22.7 million parameters, frozen but for LoRA, BitFit and full fine-tuning), texts of at most 32 tokens, and the
 same optimizer steps, batches and draws of texts for every method. Each method chooses among three learning rates on
@@ -9,8 +9,8 @@ of tweets; which candidate tweeted), one is made up so that the label depends on
 are in percentage points of accuracy, paired by seed and by text, on up to 2,000 held-out texts of each set, none of
 which IPT's default was chosen by. Their 95% intervals count both what another draw of the texts that are learned from
 would change and what another choice of those judged on would. 16 texts of each class are learned from, and without
-`--few` 1,000 as well; with `--main` only by the methods that the headline compares and a linear probe. Each row is told
-as it is measured.
+`--few` 1,000 as well; with `--main` only by the methods that the headline compares and a linear probe. Draws are five
+unless `--seeds` says otherwise. Each row is told as it is measured.
 
 ipt_minus_prompt_tuning_points, ipt_minus_full_finetune_points
     mean over seeds and data sets of IPT (made from the second layer, for those above) minus the other; few texts each
@@ -37,7 +37,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks._harness import Result, arguments, publish
+from benchmarks._harness import Result, arguments, count, publish
 from benchmarks._ipt_runs import CONTENDERS, Contender, Runs, Setting, cost
 from models.data.text import load_texts
 from models.ipt.backbone import load_backbone
@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
     parser.add_argument("--data", choices=DATASETS)
     parser.add_argument("--few", action="store_true")
     parser.add_argument("--main", action="store_true")
+    parser.add_argument("--seeds", type=count)
     own, rest = parser.parse_known_args(argv)
     found = arguments(NAME, "Do prompts made for each text beat one prompt for all?", rest)
     scale = scale or (QUICK if found.quick else FULL)
@@ -95,9 +96,11 @@ def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
         scale = replace(scale, shots=scale.shots[:1])
     if own.main:
         scale = replace(scale, names=MAIN)
+    if own.seeds:
+        scale = replace(scale, seeds=own.seeds)
     torch.set_num_threads(1)
     options = (f" --data {own.data}" if own.data else "") + (" --few" if own.few else "")
-    options += " --main" if own.main else ""
+    options += (" --main" if own.main else "") + (f" --seeds {own.seeds}" if own.seeds else "")
     result = Result(NAME, found.command + options)
     chosen = [one for one in CONTENDERS if one.name in scale.names]
     runs = Runs()

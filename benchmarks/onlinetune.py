@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks import _onlinetune_simulated as simulated
-from benchmarks._harness import Result, arguments, publish
+from benchmarks._harness import Result, arguments, count, publish
 from optimizers.onlinetune.baselines import BASELINES
 
 NAME = "onlinetune"
@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None, scale: simulated.Scale | None = None
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--simulated", action="store_true")
     where.add_argument("--server", choices=["postgresql", "mariadb"])
-    parser.add_argument("--sessions", type=_count)
-    parser.add_argument("--ablated", type=_count)
-    parser.add_argument("--processes", type=_count, default=2)
+    parser.add_argument("--sessions", type=count)
+    parser.add_argument("--ablated", type=count)
+    parser.add_argument("--processes", type=count, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--methods", type=_methods, default=[])
     own, rest = parser.parse_known_args(argv)
@@ -68,13 +68,6 @@ def _methods(text: str) -> list[str]:
     if unknown := [name for name in names if name not in BASELINES]:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not among {', '.join(BASELINES)}")
     return names
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return number
 
 
 if __name__ == "__main__":
