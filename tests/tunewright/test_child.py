@@ -152,7 +152,7 @@ def test_a_workload_that_exits_fails_and_the_process_lives_on(child):
         ("nan", 'objective "loss" is nan at resource 1'),
         ("infinite", 'objective "loss" is inf at resource 2'),
         ("huge", 'objective "loss" is inf at resource 1'),
-        ("text", 'objective "loss" is 0.5 at resource 1'),
+        ("text", "objective \"loss\" is '0.5' at resource 1; it must be a finite number"),
         ("truth", 'objective "loss" is True at resource 1'),
         ("missing", 'objective "loss" is missing at resource 1'),
         ("same", "resource 1 must be above 1 (reported or saved before)"),
