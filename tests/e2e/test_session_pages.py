@@ -207,7 +207,7 @@ def test_what_a_session_has_kept_can_be_taken_back(
     expect(page.locator("#pause")).to_be_hidden()
 
     page.locator("#stop").click()
-    dialog = page.get_by_role("dialog", name="Stop and restore?")
+    dialog = page.get_by_role("dialog", name="Restore?")
     expect(dialog).to_contain_text("What the session has kept is taken back. These settings go back")
     expect(dialog).to_contain_text("work_mem 16384 → 4096 kB")
     page.get_by_role("button", name="Leave it as it is").click()

@@ -131,7 +131,7 @@ function drawHead() {
   byId("pause").hidden = !open || session.wanted === "pause";
   byId("resume").hidden = !open || session.wanted !== "pause";
   byId("stop").hidden = !open && (gone || !keeps(session));
-  const label = session.mode === "advice" ? "Stop" : "Stop and restore";
+  const label = session.mode === "advice" ? "Stop" : keeps(session) ? "Restore" : "Stop and restore";
   for (const id of ["stop", "confirm-yes"]) setText(byId(id), label);
 }
 
@@ -225,7 +225,7 @@ function askToStop() {
   const kept = keeps(session);
   const stands = session.touched || kept;
   const back = stands ? changes(now, former) : [];
-  setText(byId("confirm-title"), session.mode === "advice" ? "Stop this session?" : "Stop and restore?");
+  setText(byId("confirm-title"), session.mode === "advice" ? "Stop this session?" : `${byId("stop").textContent}?`);
   const whole = stands ? "All settings go back to what they were before the session." : "The server has its former settings.";
   const some = back.length === 1 ? "This setting goes back to what it was before:" : "These settings go back to what they were before:";
   setText(byId("confirm-text"), `${kept ? "What the session has kept is taken back." : "The session ends for good."} ${back.length ? some : whole}`);
