@@ -190,9 +190,11 @@ def test_a_runner_that_dies_before_the_restart_leaves_nothing_filed(server: Tigh
     runner = subprocess.run([sys.executable, "-c", RUNNER, str(tmp_path / "pickle")], timeout=120, check=False)
     assert runner.returncode == -signal.SIGKILL
 
-    # The server's file is right a moment before the server has read it.
-    wait_for(lambda: filed(server) == {} and buffers(server) == (HOME, False), "the watchdog")
-
+    # It goes on trying for a day where the server ends before it is done.
+    log = journal.directory / "watchdog.log"
+    wait_for(lambda: log.read_text().count("done") == 1, "the watchdog's last word")
+    assert filed(server) == {}
+    assert buffers(server) == (HOME, False)
     assert journal.of(RestartIntended)
     assert journal.of(RestartTried) == []
 
