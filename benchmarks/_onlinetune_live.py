@@ -249,7 +249,7 @@ def _session(
             if name == OURS:
                 watch = _watch(suggestion, meter.noise)
                 if suggestion.kind == "reference":
-                    length = reference_seconds(meter.noise, suggestion.precision or MARGIN, plan.seconds, left)
+                    length = reference_seconds(meter.noise, suggestion.precision, plan.seconds, left)
             stretch = database.run(suggestion.config, length, watch)
             tuner.tell(_told(suggestion, stretch))
             pieces.append(_Piece(suggestion, stretch, length, thinking))

@@ -125,7 +125,7 @@ def play(database: SimulatedDatabase, method: Method) -> Session:
         watch = _watch(suggestion, meter.noise, database) if method.abort else None
         length = None
         if method.baseline is None and suggestion.kind == "reference":
-            length = reference_seconds(meter.noise, suggestion.precision or MARGIN, database.seconds, database.left)
+            length = reference_seconds(meter.noise, suggestion.precision, database.seconds, database.left)
         outcome = database.run(suggestion.config, watch, length)
         if not outcome.aborted:
             meter.hear(outcome.samples.tolist())

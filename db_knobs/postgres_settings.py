@@ -19,9 +19,8 @@ FROM pg_settings WHERE context <> 'internal'
 """  # nosec B608
 
 # ALTER ROLE and ALTER DATABASE.
-HIDDEN = """
-SELECT name FROM pg_settings WHERE name = ANY(%s) AND source IN ('global', 'database', 'user', 'database user')
-"""
+OF_SOME = "source IN ('global', 'database', 'user', 'database user')"
+HIDDEN = f"SELECT name FROM pg_settings WHERE name = ANY(%s) AND {OF_SOME}"  # nosec B608
 
 
 def reported_by(rows: Iterable[tuple[Any, ...]]) -> dict[str, Reported]:

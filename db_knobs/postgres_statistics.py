@@ -13,6 +13,7 @@ from psycopg import sql
 
 from db_knobs.database import ESTIMATE_SECONDS, ESTIMATED_STATEMENTS, Estimate
 from db_knobs.postgres_connection import APPLICATION, Connection, reading
+from db_knobs.postgres_settings import OF_SOME
 from db_knobs.statistics import MAX_STATEMENTS, Snapshot, Statement
 
 _DATABASE = """
@@ -70,11 +71,10 @@ WHERE e.extname = 'pg_stat_statements'
 """
 _WORKS: LiteralString = "SELECT count(*) FROM {schema}.pg_stat_statements(false)"
 # Our own role may be the one that is left out.
-_SWITCHED_OFF = """
+_SWITCHED_OFF: LiteralString = f"""
 SELECT count(*) > 0 FROM pg_settings
-WHERE (name, setting) IN (('pg_stat_statements.track', 'none'), ('compute_query_id', 'off'))
-  AND source NOT IN ('global', 'database', 'user', 'database user')
-"""
+WHERE (name, setting) IN (('pg_stat_statements.track', 'none'), ('compute_query_id', 'off')) AND NOT {OF_SOME}
+"""  # nosec B608
 _SHARED = """
 SELECT count(*) > 0 FROM pg_stat_activity
 WHERE usename = current_user AND backend_type = 'client backend' AND NOT starts_with(application_name, %s)

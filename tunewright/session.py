@@ -170,6 +170,10 @@ class SessionSpec(_Frozen):
             raise SpecError("restarts: name the knobs to turn in `knobs`; none that needs a restart is taken unnamed")
         return self
 
+    def keeps(self, state: SessionState) -> bool:
+        """Whether a session in this state is over and has left its best settings in place; stopping takes them back."""
+        return self.keep and self.mode == "apply" and state is SessionState.FINISHED
+
     @property
     def maximize(self) -> bool:
         """Whether more of what is measured is better; see `performance`."""

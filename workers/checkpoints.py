@@ -105,7 +105,7 @@ class CheckpointStore:
         self._fs.makedirs(target, exist_ok=True)
         try:
             # What a link points to need not be there when the state is fetched.
-            for parent, folders, files in os.walk(str(directory), followlinks=True):
+            for parent, folders, files in os.walk(str(directory), onerror=_raised, followlinks=True):
                 remote = target + parent.removeprefix(str(directory))
                 # But no end would be found to what lies within itself.
                 folders[:] = [name for name in folders if not _within(parent, os.path.join(parent, name))]
@@ -227,6 +227,10 @@ class CheckpointStore:
             self._fs.rm(path, recursive=True)
         except FileNotFoundError:
             pass
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def _within(path: str, link: str) -> bool:

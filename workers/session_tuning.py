@@ -132,8 +132,7 @@ class Tuning:
     def seconds(self, suggestion: Suggestion) -> float:
         """How long its interval is: one that is spent on the reference ends once that is known well enough."""
         if suggestion.kind == "reference" and self._spec.mode == "apply":
-            precision = self._spec.margin if suggestion.precision is None else suggestion.precision
-            return reference_seconds(self._meter.noise, precision, self._spec.interval)
+            return reference_seconds(self._meter.noise, suggestion.precision, self._spec.interval)
         return self._spec.interval
 
     def test(self, suggestion: Suggestion) -> SequentialTest | None:

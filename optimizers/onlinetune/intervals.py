@@ -101,7 +101,8 @@ class Suggestion(_Fact):
         doubt: deviation of the logarithm of that expectation.
         gain, lower: expected, and the pessimistic bound.
         abort_below: performance (above it where less is better) that a sequential test should defend; see `sequential`.
-        precision: to which the reference is to be known, as a deviation of its logarithm; see `reference_seconds`.
+        precision: to which the reference is to be known, as a deviation of its logarithm; 0: as precisely as an
+            interval allows. See `reference_seconds`.
         testing: id of the rule that these settings test.
         contradicted: ids of rules that stood in the way of what the model likes best.
         advised: id of the rule whose advice these settings are.
@@ -122,7 +123,7 @@ class Suggestion(_Fact):
     gain: float = 0.0
     lower: float = 0.0
     abort_below: float | None = None
-    precision: float | None = None
+    precision: float = 0.0
     testing: str | None = None
     contradicted: tuple[str, ...] = ()
     advised: str | None = None

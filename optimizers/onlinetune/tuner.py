@@ -249,7 +249,6 @@ class OnlineTune:
         return self.target.gain(interval.performance) - self.target.gain(interval.expected.reference)
 
     def _on_reference(self, cluster: int, posterior: Posterior | None, rule: str, precision: float) -> Suggestion:
-        known = posterior is not None
         return Suggestion(
             number=self._count,
             kind="reference",
@@ -257,8 +256,8 @@ class OnlineTune:
             point=tuple(float(value) for value in self._reference),
             cluster=cluster,
             centre=tuple(float(value) for value in self._reference),
-            reference_performance=self.target.performance(posterior.reference) if posterior is not None else None,
-            doubt=float(posterior.reference_variance**0.5) if known and posterior is not None else None,
+            reference_performance=None if posterior is None else self.target.performance(posterior.reference),
+            doubt=None if posterior is None else float(posterior.reference_variance**0.5),
             precision=precision,
             why={"rule": rule, "cluster": cluster},
         )

@@ -150,8 +150,9 @@ def steer(engine: Engine, session_id: str, wanted: Wanted) -> SessionView:
     """
     with writing(engine) as connection:
         row = _row(connection, session_id, held=True)
-        if SessionState(row.state).final:
-            if wanted is not Wanted.CANCEL or not _keeps(row):
+        state = SessionState(row.state)
+        if state.final:
+            if wanted is not Wanted.CANCEL or not SessionSpec.model_validate(row.spec).keeps(state):
                 raise Conflict(f"session {session_id} is {row.state}; only a session that is not over can be steered")
             database = databases.hold(connection, row.database_id)
             queue_up(connection, f"server {database.server}")
@@ -229,12 +230,6 @@ _SESSIONS: Select[Any] = select(
     SessionRow.__table__,
     *(column for column in SessionStatusRow.__table__.columns if column.name not in ("session_id", "tuner")),
 ).join(SessionStatusRow, SessionStatusRow.session_id == SessionRow.id)
-
-
-def _keeps(row: Row[Any]) -> bool:
-    """Whether a session has ended with its best settings in place."""
-    spec = SessionSpec.model_validate(row.spec)
-    return row.state == SessionState.FINISHED and spec.keep and spec.mode == "apply"
 
 
 def _require_alone(connection: Connection, database: Row[Any]) -> None:

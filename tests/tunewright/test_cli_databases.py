@@ -324,6 +324,15 @@ def test_restore_takes_back_what_a_session_has_kept(begin: Callable[..., Session
     assert (result.exit_code, "work_mem\t4096 kB" in result.stdout) == (0, True)
 
 
+def test_advice_has_kept_nothing_that_could_be_taken_back(begin: Callable[..., SessionWriter]) -> None:
+    writer = begin(keep=True, mode="advice")
+    writer.begin()
+    writer.commit(state=SessionState.FINISHED)
+
+    assert run("restore", writer.id).exit_code == 0
+    assert writer.view.wanted == "run"
+
+
 def test_restore_says_what_to_do_while_the_settings_are_not_back(begin: Callable[..., SessionWriter]) -> None:
     writer = begin()
     writer.begin()

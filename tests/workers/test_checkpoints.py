@@ -77,6 +77,15 @@ def test_a_link_to_a_directory_is_stored_as_what_is_in_it(store: CheckpointStore
     assert not (saved.directory / "nested" / "up").exists(), "it has no end"
 
 
+def test_a_state_that_cannot_be_read_is_not_stored_as_an_empty_one(store: CheckpointStore, tmp_path: Path) -> None:
+    store.put("study", 0, 3.0, state(tmp_path, "three"))
+
+    with pytest.raises(FileNotFoundError):
+        store.put("study", 0, 9.0, tmp_path / "gone")
+
+    assert fetched(store, tmp_path) == (3.0, "three", "threethree")
+
+
 def test_trials_do_not_share_states(store: CheckpointStore, tmp_path: Path) -> None:
     store.put("study", 0, 3.0, state(tmp_path, "zero"))
     store.put("study", 1, 4.0, state(tmp_path, "one"))

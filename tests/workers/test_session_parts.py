@@ -94,7 +94,7 @@ def test_the_reference_is_measured_as_precisely_as_is_asked_and_others_to_the_en
     asked = tuning.suggest([0.0], [])
     assert asked.kind == "reference"
 
-    lengths = [tuning.seconds(asked.model_copy(update={"precision": precision})) for precision in (None, 0.05, 0.1)]
+    lengths = [tuning.seconds(asked.model_copy(update={"precision": precision})) for precision in (0.0, 0.05, 0.1)]
 
     assert lengths == [60.0, 60.0, pytest.approx(25.0)]
     assert tuning.seconds(asked.model_copy(update={"kind": "safe"})) == 60.0

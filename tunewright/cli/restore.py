@@ -17,7 +17,6 @@ from tunewright.cli.problems import Refused
 from tunewright.cli.show_databases import value
 from tunewright.client import Client
 from tunewright.errors import ApiError
-from tunewright.session import SessionState
 from tunewright.session_views import NoticeView, SessionView
 
 POLL_SECONDS = 0.5
@@ -54,7 +53,7 @@ def restore(
 
 def _restore_by_service(client: Client, session: str, seconds: float) -> None:
     found = client.session(session)
-    if not found.state.final or _keeps(found):
+    if not found.state.final or found.spec.keeps(found.state):
         found = _stopped(client, session)
     deadline = time.monotonic() + seconds
     while not found.state.final and time.monotonic() < deadline:
@@ -74,14 +73,9 @@ def _stopped(client: Client, session: str) -> SessionView:
     except ApiError as error:
         # It may have ended by itself meanwhile.
         found = client.session(session)
-        if error.status != 409 or not found.state.final or _keeps(found):
+        if error.status != 409 or not found.state.final or found.spec.keeps(found.state):
             raise
         return found
-
-
-def _keeps(session: SessionView) -> bool:
-    """Whether it has left its best settings in place."""
-    return session.state is SessionState.FINISHED and session.spec.keep
 
 
 def _tell(found: SessionView, notices: Iterator[NoticeView]) -> None:
