@@ -314,7 +314,9 @@ def test_deleting_removes_everything_of_a_study_but_the_news_of_it(service: Serv
     runner.commit(ended(0, 0, TrialState.WAITING))
     runner.finish()
     checkpoints = CheckpointStore(service.settings.leg().checkpoint_url)
-    checkpoints.put(study["id"], 0, 3.0, tmp_path / "empty")
+    state = tmp_path / "state"
+    state.mkdir()
+    checkpoints.put(study["id"], 0, 3.0, state)
 
     answer = service.client.delete(f"/v1/studies/{study['id']}")
 
