@@ -164,21 +164,12 @@ def _port(host: str, port: int) -> Iterator[Finding]:
 
 
 def _ray(settings: ServiceSettings) -> Iterator[Finding]:
-    yield from _ray_directory(settings)
+    yield from ray_directory(settings)
     if settings.ray_address is not None:
         yield from _ray_head(settings.ray_address)
-        return
-    longest = len(str(settings.ray_temp_dir)) + RAY_CHARACTERS
-    if longest > SOCKET_CHARACTERS:
-        yield _problem(
-            "ray-path-too-long",
-            f"the paths of Ray's sockets under {settings.ray_temp_dir} have {longest} characters",
-            f"the operating system allows {SOCKET_CHARACTERS}",
-            "choose a shorter --ray-temp-dir, such as /tmp/tw",
-        )
 
 
-def _ray_directory(settings: ServiceSettings) -> Iterator[Finding]:
+def ray_directory(settings: ServiceSettings) -> Iterator[Finding]:
     """A local Ray makes its directory; of a cluster it must be there, on every node that may run a session."""
     path, joined = settings.ray_temp_dir, settings.ray_address is not None
     if joined and not path.is_dir():
@@ -196,6 +187,14 @@ def _ray_directory(settings: ServiceSettings) -> Iterator[Finding]:
             f"{there} cannot be written by this user",
             f"{path} holds logs and sockets that Ray and its actors share with the service",
             "run the service as the directory's owner, or name another with TUNEWRIGHT_RAY_TEMP_DIR",
+        )
+    longest = len(str(path)) + RAY_CHARACTERS
+    if not joined and longest > SOCKET_CHARACTERS:
+        yield _problem(
+            "ray-path-too-long",
+            f"the paths of Ray's sockets under {path} have {longest} characters",
+            f"the operating system allows {SOCKET_CHARACTERS}",
+            "choose a shorter --ray-temp-dir, such as /tmp/tw",
         )
 
 

@@ -104,6 +104,14 @@ class ServiceSettings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().resolve()
 
+    @field_validator("import_paths")
+    @classmethod
+    def _there(cls, paths: list[Path]) -> list[Path]:
+        for path in paths:
+            if not path.exists():
+                raise ValueError(f"{path} does not exist; give the directory that holds your workload's module")
+        return paths
+
     @field_validator("database_hosts")
     @classmethod
     def _known_form(cls, hosts: list[str]) -> list[str]:

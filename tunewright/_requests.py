@@ -143,8 +143,9 @@ def steer(study_id: str, verb: str) -> Call[Study]:
     return Call("POST", _path("studies", study_id, verb), _STUDY, repeatable=False)
 
 
-def extend(study_id: str, budget: Budget) -> Call[Study]:
-    body = json.dumps({"budget": budget.model_dump(mode="json", exclude_defaults=True)})
+def extend(study_id: str, budget: Budget | Mapping[str, Any]) -> Call[Study]:
+    checked = budget if isinstance(budget, Budget) else Budget.model_validate(dict(budget))
+    body = json.dumps({"budget": checked.model_dump(mode="json", exclude_defaults=True)})
     return Call("POST", _path("studies", study_id, "extend"), _STUDY, body=body)
 
 

@@ -142,10 +142,13 @@ class Client(JobCalls, LifeCalls, ExchangeCalls, DatabaseCalls, LabellingCalls):
         """Cancel for good; what was measured stays."""
         return self._send(requests.steer(study_id, "cancel"))
 
-    def extend(self, study_id: str, budget: Budget) -> Study:
+    def extend(self, study_id: str, budget: Budget | Mapping[str, Any]) -> Study:
         """Let a study that has ended go on under a larger budget, what it has used already included.
 
+        Args:
+            budget: or its fields, as in `{"trials": 200}`.
         Raises:
+            pydantic.ValidationError: it is no budget, seen from here.
             ApiError: the budget is used up already, or the study has not ended or was cancelled.
         """
         return self._send(requests.extend(study_id, budget))
@@ -399,7 +402,7 @@ class AsyncClient(AsyncJobCalls, AsyncLifeCalls, AsyncExchangeCalls, AsyncDataba
         """As `Client.cancel`."""
         return await self._send(requests.steer(study_id, "cancel"))
 
-    async def extend(self, study_id: str, budget: Budget) -> Study:
+    async def extend(self, study_id: str, budget: Budget | Mapping[str, Any]) -> Study:
         """As `Client.extend`."""
         return await self._send(requests.extend(study_id, budget))
 

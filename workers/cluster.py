@@ -107,7 +107,7 @@ class Cluster:
         options: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         if self.local:
             self._use_own_token()
-            self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
+            _make(self._settings.temp_dir)
             options.update(
                 # "local" never joins a cluster that happens to run on this machine.
                 address="local",
@@ -318,6 +318,15 @@ class Cluster:
             finally:
                 draft.unlink(missing_ok=True)
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterError(
+            f"ray_temp_dir: {directory} cannot be made ({error.strerror}); name another with TUNEWRIGHT_RAY_TEMP_DIR"
+        ) from error
 
 
 def _probe(address: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from service.store import progression
 from service.store.tables import JobRow, StatusRow, StudyRow, TrialRow
 from tunewright.errors import SpecError
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
@@ -18,7 +19,7 @@ def reopen(connection: Connection, study: Row[Any], budget: Budget) -> None:
     Raises:
         SpecError: the budget is used up already; names the limit.
     """
-    require_room(study, budget)
+    _require_room(study, budget, progression.improved_at(connection, study.id))
     spec = StudySpec.model_validate(study.spec).model_copy(update={"budget": budget})
     connection.execute(
         update(StudyRow).where(StudyRow.id == study.id).values(spec=spec.model_dump(mode="json"), wanted=Wanted.RUN)
@@ -32,20 +33,22 @@ def reopen(connection: Connection, study: Row[Any], budget: Budget) -> None:
     _wait_again(connection, study.id)
 
 
-def require_room(study: Row[Any], budget: Budget) -> None:
-    """Check that a budget lets a study go on.
+def _require_room(study: Row[Any], budget: Budget, improved_at: int) -> None:
+    """Check that a budget lets a study go on, of which so many trials had started when it last got better.
 
     Raises:
         SpecError: names the limit that is met.
     """
+    trials = sum(study.counts.values())
     used = (
-        ("trials", sum(study.counts.values()), budget.trials),
-        ("seconds", study.active_seconds, budget.seconds),
-        ("cluster_seconds", study.cluster_seconds, budget.cluster_seconds),
+        ("trials", trials, budget.trials, "the study has had"),
+        ("seconds", study.active_seconds, budget.seconds, "the study has had"),
+        ("cluster_seconds", study.cluster_seconds, budget.cluster_seconds, "the study has had"),
+        ("patience", trials - improved_at, budget.patience, "trials that brought nothing better:"),
     )
-    for name, spent, limit in used:
+    for name, spent, limit, had in used:
         if limit is not None and limit <= spent:
-            raise SpecError(f"budget.{name}: {limit:g} is used up, the study has had {spent:g}; give more")
+            raise SpecError(f"budget.{name}: {limit:g} is used up, {had} {spent:g}; give more")
 
 
 def _wait_again(connection: Connection, study_id: str) -> None:

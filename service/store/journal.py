@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Table, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, Table, and_, bindparam, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from optimizers.protocol import Job, JobEnd, Report
-from service.store import event_log, facts, leases, queue, sharing, trial_logs, warm_start
+from service.store import event_log, facts, leases, progression, queue, sharing, trial_logs, warm_start
 from service.store.engine import open_engine, writing
 from service.store.tables import (
     EnqueuedRow,
@@ -101,10 +101,7 @@ class SqlJournal:
             reports = connection.execute(select(ReportRow.__table__).where(ReportRow.study_id == self.study_id)).all()
             enqueued = connection.execute(queue.entries(self.study_id).where(EnqueuedRow.seq.is_not(None))).all()
             earlier = warm_start.load(connection, self.study_id)
-            # It only ever grows, so the largest is the last.
-            improved_at = connection.execute(
-                select(func.max(ImprovementRow.trials)).where(ImprovementRow.study_id == self.study_id)
-            ).scalar_one()
+            improved_at = progression.improved_at(connection, self.study_id)
         begun = [job for job in jobs if job.attempts and (job.end_seq is None or job.ask_key is not None)]
         return StudyRecord(
             study=self.study_id,
@@ -119,7 +116,7 @@ class SqlJournal:
             begun_at={job.number: job.attempt_at for job in begun},
             earlier=earlier,
             cluster_seconds=status.cluster_seconds,
-            improved_at=improved_at or 0,
+            improved_at=improved_at,
         )
 
     def commit(self, batch: Batch) -> None:

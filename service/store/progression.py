@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from service.store.tables import ImprovementRow, JobRow, TrialRow
 from tunewright.story_views import Progression, Spent, Step
@@ -45,6 +45,13 @@ def read(engine: Engine, study: Study, points: int) -> Progression:
         steps=steps,
         now=Spent(trials=study.trials, seconds=study.active_seconds, resource=float(spent[-1])),
     )
+
+
+def improved_at(connection: Connection, study_id: str) -> int:
+    """Trials that had started when the incumbent changed last; 0 while there is none."""
+    # It only ever grows, so the largest is the last.
+    latest = select(func.max(ImprovementRow.trials)).where(ImprovementRow.study_id == study_id)
+    return connection.execute(latest).scalar_one() or 0
 
 
 def _allowed(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> bool:

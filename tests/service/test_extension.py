@@ -10,7 +10,7 @@ from tests.service.conftest import Service, ended, incumbent, report, start
 from tunewright.study import StudyState, TrialState
 
 
-def over(service: Service, state: StudyState = StudyState.COMPLETED, **fields: Any) -> str:
+def over(service: Service, state: StudyState = StudyState.COMPLETED, *, improved: bool = True, **fields: Any) -> str:
     """A study that ended with a trial that is whole, one that waited, and one that was stopped."""
     study: str = service.create(**{"budget": {"trials": 3}, **fields})["id"]
     runner = service.runner(study)
@@ -25,7 +25,7 @@ def over(service: Service, state: StudyState = StudyState.COMPLETED, **fields: A
         ended(3, 0, TrialState.COMPLETED),
     )
     runner.counts = {TrialState.COMPLETED: 1, TrialState.STOPPED: 2}
-    runner.commit(state=state, cluster_seconds=4.0, best=[incumbent(0, 0.5)], improved=True)
+    runner.commit(state=state, cluster_seconds=4.0, best=[incumbent(0, 0.5)], improved=improved)
     runner.journal.release()
     return study
 
@@ -91,6 +91,16 @@ def test_a_budget_that_is_used_up_is_refused(service: Service, budget: dict[str,
     assert answer.status_code == 422
     assert message in answer.json()["detail"]
     assert service.client.get(f"/v1/studies/{study}").json()["state"] == "completed"
+
+
+def test_patience_that_is_at_its_end_is_refused(service: Service) -> None:
+    study = over(service, improved=False)
+
+    answer = extend(service, study, trials=10, patience=3)
+
+    assert answer.status_code == 422
+    assert "budget.patience: 3 is used up, trials that brought nothing better: 3; give more" in answer.json()["detail"]
+    assert extend(service, study, trials=10, patience=4).status_code == 202
 
 
 @pytest.mark.parametrize("state", [StudyState.QUEUED, StudyState.RUNNING, StudyState.PAUSED, StudyState.CANCELLED])

@@ -441,6 +441,17 @@ def test_serve_refuses_a_data_directory_in_use(tmp_path: Path) -> None:
     assert f"another service (pid {os.getpid()}) is using it" in line
 
 
+def test_serve_refuses_directories_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    data = ["--port", "0", "--data-dir", str(tmp_path / "data")]
+
+    assert "ray_temp_dir: " in refusal(serve(*data, "--ray-temp-dir", str(tmp_path / "file" / "ray")))
+    assert "shorter --ray-temp-dir" in refusal(serve(*data, "--ray-temp-dir", "/tmp/" + 60 * "r"))
+    line = refusal(serve(*data, "--import-path", str(tmp_path), "--import-path", str(tmp_path / "nowhere")))
+    assert f"import_paths: {tmp_path / 'nowhere'} does not exist" in line
+    assert not (tmp_path / "data").exists()
+
+
 def test_serve_refuses_a_password_on_its_command_line(tmp_path: Path) -> None:
     for url in ("postgresql://user:hunter2@host/store", "postgresql://user@host/store?password=hunter2"):
         line = refusal(serve("--data-dir", str(tmp_path), "--database-url", url))

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from optimizers.protocol import Incumbent
 from tests.service.conftest import ended, incumbent, report, start
@@ -161,9 +162,12 @@ def test_a_study_that_has_ended_is_extended(service: LiveService, client: Client
     runner.counts = {TrialState.COMPLETED: 4}
     runner.finish()
 
-    extended = client.extend(study.id, Budget(trials=8, patience=3))
+    with pytest.raises(ValidationError, match="give trials or seconds"):
+        client.extend(study.id, {"patience": 5})
+    extended = client.extend(study.id, {"trials": 8, "patience": 5})
 
-    assert (extended.state, extended.spec.budget) == (StudyState.QUEUED, Budget(trials=8, patience=3))
+    assert (extended.state, extended.spec.budget) == (StudyState.QUEUED, Budget(trials=8, patience=5))
+    assert client.extend(study.id, Budget(trials=8, patience=5)) == extended
 
 
 def test_the_asynchronous_client_enqueues_too(service: LiveService) -> None:

@@ -88,6 +88,7 @@ def serve(
             from service.app import DataDirectoryError, create_app, lock_data_directory
             from service.exposure import Exposed, require_encryption
             from service.logs import set_up
+            from service.preflight import ray_directory
             from service.settings import ServiceSettings
 
             gc.freeze()
@@ -104,6 +105,9 @@ def serve(
     set_up(settings.logs())
     if database_url is not None and settings.store_has_password:
         raise Refused(_NOT_ON_COMMAND_LINES)
+    for hindrance in ray_directory(settings) if settings.ray_address is None else ():
+        # Ray says so too, but only once the service runs, and would be asked again for ever.
+        raise Refused(f"ray_temp_dir: {hindrance.seen}; {hindrance.remedy}")
     try:
         require_encryption(settings)
         lock_data_directory(settings.data_dir).close()
