@@ -125,9 +125,9 @@ class Budget(_Frozen):
 
 
 class OptimizerSpec(_Frozen):
-    """Which optimizer decides, and its settings; both as in `tunewright optimizers`."""
+    """Which optimizer decides, by default Hyper-Tune, and its settings; both as in `tunewright optimizers`."""
 
-    name: str = Field(default="asha", min_length=1, max_length=100)
+    name: str = Field(default="hypertune", min_length=1, max_length=100)
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

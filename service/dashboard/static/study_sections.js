@@ -6,7 +6,7 @@ import { isMapping } from "./values.js";
 
 const PRIORITIES = [[null, "normal"], ["low", "low"], ["high", "high"]];
 // The one that a study has which names none.
-const DEFAULT_OPTIMIZER = "asha";
+const DEFAULT_OPTIMIZER = "hypertune";
 const DIRECTIONS = [[null, "as small as possible"], ["maximize", "as large as possible"]];
 const BUILT_IN = [
   ["command", "command: a program of yours", "Each leg of a trial starts the program that you name. Give its search space, objectives and fidelity below."],
