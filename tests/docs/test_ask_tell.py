@@ -70,13 +70,10 @@ def test_one_job_is_done(service: LiveService, client: Client, study: str) -> No
     assert client.trial(f"{study}-0").jobs[0].worker == "gpu-7"
 
 
-def test_a_shell_does_a_job(service: LiveService, client: Client) -> None:
+def test_a_shell_does_a_job(service: LiveService, client: Client, study: str) -> None:
     (program,) = blocks("sh")
-    spec = StudySpec.from_yaml(blocks("yaml")[0].replace("optimizer: asha", "optimizer: random"))
-    study = client.submit(spec)
-    service.desk_runners.start(service.settings.store_url, study.id)
     commands = Path(sys.executable).parent
-    environment = {**os.environ, "TUNEWRIGHT_URL": service.url, "STUDY": study.id}
+    environment = {**os.environ, "TUNEWRIGHT_URL": service.url, "STUDY": study}
 
     done = subprocess.run(
         ["sh", "-e", "-c", program],
@@ -88,7 +85,8 @@ def test_a_shell_does_a_job(service: LiveService, client: Client) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["continue", "ended"]
-    assert client.trial(f"{study.id}-0").state == "completed"
+    (job,) = client.trial(f"{study}-0").jobs
+    assert job.state == "completed"
 
 
 def test_the_loop_is_short() -> None:
