@@ -58,6 +58,16 @@ def test_a_watchdog_outlives_a_service_that_crashes_and_a_trial_out_of_memory_en
     assert values(unit, "Restart") == ["always"]
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_shared_checkpoints_can_be_written_where_all_else_is_read_only(unit: Path) -> None:
+    example = (SYSTEMD / "tunewright.env.example").read_text()
+    (shared,) = re.findall(r"TUNEWRIGHT_CHECKPOINT_URL=file://(\S+)", example)
+
+    (writable,) = values(unit, "ReadWritePaths")
+
+    assert Path(shared).is_relative_to(writable.removeprefix("-"))
+
+
 def test_the_service_and_rays_units_have_rays_files_at_one_place() -> None:
     (start,) = values(SYSTEMD / "tunewright-ray-head.service", "ExecStart")
 
