@@ -42,7 +42,7 @@ def restore(settings: ServiceSettings, session_id: str, seconds: float) -> Resto
     """Put back what a session's settings were, also those that it has left in place on purpose; the session ends.
 
     Args:
-        session_id: whole, or the beginning of one.
+        session_id: whole, the beginning of one, or `last` for the newest.
         seconds: how long to wait for the lease of a runner that died, for the database, and for its lock.
     Returns:
         What the server says its settings are now.
@@ -83,12 +83,15 @@ def _store(settings: ServiceSettings) -> Iterator[Engine]:
 
 def _session(settings: ServiceSettings, engine: Engine, given: str) -> tuple[str, Password]:
     """The whole id of a session, and its database's password."""
+    found = select(SessionRow.id, SessionRow.database_id)
+    if given == "last":
+        wanted = found.order_by(SessionRow.id.desc()).limit(1)
+    else:
+        wanted = found.where(SessionRow.id.startswith(given, autoescape=True)).limit(2)
     with engine.connect() as connection:
-        fitting = connection.execute(
-            select(SessionRow.id, SessionRow.database_id)
-            .where(SessionRow.id.startswith(given, autoescape=True))
-            .limit(2)
-        ).all()
+        fitting = connection.execute(wanted).all()
+    if not fitting and given == "last":
+        raise NotFound("there is no session yet")
     if len(fitting) != 1:
         some = "several sessions have ids" if fitting else "no session has an id"
         raise NotFound(f'{some} that begin{"" if fitting else "s"} with "{given[:50]}"')
