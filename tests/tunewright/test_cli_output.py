@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from tunewright.cli import output
+from tunewright.cli.problems import CommandLine
 
 
 @pytest.mark.parametrize(
@@ -36,3 +39,21 @@ def test_for_people_a_line_has_single_blanks(
     output.line("two\n lines", "\x1b[31mred")
 
     assert capsys.readouterr().out == "two lines\t[31mred\n"
+
+
+def test_a_command_whose_packages_are_missing_says_what_to_install() -> None:
+    commands = typer.Typer(cls=CommandLine)
+
+    @commands.command()
+    def walk() -> None:
+        import no_such_package  # type: ignore[import-not-found]  # noqa: F401
+
+    @commands.command()
+    def other() -> None:
+        pass
+
+    result = CliRunner().invoke(commands, ["walk"])
+
+    assert result.exit_code == 2
+    assert "no_such_package is missing" in result.stderr
+    assert "pip install 'tunewright[server,models]'" in result.stderr

@@ -31,6 +31,16 @@ class CommandLine(TyperGroup):
         except (TunewrightError, ValidationError) as error:
             show_problem(error)
             raise typer.Exit(2 if isinstance(error, Refused) else 1) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("tunewright"):
+                raise
+            show_problem(
+                Refused(
+                    f"this command's packages are not installed ({error.name} is missing): "
+                    "pip install 'tunewright[server,models]'"
+                )
+            )
+            raise typer.Exit(2) from None
         except OSError as error:
             # Without a file it is nothing that was named: a pipe that was closed, or a fault of our own.
             if error.filename is None:
