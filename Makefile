@@ -64,6 +64,6 @@ lock:
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml assets.lock.json
 	scripts/install "$(PYTHON)" "$(VENV)"
 	touch $@
