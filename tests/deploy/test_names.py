@@ -220,10 +220,12 @@ def test_image_and_plain_host_have_what_pages_load_and_the_same_pytorch() -> Non
         assert begins == sorted(begins)
 
 
-def test_ray_on_kubernetes_is_the_release_that_is_installed() -> None:
+def test_ray_on_kubernetes_and_on_the_page_is_the_release_that_is_installed() -> None:
     (cluster,) = of_kind("RayCluster")
+    (told,) = re.findall(r"the Ray \(([\d.]+)\)", DOCS.read_text())
 
-    assert f"ray=={cluster['spec']['rayVersion']}" in PYPROJECT["project"]["optional-dependencies"]["server"]
+    for release in (cluster["spec"]["rayVersion"], told):
+        assert f"ray=={release}" in PYPROJECT["project"]["optional-dependencies"]["server"]
 
 
 def test_every_path_that_the_handbook_names_is_there() -> None:
