@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from unittest.mock import Mock
 
 import pytest
 
+from db_knobs import mysql_statistics
 from db_knobs.catalog import Host, entries, join
 from db_knobs.errors import UnknownServer
 from db_knobs.knob import Applies, to_space
@@ -13,6 +16,7 @@ from db_knobs.mysql_connection import server_of
 from db_knobs.mysql_plans import estimate_of, explainable
 from db_knobs.mysql_rights import grant, has, missing_to_set, reads, rights_of
 from db_knobs.mysql_variables import literal, reported_by, resizing
+from db_knobs.statistics import MAX_STATEMENTS
 
 # Rows as MySQL 8.0's documentation has them: name, value, source, least, most.
 MYSQL_ROWS = [
@@ -130,6 +134,26 @@ def test_a_grant_names_its_account_safely() -> None:
 )
 def test_a_resize_goes_on_until_it_says_otherwise(status: str, goes_on: bool) -> None:
     assert resizing(status) is goes_on
+
+
+def test_a_list_of_statements_is_full_whatever_else_took_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = sqlite3.connect(":memory:")
+    server.execute("ATTACH ':memory:' AS performance_schema")
+    numbers = "COUNT_STAR, SUM_TIMER_WAIT, SUM_ROWS_SENT, SUM_ROWS_AFFECTED, SUM_ROWS_EXAMINED, SUM_NO_INDEX_USED"
+    table = "performance_schema.events_statements_summary_by_digest"
+    server.execute(f"CREATE TABLE {table} (SCHEMA_NAME, DIGEST, DIGEST_TEXT, {numbers})")
+    texts = ["SHOW VARIABLES", "SET NAMES `utf8mb4`", *(f"SELECT {number}" for number in range(MAX_STATEMENTS + 1))]
+    for place, text in enumerate(texts):
+        row = ("shop", f"d{place}", text, 1, 10_000 - place, 0, 0, 0, 0)
+        server.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)  # nosec B608
+    monkeypatch.setattr(
+        mysql_statistics, "rows", lambda _, query, arguments: server.execute(query, arguments).fetchall()
+    )
+    sees = mysql_statistics.Sees(True, True, True, "", deadlocks=False, lag="", shared=False)
+
+    found = mysql_statistics.statements(Mock(), sees, "", texts=True)
+
+    assert [each.text for each in found.values()] == texts[2 : MAX_STATEMENTS + 2]
 
 
 def test_values_are_spelled_as_the_server_takes_them() -> None:
