@@ -51,8 +51,11 @@ from tunewright.space import Config, Value
 
 _UNKNOWN_VARIABLE = 1193
 _NO_DATABASE = 1049
-# Wrong value, wrong type, read-only, not global, truncated, query cache off.
-_VALUE_REFUSED = {1210, 1229, 1231, 1232, 1238, 1292, 1651, 3680}
+# Wrong value, cache not shrunk, wrong type, read-only, not global, truncated, no room for the log, query cache off.
+_VALUE_REFUSED = {1210, 1221, 1229, 1231, 1232, 1238, 1292, 1501, 1651, 3680}
+# MySQL's number of what MariaDB says under that of a wrong value: InnoDB's cache, or its log, is still being resized.
+_RESIZING, _RESIZING_SAID = 3166, "already in progress"
+_CACHE = "innodb_buffer_pool_size"
 _NEEDS_FILE = "this server takes it from its configuration at the start only; set it there"
 
 
@@ -281,10 +284,15 @@ class MySQL:
             if self.kind == "mariadb":
                 # It may shrink its cache before it answers; the driver's limit has to do.
                 rows(connection, "SET SESSION max_statement_time = 0")
-            for name, value in self._differing(settings).items():
+            # The cache last: the server takes one resize at a time, so what has begun is waited for.
+            for name, value in sorted(self._differing(settings).items(), key=lambda each: each[0] == _CACHE):
                 try:
+                    if name == _CACHE:
+                        self._await_resize(connection)
                     self._set(connection, name, value)
-                except (RightMissing, StatementTimeout, UnknownKnob, ValueRefused) as error:
+                except ConnectionLost:
+                    raise
+                except DatabaseError as error:
                     if not all_that_can_be:
                         raise
                     refused.append(error)
@@ -306,17 +314,20 @@ class MySQL:
         }
 
     def _set(self, connection: Connection, name: str, value: Value) -> None:
-        try:
-            rows(connection, f"SET GLOBAL `{name.replace('`', '')}` = %s", [literal(value)])
-        except pymysql.Error as error:
-            code, said = connections.code_of(error), connections.said_by(error)
-            if code == _UNKNOWN_VARIABLE:
-                raise UnknownKnob(name, "this server has no such setting") from None
-            if code in _VALUE_REFUSED:
-                raise ValueRefused(name, said) from None
-            if code in (1142, 1227):
-                raise self._right_missing(name) from None
-            raise
+        with translation(self._address, connection):
+            try:
+                rows(connection, f"SET GLOBAL `{name.replace('`', '')}` = %s", [literal(value)])
+            except pymysql.Error as error:
+                code, said = connections.code_of(error), connections.said_by(error)
+                if code == _UNKNOWN_VARIABLE:
+                    raise UnknownKnob(name, "this server has no such setting") from None
+                if code == _RESIZING or _RESIZING_SAID in said:
+                    raise StatementTimeout(f'{self._address}: "{name}" cannot be set yet: {said}') from None
+                if code in _VALUE_REFUSED:
+                    raise ValueRefused(name, said) from None
+                if code in (1142, 1227):
+                    raise self._right_missing(name) from None
+                raise
 
     def _right_missing(self, name: str) -> RightMissing:
         role = self._rows("SELECT CURRENT_USER()")[0][0]

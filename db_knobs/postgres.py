@@ -37,7 +37,6 @@ from db_knobs.errors import (
     KnobRefused,
     NotVerified,
     RightMissing,
-    StatementTimeout,
     UnknownKnob,
     UnknownServer,
     ValueRefused,
@@ -235,7 +234,9 @@ class Postgres:
         for name, setting in former.items():
             try:
                 self._set(name, setting["text"])
-            except (RightMissing, StatementTimeout, UnknownKnob, ValueRefused) as error:
+            except ConnectionLost:
+                raise
+            except DatabaseError as error:
                 refused.append(error)
         applied = self._reload_and_read(list(former)) if len(refused) < len(former) else Applied({})
         if refused:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
 from unittest.mock import Mock
 
+import pymysql
 import pytest
 
-from db_knobs import mysql_statistics
+from db_knobs import mysql, mysql_connection, mysql_statistics
+from db_knobs.address import parse_dsn
 from db_knobs.catalog import Host, entries, join
-from db_knobs.errors import UnknownServer
+from db_knobs.errors import DatabaseError, StatementTimeout, UnknownServer, ValueRefused
 from db_knobs.knob import Applies, to_space
 from db_knobs.mysql_connection import server_of
 from db_knobs.mysql_plans import estimate_of, explainable
 from db_knobs.mysql_rights import grant, has, missing_to_set, reads, rights_of
-from db_knobs.mysql_variables import literal, reported_by, resizing
+from db_knobs.mysql_variables import MYSQL, literal, reported_by, resizing
 from db_knobs.statistics import MAX_STATEMENTS
 
 # Rows as MySQL 8.0's documentation has them: name, value, source, least, most.
@@ -134,6 +138,65 @@ def test_a_grant_names_its_account_safely() -> None:
 )
 def test_a_resize_goes_on_until_it_says_otherwise(status: str, goes_on: bool) -> None:
     assert resizing(status) is goes_on
+
+
+class _Scripted:
+    """A server of a few variables, some of which it refuses to set."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, values: Mapping[str, int], refuses: Mapping[str, tuple[int, str]]
+    ) -> None:
+        self.values, self._refuses, self.resizing = dict(values), refuses, [""]
+        monkeypatch.setattr(mysql_connection, "opened", lambda *_, **__: (Mock(open=True), "mysql", (8, 0)))
+        monkeypatch.setattr(mysql, "rows", self._rows)
+
+    def _rows(self, _connection: Any, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if statement == MYSQL:
+            return [(name, str(value), "DYNAMIC", "0", "0") for name, value in self.values.items()]
+        if "resize_status" in statement:
+            return [("status", self.resizing.pop(0) if len(self.resizing) > 1 else self.resizing[0])]
+        if statement.startswith("SET GLOBAL"):
+            name = statement.split("`")[1]
+            if name in self._refuses:
+                raise pymysql.err.OperationalError(*self._refuses[name])
+            assert not resizing(self.resizing[0])
+            self.values[name] = arguments[0]
+        return []
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "raised"),
+    [
+        (1290, "The server is running with an option so it cannot execute this statement", DatabaseError),
+        (1221, "innodb_buffer_pool_size change aborted", ValueRefused),
+        (1501, "Failed to create specific handler file", ValueRefused),
+        (1210, "Another buffer pool resize is already in progress.", StatementTimeout),
+        (3166, "Another buffer pool resize is already in progress.", StatementTimeout),
+    ],
+)
+def test_what_can_be_put_back_is_whatever_one_variable_is_refused_for(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str, raised: type[Exception]
+) -> None:
+    server = _Scripted(
+        monkeypatch, {"innodb_io_capacity": 900, "sort_buffer_size": 9}, {"innodb_io_capacity": (code, said)}
+    )
+    database = mysql.MySQL(parse_dsn("mysql://u@h/"))
+
+    with pytest.raises(raised, match=said):
+        database.restore({name: {"value": 200, "text": None} for name in server.values})
+
+    assert server.values == {"innodb_io_capacity": 900, "sort_buffer_size": 200}
+
+
+def test_a_cache_that_is_being_resized_is_waited_for_before_it_is_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = _Scripted(monkeypatch, {"innodb_buffer_pool_size": 9, "sort_buffer_size": 9}, {})
+    database = mysql.MySQL(parse_dsn("mysql://u@h/"))
+    monkeypatch.setattr("db_knobs.mysql.time.sleep", lambda _: None)
+    server.resizing = ["Withdrawing blocks to be shrunken.", "Completed resizing buffer pool."]
+
+    database.apply({"innodb_buffer_pool_size": 100})
+
+    assert server.values["innodb_buffer_pool_size"] == 100
 
 
 def test_a_list_of_statements_is_full_whatever_else_took_long(monkeypatch: pytest.MonkeyPatch) -> None:
