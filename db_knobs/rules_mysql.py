@@ -46,14 +46,18 @@ def _cache_misses(s: Situation) -> Said | None:
     hit = s.measured("cache_hit")
     if s.host.ram_bytes is None or hit is None or hit >= _CACHED:
         return None
-    most = _CACHE_SHARE * s.host.ram_bytes
-    least = min(raised(s.now("innodb_buffer_pool_size"), 128 * MB), most)
+    now, most = s.now("innodb_buffer_pool_size"), _CACHE_SHARE * s.host.ram_bytes
+    if (now or 0.0) >= most:
+        return None
+    least = min(raised(now, 128 * MB), most)
     return Said(f"{1 - hit:.0%} of reads miss InnoDB's cache: enlarge it.", {"innodb_buffer_pool_size": (least, most)})
 
 
 def _log_file_size(s: Situation) -> Said:
     least = max((s.measured("log_bytes_per_second") or 0.0) * _LOG_SECONDS, 96 * MB)
-    most = max(s.now("innodb_buffer_pool_size") or 1 * GB, 128 * MB)
+    stands = max(s.now("innodb_log_file_size") or 0.0, s.now("innodb_redo_log_capacity") or 0.0)
+    # Nobody knows the size of a cache that is not tuned along: it may be as large as the log was made for.
+    most = max(s.now("innodb_buffer_pool_size") or max(stands, 1 * GB), 128 * MB)
     within = (min(least, most), most)
     return Said(
         "The log should last half an hour, so that pages are not written twice; beyond the cache's size it only"

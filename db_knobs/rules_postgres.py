@@ -28,9 +28,9 @@ def _work_mem(s: Situation) -> Said:
 
 
 def _spills(s: Situation) -> Said | None:
-    if (s.measured("temporary_bytes_per_second") or 0.0) <= _SPILLING:
-        return None
     most = _most_work_mem(s)
+    if (s.measured("temporary_bytes_per_second") or 0.0) <= _SPILLING or (s.now("work_mem") or 0.0) >= most:
+        return None
     return Said(
         "Sorts and hashes spill to disk: give them more work_mem.",
         {"work_mem": (min(raised(s.now("work_mem"), 8 * MB), most), most)},
@@ -120,7 +120,8 @@ def _max_wal_size(s: Situation) -> Said:
 
 
 def _min_wal_size(s: Situation) -> Said:
-    most = max(s.now("max_wal_size") or 1 * GB, 80 * MB)
+    # Of a max_wal_size that is not tuned along nobody knows more than that it suits what stands.
+    most = max(s.now("max_wal_size") or max(s.now("min_wal_size") or 0.0, 1 * GB), 80 * MB)
     return Said(
         "What is kept of the log for reuse takes disk: no more than max_wal_size allowed so far.",
         {"min_wal_size": (80 * MB, most)},
@@ -168,7 +169,7 @@ def _autovacuum_lag(s: Situation) -> Said:
             "autovacuum_naptime": (ANY_LOW, 60.0),
             "autovacuum_vacuum_scale_factor": (ANY_LOW, 0.2),
             "autovacuum_analyze_scale_factor": (ANY_LOW, 0.1),
-            "autovacuum_vacuum_cost_delay": (ANY_LOW, 0.02),
+            "autovacuum_vacuum_cost_delay": (ANY_LOW, 0.002),
             "autovacuum_vacuum_cost_limit": (200.0, ANY_HIGH),
         },
         risk="high",

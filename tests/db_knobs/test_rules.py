@@ -202,6 +202,36 @@ def test_work_mem_is_bounded_by_memory_and_raised_where_sorts_spill() -> None:
     assert raised.high["work_mem"] == bound.high["work_mem"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "stands", "rule", "metrics"),
+    [
+        ("postgresql", "work_mem", 256 * 1024, "pg-spills", replace(CALM, temporary_bytes_per_second=5e6)),
+        ("mariadb", "innodb_buffer_pool_size", 12 * GB, "my-cache-misses", CALM),
+    ],
+)
+def test_who_asks_for_more_is_silent_where_there_is_more_than_the_most(
+    kind: Kind, name: str, stands: int, rule: str, metrics: Metrics
+) -> None:
+    now = [replace(knob, current=stands, high=stands) for knob in knobs(kind) if knob.name == name]
+
+    found = advice(kind, now, HOST, probe(kind), metrics)
+
+    assert rule not in [each.id for each in found]
+    assert any(name in each.high for each in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "stands"),
+    [("postgresql", "min_wal_size", 4096), ("mariadb", "innodb_log_file_size", 8 * GB)],
+)
+def test_what_stands_is_not_too_much_for_another_knob_that_is_not_tuned(kind: Kind, name: str, stands: int) -> None:
+    alone = [replace(knob, current=stands, high=stands) for knob in knobs(kind) if knob.name == name]
+
+    (found,) = advice(kind, alone, HOST, probe(kind), CALM)
+
+    assert found.high == {name: stands}
+
+
 def test_maintenance_work_mem_is_a_sixteenth_of_memory() -> None:
     assert high("pg-maintenance-work-mem", "maintenance_work_mem") == GB / 1024
     assert among("pg-maintenance-work-mem", "autovacuum_work_mem").count(-1) == 1
@@ -266,6 +296,7 @@ def test_commits_wait_for_others_only_in_a_crowd() -> None:
 def test_autovacuum_is_not_slowed_down() -> None:
     assert high("pg-autovacuum-lag", "autovacuum_naptime") == 60
     assert high("pg-autovacuum-lag", "autovacuum_vacuum_scale_factor") == 0.2
+    assert high("pg-autovacuum-lag", "autovacuum_vacuum_cost_delay") == 2.0
     assert min(among("pg-autovacuum-lag", "autovacuum_vacuum_cost_limit")) >= 200
 
 
