@@ -30,9 +30,11 @@ SELECT checkpoints_timed + checkpoints_req, checkpoints_req, buffers_checkpoint 
        stats_reset::text
 FROM pg_stat_bgwriter
 """
+# From 18 on commits stand in pg_stat_io too, as writes of the log.
 _CHECKPOINTS_17 = """
 SELECT num_timed + num_requested, num_requested, c.buffers_written + b.buffers_clean
-           + (SELECT coalesce(sum(writes), 0) FROM pg_stat_io WHERE backend_type = 'client backend'),
+           + (SELECT coalesce(sum(writes), 0) FROM pg_stat_io
+              WHERE backend_type = 'client backend' AND object = 'relation'),
        c.stats_reset::text || ' ' || b.stats_reset::text
 FROM pg_stat_checkpointer AS c, pg_stat_bgwriter AS b
 """
