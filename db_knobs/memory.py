@@ -81,7 +81,7 @@ def guard(
         raise DatabaseError(f"max_connections: {max_connections} must be at least 1")
     reference = {knob.name: knob.current for knob in knobs}
     if host.ram_bytes is None:
-        return _not_above(knobs)
+        return _not_above(kind, knobs)
     known = {**others, **reference}
     missing = [name for name in needed(kind) if name not in known and name not in _MARIADBS]
     if missing:
@@ -140,8 +140,8 @@ def _mysql(size: Mapping[str, float], connections: int) -> float:
     )
 
 
-def _not_above(knobs: Sequence[Knob]) -> Callable[[Config], str | None]:
-    dangerous = [knob for knob in knobs if knob.danger is Danger.MEMORY]
+def _not_above(kind: Kind, knobs: Sequence[Knob]) -> Callable[[Config], str | None]:
+    dangerous = [knob for knob in knobs if knob.danger is Danger.MEMORY or knob.name in _units(kind)]
 
     def too_much(config: Config) -> str | None:
         for knob in dangerous:
@@ -158,10 +158,9 @@ def _not_above(knobs: Sequence[Knob]) -> Callable[[Config], str | None]:
 
 def _may_take_more(knob: Knob, value: Value) -> bool:
     """Whether a value may take more than the current one; what "automatic" takes nobody knows."""
-    special = None if knob.special is None else knob.special.value
-    if value == special or knob.current == special:
-        return True
-    return knob.quantity(value) > knob.quantity(knob.current)
+    then, now = knob.quantity(value), knob.quantity(knob.current)
+    # Negative means automatic; 0 takes nothing.
+    return min(then, now) < 0 or then > now
 
 
 def _units(kind: Kind) -> Mapping[str, float]:

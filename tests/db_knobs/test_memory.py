@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +108,20 @@ def test_unknown_memory_forbids_every_rise() -> None:
     assert check({**reference, "work_mem": 2048, "random_page_cost": 1.1}) is None
     assert "declare it" in (check({**reference, "work_mem": 4097}) or "")
     assert '"autovacuum_work_mem"' in (check({**reference, "autovacuum_work_mem": 16384}) or "")
+
+
+def test_what_takes_nothing_is_no_rise_and_workers_take_memory() -> None:
+    results = Knob(
+        *("query_cache_size", "integer", "", MB, "B", 1.0, MB, 256 * MB, "log"),
+        special=Special(0, "off", "low"),
+        danger=Danger.MEMORY,
+    )
+    workers = Knob("max_parallel_workers", "integer", "", 8, low=1, high=64, special=Special(0, "off", "low"))
+
+    assert guard("mariadb", [results], Host(), 100, {})({"query_cache_size": 0}) is None
+    assert guard("mariadb", [replace(results, current=0)], Host(), 100, {})({"query_cache_size": MB}) is not None
+    assert guard("postgresql", [workers], Host(), 100, {})({"max_parallel_workers": 0}) is None
+    assert guard("postgresql", [workers], Host(), 100, {})({"max_parallel_workers": 16}) is not None
 
 
 def test_what_is_missing_is_named() -> None:
