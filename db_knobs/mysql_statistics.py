@@ -31,6 +31,7 @@ _STATUS: Mapping[str, tuple[str, ...]] = {
     "lock_waits": ("innodb_row_lock_waits",),
     "log_bytes": ("innodb_os_log_written",),
     "full_joins": ("select_full_join", "select_full_range_join"),
+    "disk_tables": ("created_tmp_disk_tables",),
     "uptime": ("uptime",),
 }
 _GAUGES: Mapping[str, tuple[str, int]] = {

@@ -11,8 +11,8 @@ from db_knobs.situation import ANY_HIGH, ANY_LOW, GB, MB, Heuristic, Machine, Re
 _CACHED = 0.99
 # Of memory, for InnoDB's cache at most.
 _CACHE_SHARE = 0.7
-# Bytes in a second of temporary tables on disk, from which on those in memory are too small.
-_SPILLING = 0.1 * MB
+# Temporary tables on disk a second, from which on those in memory are too small.
+_SPILLING = 1.0
 # Joins without an index a second, from which on how they are done matters.
 _JOINING = 0.1
 # Values of join_cache_level. Blocks of rows, each compared with all of the next table, are the default. From 3 on such
@@ -112,7 +112,7 @@ def _thread_cache(s: Situation) -> Said:
 
 
 def _tmp_tables(s: Situation) -> Said | None:
-    if (s.measured("temporary_bytes_per_second") or 0.0) <= _SPILLING:
+    if (s.measured("disk_tables_per_second") or 0.0) <= _SPILLING:
         return None
     least = min(raised(max(s.now("tmp_table_size") or 0.0, s.now("max_heap_table_size") or 0.0), 16 * MB), 256 * MB)
     return Said(

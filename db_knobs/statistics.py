@@ -18,7 +18,7 @@ QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.
 COUNTERS = (
     *("commits", "rollbacks", "statements", "statement_seconds", "block_requests", "blocks_read", "rows_read"),
     *("rows_changed", "temporary_bytes", "deadlocks", "lock_waits", "checkpoints", "forced_checkpoints"),
-    *("blocks_written", "log_bytes", "full_joins", "evictions", "uptime"),
+    *("blocks_written", "log_bytes", "full_joins", "disk_tables", "evictions", "uptime"),
 )
 # Seconds by which a clock and a server's uptime may disagree, which counts whole ones.
 UPTIME_SLACK = 5.0
@@ -101,6 +101,7 @@ class Metrics:
         throughput: what was done for clients in a second: statements where PostgreSQL counts them, else transactions.
         commits_per_second: transactions; on PostgreSQL with those of parallel workers, which depend on the settings.
         full_joins_per_second: joins that read all of a table, or a range of it, for want of an index to join by.
+        disk_tables_per_second: temporary tables that were too large for memory, or are never made there.
         approximate: names of the numbers that are estimates.
     """
 
@@ -120,6 +121,7 @@ class Metrics:
     rows_read_per_second: float | None = None
     rows_changed_per_second: float | None = None
     full_joins_per_second: float | None = None
+    disk_tables_per_second: float | None = None
     rollbacks_per_second: float | None = None
     deadlocks: float | None = None
     lock_waits: float | None = None
@@ -165,6 +167,7 @@ def between(before: Snapshot, after: Snapshot) -> Metrics:
         rows_read_per_second=rates.get("rows_read"),
         rows_changed_per_second=rates.get("rows_changed"),
         full_joins_per_second=rates.get("full_joins"),
+        disk_tables_per_second=rates.get("disk_tables"),
         rollbacks_per_second=rates.get("rollbacks"),
         deadlocks=gone.get("deadlocks"),
         lock_waits=gone.get("lock_waits"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from db_knobs import mysql_statistics
 from db_knobs.address import Kind, parse_dsn
 from db_knobs.catalog import Host, Reported, entries, join
 from db_knobs.database import Probe
@@ -16,7 +17,8 @@ from db_knobs.knob import Knob, to_space
 from db_knobs.lab.postgres import PrivatePostgres
 from db_knobs.postgres import Postgres
 from db_knobs.rules import RULES, Advice, advice, recommended
-from db_knobs.statistics import Metrics
+from db_knobs.situation import Situation
+from db_knobs.statistics import Metrics, Snapshot, between
 from optimizers.onlinetune.rules import Rule, RuleBook
 
 MB, GB = 1024**2, 1024**3
@@ -149,6 +151,7 @@ def test_catalogue_and_rules_name_each_other(kinds: tuple[Kind, ...]) -> None:
             latency_mean_ms=3.0,
             log_bytes_per_second=1e9,
             full_joins_per_second=10.0,
+            disk_tables_per_second=10.0,
             active=50.0,
             throughput=1e4,
             commits_per_second=1e4,
@@ -346,8 +349,26 @@ def test_caches_of_tables_and_threads_follow_connections() -> None:
 
 def test_temporary_tables_on_disk_raise_both_sizes() -> None:
     assert told("my-tmp-tables") is None
-    assert low("my-tmp-tables", "tmp_table_size", temporary_bytes_per_second=1e6) == 32 * MB
-    assert low("my-tmp-tables", "max_heap_table_size", temporary_bytes_per_second=1e6) == 32 * MB
+    assert low("my-tmp-tables", "tmp_table_size", disk_tables_per_second=5.0) == 32 * MB
+    assert low("my-tmp-tables", "max_heap_table_size", disk_tables_per_second=5.0) == 32 * MB
+
+
+def test_rules_of_mysql_ask_only_for_what_mysql_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    counters = [*mysql_statistics._STATUS, "commits", "statements", "statement_seconds"]
+    first, last = (Snapshot(at, "a", dict.fromkeys(counters, at), {"connections": 9.0}) for at in (100.0, 160.0))
+    metrics = between(first, last)
+    asked: set[str] = set()
+
+    def measured(_: Situation, name: str) -> float | None:
+        asked.add(name)
+        return None
+
+    monkeypatch.setattr(Situation, "measured", measured)
+
+    advice("mariadb", knobs("mariadb"), HOST, probe("mariadb"), metrics)
+
+    assert {"cache_hit", "full_joins_per_second"} <= asked
+    assert [name for name in asked if getattr(metrics, name) is None] == []
 
 
 def test_memory_of_connections_is_shared_out() -> None:
