@@ -52,7 +52,7 @@ from db_knobs.postgres_connection import (
     reading,
     translation,
 )
-from db_knobs.postgres_probe import Server, overridden, probed
+from db_knobs.postgres_probe import Server, left_out, probed
 from db_knobs.postgres_settings import HIDDEN, REPORTED, literal, parsed, reported_by
 from db_knobs.statistics import Snapshot, Statement, Workload
 from tunewright.space import Config, Value
@@ -153,7 +153,7 @@ class Postgres:
     def knobs(self, allowed: Allowed = Allowed()) -> list[Knob]:  # noqa: B008
         catalog, reported = entries(self.kind), self._reported()
         with self._translated() as connection, reading(connection):
-            reasons = overridden(connection, reported)
+            reasons = left_out(connection, reported)
         found = []
         for name in chosen(catalog, reported, allowed):
             knob = join(catalog[name], reported[name], self._host)

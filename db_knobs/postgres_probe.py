@@ -30,6 +30,12 @@ _OWN_SETTINGS = """
 SELECT DISTINCT split_part(entry, '=', 1) FROM pg_db_role_setting AS s, unnest(s.setconfig) AS entry
 WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 """
+# Base backups pass.
+_STANDBYS = (
+    "SELECT pg_is_in_recovery() OR EXISTS (SELECT FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup')"
+)
+# A standby with fewer than its primary does not start, and one that runs stops replaying when the primary has more.
+_OF_STANDBYS = "max_worker_processes"
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,8 @@ def forbidden(reported: Mapping[str, Reported]) -> bool:
     return setting is not None and setting.current is False
 
 
-def overridden(connection: Connection, reported: Mapping[str, Reported]) -> dict[str, str]:
-    """Settings that ALTER SYSTEM would not change for everybody, and why."""
+def left_out(connection: Connection, reported: Mapping[str, Reported]) -> dict[str, str]:
+    """Settings that ALTER SYSTEM would not change for everybody, or that would stop a standby, and why."""
     found = {
         name: f"it is set by {setting.source}, which no later setting can change"
         for name, setting in reported.items()
@@ -94,6 +100,9 @@ def overridden(connection: Connection, reported: Mapping[str, Reported]) -> dict
     }
     for (name,) in connection.execute(_OWN_SETTINGS).fetchall():
         found[name] = "it is set for a role or this database (ALTER ROLE or ALTER DATABASE), which wins"
+    ((replicated,),) = connection.execute(_STANDBYS).fetchall()
+    if replicated:
+        found[_OF_STANDBYS] = "a standby needs at least as many as its primary; set it by hand, on standbys first"
     return found
 
 
@@ -127,7 +136,7 @@ def _reading_capabilities(
 
 
 def _notes(connection: Connection, server: Server, names: Sequence[str], sees: Sees, role: str) -> Iterator[str]:
-    for name, reason in sorted(overridden(connection, server.reported).items()):
+    for name, reason in sorted(left_out(connection, server.reported).items()):
         if name in names:
             yield f"{name} is left out: {reason}"
     catalog = entries("postgresql")

@@ -33,6 +33,7 @@ from db_knobs.errors import (
 from db_knobs.lab.postgres import PrivatePostgres, binaries
 from db_knobs.postgres import Postgres
 from db_knobs.postgres_connection import translation
+from db_knobs.postgres_probe import left_out
 from db_knobs.postgres_rights import GRANTABLE
 from db_knobs.statistics import between
 from tests.db_knobs.sites import PostgresSite, eventually, run
@@ -268,6 +269,16 @@ def test_a_setting_of_a_role_or_database_is_left_out_and_said(
         postgres_database.apply({"jit": True})
     assert postgres_site.execute("SELECT count(*) FROM pg_file_settings WHERE name = 'jit'") == [(0,)]
     postgres_site.execute("ALTER DATABASE shop RESET jit", "DROP ROLE reporter")
+
+
+@pytest.mark.parametrize("replicated", [False, True])
+def test_a_setting_that_a_standby_must_not_have_less_of_is_left_out_where_there_is_one(replicated: bool) -> None:
+    def answers(statement: str) -> SimpleNamespace:
+        return SimpleNamespace(fetchall=lambda: [(replicated,)] if "pg_stat_replication" in statement else [])
+
+    found = left_out(SimpleNamespace(execute=answers), {})  # type: ignore[arg-type]
+
+    assert ("max_worker_processes" in found) is replicated
 
 
 def test_a_setting_of_the_command_line_is_left_out(postgres_database: Database) -> None:
