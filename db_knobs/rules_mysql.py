@@ -170,6 +170,16 @@ def _search_depth(s: Situation) -> Said:
     )
 
 
+def _prune_level(s: Situation) -> Said:
+    return Said(
+        "Where no order of joins is dropped early, many tables may be planned for minutes; what is being planned goes"
+        " on when the setting is put back.",
+        {"optimizer_prune_level": (1, ANY_HIGH)},
+        risk="high",
+        hard=True,
+    )
+
+
 def _query_cache(s: Situation) -> Said:
     return Said(
         "One lock guards all results that are kept, and every write to a table throws its results away.",
@@ -195,6 +205,7 @@ RULES: Mapping[str, Heuristic] = {
     "my-join-lookups": _join_lookups,
     "my-join-hash": _join_hash,
     "my-search-depth": _search_depth,
+    "my-prune-level": _prune_level,
     "my-query-cache": _query_cache,
 }
 

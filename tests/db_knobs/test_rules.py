@@ -78,6 +78,7 @@ MARIADB = [
     Reported("binlog_cache_size", 32768, "integer", "", 4096, 2**60),
     Reported("join_cache_level", 2, "integer", "", 0, 8),
     Reported("optimizer_search_depth", 62, "integer", "", 0, 62),
+    Reported("optimizer_prune_level", 2, "integer", "", 0, 2),
     Reported("query_cache_size", 1 * MB, "integer", "", 0, 2**60),
     Reported("query_cache_type", "OFF", "enum", choices=("OFF", "ON", "DEMAND")),
 ]
@@ -403,6 +404,13 @@ def test_the_planner_does_not_look_far_ahead() -> None:
 
     assert 0 in allowed
     assert max(allowed) <= 10
+
+
+def test_joins_are_always_pruned() -> None:
+    found = told("my-prune-level")
+
+    assert found is not None
+    assert (found.low, found.hard) == ({"optimizer_prune_level": 1}, True)
 
 
 def test_the_query_cache_stays_off() -> None:
