@@ -80,15 +80,31 @@ class _Between:
 
 @dataclass(frozen=True)
 class _Among:
-    """Some of a knob's choices, the preferred one first."""
+    """Some of a knob's choices, the preferred one first.
+
+    Attributes:
+        ordered: all of them, in ascending order; empty where they have none.
+    """
 
     places: tuple[float, ...]
+    ordered: tuple[float, ...] = ()
 
     def holds(self, u: NDArray[np.float64]) -> NDArray[np.bool_]:
         return np.asarray((np.abs(u[:, None] - np.array(self.places)) <= _ROUNDING).any(axis=1))
 
     def reaching(self, u: float) -> _Among:
-        return _Among((*self.places, u))
+        nearest = min(self.places, key=lambda place: abs(place - u), default=u)
+        low, high = min(u, nearest), max(u, nearest)
+        return _Among((*self.places, *(place for place in self.ordered if low < place < high), u), self.ordered)
+
+    def wider(self, out: int) -> _Among:
+        """With as many more steps of the order on every side."""
+        near = [
+            place
+            for i, place in enumerate(self.ordered)
+            if any(other in self.places for other in self.ordered[max(0, i - out) : i + out + 1])
+        ]
+        return _Among((*self.places, *near), self.ordered)
 
     @property
     def middle(self) -> float:
@@ -257,6 +273,9 @@ class RuleBook:
         for name, values in rule.among.items():
             parameter = self._space[name]
             assert isinstance(parameter, (Categorical, Ordinal))
-            allowed = parameter.choices if out else values
-            found[self._columns[name]] = _Among(tuple(parameter.encode(value) for value in allowed))
+            every, told = (tuple(parameter.encode(value) for value in some) for some in (parameter.choices, values))
+            if isinstance(parameter, Ordinal):
+                found[self._columns[name]] = _Among(told, every).wider(out)
+            else:
+                found[self._columns[name]] = _Among(every if out else told)
         return found

@@ -9,13 +9,14 @@ import pytest
 
 from optimizers.errors import OptimizerError
 from optimizers.onlinetune.rules import Rule, RuleBook
-from tunewright.space import Categorical, Float, Int, SearchSpace
+from tunewright.space import Categorical, Float, Int, Ordinal, SearchSpace
 
 SPACE = SearchSpace(
     [
         Float("mem", 0.0, 100.0, default=20.0),
         Int("cache", 1, 1024, log=True, default=32),
         Categorical("jit", ["on", "off", "auto"], default="on"),
+        Ordinal("workers", [0, 1, 2, 4, 8, 16], default=4),
     ]
 )
 HIGH = Rule("mem at most 40", high={"mem": 40.0})
@@ -79,7 +80,7 @@ def test_advice_moves_into_the_middle_of_the_bounds_only_what_lies_outside() -> 
 
     moved = SPACE.decode(_book().advice([rule], _at()[0]))
 
-    assert moved == {"mem": pytest.approx(60.0), "cache": 32, "jit": "off"}
+    assert moved == {"mem": pytest.approx(60.0), "cache": 32, "jit": "off", "workers": 4}
 
 
 @pytest.mark.parametrize(("risk", "conflicts"), [("low", 3), ("high", 6)])
@@ -110,6 +111,20 @@ def test_a_test_of_choices_opens_them_all() -> None:
 
     assert _forbidden(book, rule, jit="auto")
     assert not _forbidden(book, rule, "r", jit="auto")
+
+
+def test_a_test_of_choices_with_an_order_opens_the_next_one() -> None:
+    book, rule = _book(), Rule("r", among={"workers": [2, 1]})
+
+    assert [n for n in (0, 1, 2, 4, 8, 16) if not _forbidden(book, rule, "r", workers=n)] == [0, 1, 2, 4]
+    assert [n for n in (0, 1, 2, 4, 8, 16) if not _forbidden(book, rule, workers=n)] == [1, 2, 4]
+
+
+def test_what_lies_between_the_reference_and_choices_with_an_order_is_free() -> None:
+    book, rule = _book(), Rule("r", among={"workers": [0]})
+
+    assert [n for n in (0, 1, 2, 4, 8, 16) if not _forbidden(book, rule, workers=n)] == [0, 1, 2, 4]
+    assert SPACE.decode(book.advice([rule], _at(workers=2)[0]))["workers"] == 0
 
 
 def test_more_than_three_safe_tests_relax_a_rule() -> None:
