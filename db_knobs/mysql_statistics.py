@@ -18,6 +18,8 @@ from db_knobs.mysql_connection import PROGRAM, Connection, lost, rows
 from db_knobs.statistics import MAX_STATEMENTS, Snapshot, Statement
 
 PICOSECONDS = 1e-12
+# MySQL's upper end of the last bucket: there is none.
+_ENDLESS = 2**64 - 1
 
 # Status variable(s) -> counter; a sum over those that the server has.
 _STATUS: Mapping[str, tuple[str, ...]] = {
@@ -244,7 +246,9 @@ def _status(connection: Connection) -> dict[str, float]:
 def _buckets(connection: Connection, histogram: str) -> tuple[tuple[float, float], ...]:
     found = rows(connection, _HISTOGRAMS[histogram])
     if histogram == "server":
-        return tuple((float(high) * PICOSECONDS, float(count)) for high, count in found)
+        return tuple(
+            (math.inf if int(high) == _ENDLESS else float(high) * PICOSECONDS, float(count)) for high, count in found
+        )
     return tuple((_seconds(time), float(count)) for time, count in found)
 
 

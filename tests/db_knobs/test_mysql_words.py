@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from db_knobs.mysql_connection import server_of
 from db_knobs.mysql_plans import estimate_of, explainable
 from db_knobs.mysql_rights import grant, has, missing_to_set, reads, rights_of
 from db_knobs.mysql_variables import MYSQL, literal, reported_by, resizing
-from db_knobs.statistics import MAX_STATEMENTS
+from db_knobs.statistics import MAX_STATEMENTS, Snapshot, between
 
 # Rows as MySQL 8.0's documentation has them: name, value, source, least, most.
 MYSQL_ROWS = [
@@ -217,6 +218,19 @@ def test_a_list_of_statements_is_full_whatever_else_took_long(monkeypatch: pytes
     found = mysql_statistics.statements(Mock(), sees, "", texts=True)
 
     assert [each.text for each in found.values()] == texts[2 : MAX_STATEMENTS + 2]
+
+
+def test_the_last_bucket_has_no_end_and_makes_no_quantile_a_coarse_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [(10_000_000, 1), (10_471_285, 3), (10_964_781, 0), (2**64 - 1, 0)]
+    monkeypatch.setattr(mysql_statistics, "rows", lambda *_: told)
+
+    buckets = mysql_statistics._buckets(Mock(), "server")
+
+    none = tuple((bound, 0.0) for bound, _ in buckets)
+    before, after = (Snapshot(at, "a", {"commits": at}, {}, buckets=each) for at, each in ((1.0, none), (2.0, buckets)))
+    assert buckets[-1] == (math.inf, 0.0)
+    assert between(before, after).latency_p50_ms == pytest.approx(0.01015, rel=0.01)
+    assert between(before, after).approximate == ()
 
 
 def test_values_are_spelled_as_the_server_takes_them() -> None:
