@@ -77,7 +77,11 @@ class PrivateServer(ABC):
         """Whether it takes connections."""
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
         return self
 
     def __exit__(
