@@ -91,7 +91,8 @@ def _running(directory: Path) -> bool:
 
 
 def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+    """As it stands between quotes, where a backslash says something of what follows it."""
+    return text.replace("\\", "\\\\").replace("'", "''")
 
 
 if __name__ == "__main__":

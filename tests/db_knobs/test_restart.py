@@ -90,6 +90,12 @@ def test_names_are_the_servers_whatever_their_case(data: Path) -> None:
     assert auto_conf.rewritten(["Work_Mem='8MB'\n", "work_members = 1"], {"work_mem": None}) == ["work_members = 1\n"]
 
 
+def test_quotes_and_backslashes_mean_themselves() -> None:
+    lines = auto_conf.rewritten([], {"archive_command": "copy 'it' C:\\new\\"})
+
+    assert lines == ["archive_command = 'copy ''it'' C:\\\\new\\\\'\n"]
+
+
 def test_a_running_server_is_left_alone(data: Path) -> None:
     (data / "postmaster.pid").write_text(f"{os.getpid()}\n")
 
