@@ -279,28 +279,24 @@ class MySQL:
             all_that_can_be: go on after one that is refused, and raise its error in the end.
         """
         catalog = entries(self._reached())
+        moved = {name: value for name, value in settings.items() if name in catalog and catalog[name].moves}
         refused: list[DatabaseError] = []
         with self._opened() as connection:
             if self.kind == "mariadb":
                 # It may shrink its cache before it answers; the driver's limit has to do.
                 rows(connection, "SET SESSION max_statement_time = 0")
-            # The cache last: the server takes one resize at a time, so what has begun is waited for.
-            for name, value in sorted(self._differing(settings).items(), key=lambda each: each[0] == _CACHE):
-                try:
-                    if name == _CACHE:
-                        self._await_resize(connection)
-                    self._set(connection, name, value)
-                except ConnectionLost:
-                    raise
-                except DatabaseError as error:
-                    if not all_that_can_be:
-                        raise
-                    refused.append(error)
+            for wanted in (settings, moved):
+                # The cache last: the server takes one resize at a time, so what has begun is waited for.
+                for name, value in sorted(self._differing(wanted).items(), key=lambda each: each[0] == _CACHE):
+                    try:
+                        if name == _CACHE:
+                            self._await_resize(connection)
+                        self._set(connection, name, value)
+                    except DatabaseError as error:
+                        if isinstance(error, ConnectionLost) or not all_that_can_be:
+                            raise
+                        refused.append(error)
             self._await_resize(connection)
-            moved = {name: value for name, value in settings.items() if name in catalog and catalog[name].moves}
-            if not refused:
-                for name, value in self._differing(moved).items():
-                    self._set(connection, name, value)
         if refused:
             raise refused[0]
 

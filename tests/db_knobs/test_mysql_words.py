@@ -161,7 +161,7 @@ class _Scripted:
             if name in self._refuses:
                 raise pymysql.err.OperationalError(*self._refuses[name])
             assert not resizing(self.resizing[0])
-            self.values[name] = arguments[0]
+            self.values[name] = min(arguments[0], self.values.get(f"{name}_max", arguments[0]))
         return []
 
 
@@ -187,6 +187,19 @@ def test_what_can_be_put_back_is_whatever_one_variable_is_refused_for(
         database.restore({name: {"value": 200, "text": None} for name in server.values})
 
     assert server.values == {"innodb_io_capacity": 900, "sort_buffer_size": 200}
+
+
+def test_what_the_server_moved_along_is_put_back_though_another_variable_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = {"innodb_io_capacity": 200, "innodb_io_capacity_max": 400, "sort_buffer_size": 9}
+    server = _Scripted(monkeypatch, values, {"sort_buffer_size": (1290, "read only")})
+    former = {"innodb_io_capacity": 2000, "innodb_io_capacity_max": 4000, "sort_buffer_size": 200}
+
+    with pytest.raises(DatabaseError, match="read only"):
+        mysql.MySQL(parse_dsn("mysql://u@h/")).restore({n: {"value": v, "text": None} for n, v in former.items()})
+
+    assert server.values == {**former, "sort_buffer_size": 9}
 
 
 def test_a_cache_that_is_being_resized_is_waited_for_before_it_is_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
