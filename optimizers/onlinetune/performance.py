@@ -97,9 +97,10 @@ class Performance:
     def references(self) -> int:
         return sum(row[3] for row in self._rest)
 
-    def scale(self) -> Scale:
-        """Of contexts, as of the last milestone."""
-        count = milestone(len(self)) or len(self)
+    def scale(self, rows: int | None = None) -> Scale:
+        """Of contexts, as of the last milestone among the first rows; among all where their number is not given."""
+        seen = len(self) if rows is None else rows
+        count = milestone(seen) or seen
         if count not in self._scales:
             self._scales = {count: Scale.of(self.contexts[:count])}
         return self._scales[count]
@@ -145,9 +146,11 @@ class Performance:
                 older = rng.choice(first[: -_FITTED // 2], _FITTED // 2, replace=False)
                 first = np.sort(np.concatenate([older, first[-_FITTED // 2 :]]))
             self._priors = {k: v for k, v in self._priors.items() if k[0] != name}
-            self._priors[key] = fit(self._as_rows(first), self._knobs, self._form)
+            # On the scale of the time when there were so many: what other clusters have seen by the time that somebody
+            # asks must not count.
+            self._priors[key] = fit(self._as_rows(first, int(own[count - 1]) + 1), self._knobs, self._form)
         return self._priors[key]
 
-    def _as_rows(self, rows: NDArray[np.int64]) -> Rows:
-        contexts = self.scale()(self.contexts[rows])
+    def _as_rows(self, rows: NDArray[np.int64], scaled: int | None = None) -> Rows:
+        contexts = self.scale(scaled)(self.contexts[rows])
         return Rows(self.points[rows], contexts, self.column(4)[rows], self.column(0)[rows], self.column(2)[rows])

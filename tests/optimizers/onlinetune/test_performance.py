@@ -129,3 +129,27 @@ def test_beliefs_do_not_depend_on_what_was_asked_before() -> None:
     x = rng.random((5, 2))
     np.testing.assert_array_equal(one.improvement(x)[0], other.improvement(x)[0])
     assert one.reference == other.reference
+
+
+def test_beliefs_of_a_cluster_do_not_depend_on_when_they_were_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    rates = [*rng.random(20), *(5.0 + rng.random(25))]
+    labels = [0] * 20 + [1] * 25
+    silent, asked = Performance(TARGET, {}, "product"), Performance(TARGET, {}, "product")
+    for number, rate in enumerate(rates):
+        interval = _interval(0.2 if number % 3 == 0 else float(rng.random()), float(100 + rng.normal()), float(rate))
+        silent.add(interval, number)
+        asked.add(interval, number)
+        asked.posterior(_Labelled(labels[: number + 1]), 0, (0.5,), number)
+
+    one, other = (each.posterior(_Labelled(labels), 0, (0.5,), 45) for each in (silent, asked))
+
+    np.testing.assert_array_equal(one.prior.logs, other.prior.logs)
+
+
+class _Labelled(Clusters):
+    """Clusters that were found."""
+
+    def __init__(self, labels: list[int]) -> None:
+        super().__init__()
+        self.labels, self.version = labels, 1
