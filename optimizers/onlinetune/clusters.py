@@ -24,7 +24,6 @@ class Clusters:
     Attributes:
         labels: of every context so far; a cluster keeps its number when its members mostly stay together.
         version: grows when another clustering is adopted.
-        since: number of contexts when it was.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -32,21 +31,14 @@ class Clusters:
         self._contexts: list[tuple[float, ...]] = []
         self.labels: list[int] = []
         self.version = 0
-        self.since = 0
         self._count = 1
-        self._quality = -1.0
         self._scale: Scale | None = None
         self._boundary: Any = None
-
-    @property
-    def count(self) -> int:
-        """How many numbers have been given to clusters so far."""
-        return self._count
 
     def of(self, context: tuple[float, ...]) -> int:
         """The cluster on whose side of the boundary a context lies."""
         if self._boundary is None or self._scale is None:
-            return self.labels[-1] if self.labels and self._count == 1 else self._only()
+            return 0
         return int(self._boundary.predict(self._scale(np.array([context])))[0])
 
     def add(self, context: tuple[float, ...]) -> bool:
@@ -57,9 +49,6 @@ class Clusters:
             return False
         return self._look_again()
 
-    def _only(self) -> int:
-        return max(self.labels, default=0)
-
     def _look_again(self) -> bool:
         from sklearn.metrics import adjusted_mutual_info_score
 
@@ -69,9 +58,7 @@ class Clusters:
         found = _dbscan(points)
         old = np.array(self.labels[-_MOST:])
         # The old clustering is judged on the contexts that there are now, or a lucky early figure would stay for ever.
-        self._quality = _silhouette(points, old)
-        quality = _silhouette(points, found)
-        if len(np.unique(found)) == 1 or quality <= self._quality:
+        if len(np.unique(found)) == 1 or _silhouette(points, found) <= _silhouette(points, old):
             return False
         if adjusted_mutual_info_score(old, found) >= _ALIKE:
             return False
@@ -82,7 +69,6 @@ class Clusters:
         from sklearn.svm import SVC
 
         self.version += 1
-        self.since = len(self._contexts)
         self.labels[-len(labels) :] = [int(label) for label in labels]
         self._scale = scale
         with one_thread():
