@@ -51,9 +51,10 @@ def import_document(engine: Engine, source: TextIO, project: str) -> str:
     try:
         for name, place, value in _items(chain(first, parts)):
             item = _read(_ITEMS[name], value, f"{name}.{place}")
+            study.add(item)
+            # Afterwards: it is one of the space by now, with all objectives, as the optimizer takes for granted.
             if isinstance(item, DocumentTrial) and place == 0:
                 _require_continuable(spec, item)
-            study.add(item)
         study.finish(head.study)
     except BaseException:
         study.abandon()

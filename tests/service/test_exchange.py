@@ -345,6 +345,25 @@ def test_a_document_that_is_wrong_leaves_nothing(service: Service, document: Any
         assert connection.execute(select(StudyRow.id)).all() == []
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda trial: trial["config"].update(x="much"), "trials.0.config"),
+        (lambda trial: trial["reports"][0].update(metrics={"other": 1}), 'trials.0.reports: no "loss" at resource 1'),
+    ],
+)
+def test_a_wrong_first_trial_is_named_before_a_model_sees_it(
+    service: Service, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    document = external(optimizer="tpe")
+    change(document["trials"][0])
+
+    answer = bring(service, document)
+
+    assert answer.status_code == 422, answer.text
+    assert message in answer.json()["detail"]
+
+
 def test_jobs_that_do_not_fit_together_are_refused(service: Service) -> None:
     document = json.loads(export(service, over(service), format="json").content)
 
