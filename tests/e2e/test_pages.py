@@ -377,6 +377,19 @@ def test_study_page_follows_the_study_without_reload(running: Service, open_page
     assert page.evaluate("window.sameDocument") is True
 
 
+def test_a_changed_copy_of_a_trial_is_listed_as_it_begins(running: Service, open_page: Callable[..., Any]) -> None:
+    study = running.study(optimizer="pbt")
+    study.run_trial(0, [0.9, 0.7, 0.3])
+    page = open_page(running.page_of(study))
+    expect(page.locator("tr[data-trial='0']")).to_contain_text("completed")
+    expect(page.locator("#connection")).to_have_text("Live")
+
+    study.commit([JobStarted(Job(1, 1, {"eta": 0.5}, 3, 6, rung=1, parent=0))])
+
+    expect(page.locator("#trials tbody tr[data-trial]").first).to_have_attribute("data-trial", "1")
+    expect(page.locator("tr[data-trial='1']")).to_contain_text("running")
+
+
 @pytest.mark.parametrize("width", [320, 1400])
 def test_pages_fit_the_window_also_with_a_long_name(
     running: Service, open_page: Callable[..., Any], width: int

@@ -88,7 +88,8 @@ export class StudyState {
 
   #start(job, iso, at) {
     const known = this.trials.get(job.trial);
-    if (job.start === 0) {
+    // A copy begins where its parent stood.
+    if (job.start === 0 || job.parent !== null) {
       if (known) return false;
       this.trials.set(job.trial, {
         id: `${this.study.id}-${job.trial}`,
