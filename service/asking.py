@@ -38,12 +38,12 @@ async def ask(services: Services, study_id: str, wish: Ask) -> AskedJobs:
         Conflict: its trials run on the cluster, or the key was used for another request.
         HTTPException: it has no runner for the moment (503).
     """
-    began = time.monotonic()
-    given = await _asked(services, study_id, replace(wish, wait=0.0), began)
-    while not given.jobs and not given.over and (left := wish.wait - (time.monotonic() - began)) > 0:
+    until = time.monotonic() + wish.wait
+    given = await _asked(services, study_id, wish, time.monotonic())
+    while not given.jobs and not given.over and (left := until - time.monotonic()) > 0:
         if given.state is StudyState.PAUSED:
             await asyncio.sleep(min(PAUSED_SECONDS, left))
-        given = await _asked(services, study_id, replace(wish, wait=left), began)
+        given = await _asked(services, study_id, wish, until)
     return given
 
 
@@ -85,9 +85,12 @@ async def finish(services: Services, ref: JobRef, word: Tell) -> FinishedJob:
     return FinishedJob(ended=reason is None, reason=reason, next=following)
 
 
-async def _asked(services: Services, study_id: str, wish: Ask, began: float) -> AskedJobs:
+async def _asked(services: Services, study_id: str, wish: Ask, until: float) -> AskedJobs:
+    """What the study's runner answers; it may hold that back until then."""
+    missed: float | None = None
     while True:
-        answer = await services.desks.say(study_id, wish)
+        wait = max(0.0, until - time.monotonic())
+        answer = await services.desks.say(study_id, replace(wish, wait=wait))
         if isinstance(answer, Given) and answer.jobs:
             return _jobs(study_id, answer)
         if isinstance(answer, Refused) and answer.why is Why.CONFLICT:
@@ -95,12 +98,12 @@ async def _asked(services: Services, study_id: str, wish: Ask, began: float) -> 
         study = await _external(services, study_id)
         if isinstance(answer, Given) or study.state.final or _rests(study):
             return _none(study)
-        await _wait_for_runner(services, study, began)
+        missed = await _wait_for_runner(services, study, missed)
 
 
 async def _told(services: Services, ref: JobRef, word: Tell) -> Told | None:
     """What the study's runner answers; None where it has none, and the reports are kept."""
-    began = time.monotonic()
+    missed: float | None = None
     while True:
         answer: Answer = await services.desks.say(ref.study, word)
         if isinstance(answer, Told):
@@ -117,7 +120,7 @@ async def _told(services: Services, ref: JobRef, word: Tell) -> Told | None:
             await _check(services, ref, study, word)
             if await asyncio.to_thread(services.repository.keep_reports, ref, word.reports):
                 return None
-        await _wait_for_runner(services, study, began)
+        missed = await _wait_for_runner(services, study, missed)
 
 
 async def _check(services: Services, ref: JobRef, study: Study, word: Tell) -> None:
@@ -151,14 +154,26 @@ def _rests(study: Study) -> bool:
     return study.state is StudyState.PAUSED and study.wanted == Wanted.PAUSE
 
 
-async def _wait_for_runner(services: Services, study: Study, began: float) -> None:
-    if time.monotonic() - began > PATIENCE_SECONDS:
+async def _wait_for_runner(services: Services, study: Study, missed: float | None) -> float:
+    """Wait a moment for a runner.
+
+    Args:
+        missed: when this request met none before; it may have waited at the desk of one for long before that.
+    Returns:
+        When it met none first.
+    Raises:
+        HTTPException: it has waited long enough.
+    """
+    now = time.monotonic()
+    missed = now if missed is None else missed
+    if now - missed >= PATIENCE_SECONDS:
         ill = services.conductor.problem
         why = ill or ("it waits for its turn" if study.state is StudyState.QUEUED else "its runner is being replaced")
         raise HTTPException(
             503, f"study {study.id} cannot be asked or told now: {why}; try again", headers={"Retry-After": RETRY_AFTER}
         )
     await asyncio.sleep(RETRY_SECONDS)
+    return missed
 
 
 def _none(study: Study) -> AskedJobs:

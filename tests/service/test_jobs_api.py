@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from service import asking
+from service.desks import CLOSED
 from tests.service.conftest import Service
 from tests.service.desk_runners import DeskRunner, DeskRunners
+from workers.ask_tell import Answer, Ask, Given, Word
 
 SPACE = {"x": {"type": "float", "low": 0, "high": 1}}
 STUDY: dict[str, Any] = {
@@ -327,6 +330,33 @@ def test_a_runner_that_is_replaced_meanwhile_is_found(create: Create) -> None:
 
     assert study.post(f"/jobs/{job['id']}:heartbeat").json() == {"answer": "continue"}
     assert study.finish(job).json()["ended"] is True
+
+
+def test_who_has_waited_long_for_a_job_is_patient_with_a_runner_that_is_replaced(
+    create: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = create()
+    desks = study.service.services.desks
+    say, now = desks.say, [0.0]
+    waits: list[float] = []
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    async def dies_meanwhile(of: str, word: Word) -> Answer:
+        assert isinstance(word, Ask)
+        waits.append(word.wait)
+        if len(waits) == 1:
+            return Given()
+        if len(waits) == 2:
+            now[0] += 2 * asking.PATIENCE_SECONDS
+            return CLOSED
+        return await say(of, word)
+
+    monkeypatch.setattr(desks, "say", dies_meanwhile)
+
+    asked = study.ask({"wait": 30})
+
+    assert len(asked["jobs"]) == 1
+    assert waits == [0.0, 30.0, 20.0]
 
 
 def test_a_late_result_of_a_study_that_is_over_is_kept_and_shown(create: Create) -> None:
