@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Engine
@@ -138,8 +139,10 @@ def _choices(study: Study, kind: _Kind) -> list[str]:
 
 
 def _columns(engine: Engine, study: Study) -> Columns:
-    # The plots of a page are asked for at once: between two changes of the study they share what was read.
-    return _read(_Key(engine, study))
+    # The plots of a page are asked for at once: between two changes of the study they share what was read, and whoever
+    # comes while it is being read waits for that.
+    with _READING:
+        return _read(_Key(engine, study))
 
 
 class _Key:
@@ -154,6 +157,9 @@ class _Key:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Key) and self._same == other._same
+
+
+_READING = Lock()
 
 
 # One: a large study takes some hundred megabytes.

@@ -6,19 +6,25 @@ import csv
 import io
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import Engine
 
 from optimizers.protocol import Incumbent, Job, JobEnd, Report
+from service import plots
 from service.plots import PLOTS
+from service.plots.columns import Columns
 from service.plots.drawing import MAX_MARKS
 from tests.service.conftest import Runner, Service, ended, sqlite_only, start
 from tunewright.client import Client
 from tunewright.errors import ApiError
 from tunewright.study import TrialState
+from tunewright.views import Study
 from workers.journal import AttemptStarted, Fact, JobStarted, Reported
 
 pytestmark = sqlite_only
@@ -366,6 +372,35 @@ def test_a_large_study_is_thinned_and_keeps_its_best(service: Service) -> None:
     points = [y for trace in drawn["data"] if trace["mode"] == "markers" for y in trace["y"]]
     assert len(points) <= MAX_MARKS
     assert min(points) == -1.0
+
+
+def test_plots_that_are_asked_for_at_once_read_the_study_once(
+    service: Service, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    again = threading.Event()
+
+    class Slow(Columns):
+        def __init__(self, engine: Engine, study: Study) -> None:
+            read.append(study.id)
+            if len(read) > 1:
+                again.set()
+            # Time enough for the others to begin as well, if they did.
+            again.wait(0.5)
+            super().__init__(engine, study)
+
+    monkeypatch.setattr(plots, "Columns", Slow)
+    repository = service.repository
+    with ThreadPoolExecutor(3) as pool:
+        shown = repository.study(study)
+        drawing = [
+            pool.submit(plots.draw, repository.engine, shown, name, None, None)
+            for name in ("history", "pareto", "parallel")
+        ]
+        drawn = [each.result() for each in drawing]
+
+    assert all(plot.data for plot in drawn)
+    assert read == [study]
 
 
 def test_points_can_be_had_as_a_table(service: Service, study: str) -> None:
