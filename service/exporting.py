@@ -153,7 +153,7 @@ def _type(study: Study, name: str) -> str:
 def _csv(rows: Iterator[Row[Any]], columns: Sequence[Column]) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([_cell(column.name) for column in columns])
+    writer.writerow([cell(column.name) for column in columns])
     while group := list(islice(rows, GROUP)):
         writer.writerows([_csv_value(column, row) for column in columns] for row in group)
         yield text.getvalue().encode()
@@ -170,10 +170,10 @@ def _csv_value(column: Column, row: Row[Any]) -> str:
         return utc(value).isoformat()
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _cell(value) if isinstance(value, str) else repr(value)
+    return cell(value) if isinstance(value, str) else repr(value)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 

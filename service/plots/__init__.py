@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from service.exporting import cell
 from service.plots import history, parameters, workers
 from service.plots.columns import Columns
 from service.plots.drawing import Drawing
@@ -95,7 +96,7 @@ def draw(engine: Engine, study: Study, name: str, parameter: str | None, second:
 
 
 def table(plot: Plot) -> str:
-    """A plot's points as CSV: name of the trace, x, y, and z of a surface; texts as users wrote them."""
+    """A plot's points as CSV: name of the trace, x, y, and z of a surface; texts as in exported tables."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["trace", "x", "y", "value"])
@@ -106,13 +107,25 @@ def table(plot: Plot) -> str:
         else:
             starts = trace.get("base", [""] * len(x))
             rows = ([name, a, b, start] for a, b, start in zip(x, y, starts, strict=True) if a is not None)
-        writer.writerows(map(_spelled, rows))
+        writer.writerows(map(_spelled, each) for each in rows)
     return out.getvalue()
 
 
-def _spelled(row: list[Any]) -> list[Any]:
-    """A row with its texts as they were before `drawing.plain`."""
-    return [html.unescape(cell) if isinstance(cell, str) else cell for cell in row]
+def _spelled(value: Any) -> Any:
+    """A cell; a text as it was before `drawing.plain`, but for one that a spreadsheet would take for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = html.unescape(value)
+    # Choices are drawn as texts, also where they are numbers.
+    return text if _is_number(text) else cell(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _chosen(study: Study, kind: _Kind, parameter: str | None, second: str | None) -> list[str]:

@@ -374,6 +374,22 @@ def test_a_large_study_is_thinned_and_keeps_its_best(service: Service) -> None:
     assert min(points) == -1.0
 
 
+def test_texts_of_a_table_are_no_formulas_and_numbers_stay_numbers(service: Service) -> None:
+    choices = ['=HYPERLINK("http://evil")', "@home", -1, 2.5]
+    study = service.create(space={"kind": {"type": "categorical", "choices": choices}})["id"]
+    facts: list[Fact] = []
+    for number, choice in enumerate(choices):
+        facts.append(JobStarted(Job(number, number, {"kind": choice}, 0.0, 3.0)))
+        facts.append(Reported(Report(number, number, 3.0, {"loss": -0.5, "size": 1.0}), attempt=1))
+    service.runner(study).commit(*facts)
+
+    table = service.client.get(f"/v1/studies/{study}/plots/slice/table").text
+
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["x"] for row in rows] == ['\'=HYPERLINK("http://evil")', "'@home", "-1", "2.5"]
+    assert {row["y"] for row in rows} == {"-0.5"}
+
+
 def test_plots_that_are_asked_for_at_once_read_the_study_once(
     service: Service, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
