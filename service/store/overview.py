@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, case, func, select
 
 from service.store.event_log import newest
 from service.store.leases import Lease, lease, study_lease
 from service.store.tables import EventRow, JobRow, ReportRow, SessionStatusRow, StatusRow, StudyRow, TrialRow
 from tunewright.session import SessionState
-from tunewright.study import StudyState, TrialState
+from tunewright.study import Priority, StudyState, TrialState
 from workers.journal import Wanted
 
 # Studies that are told one by one; of the others only numbers.
@@ -38,7 +38,7 @@ class Overview:
 
     Attributes:
         studies: number in each state; states without studies are left out.
-        waiting: ids of studies that have no runner and should have one, oldest first, at most `LISTED`.
+        waiting: ids of studies that have no runner and should have one, as they are to start, at most `LISTED`.
         waiting_since: when something last happened to the first of them.
         waiting_studies: how many there are.
         running: studies that run, newest first, at most `LISTED`.
@@ -148,11 +148,13 @@ def of_study(engine: Engine, study_id: str) -> StudyFacts:
 
 
 _OF_ITS_STUDY = StatusRow.study_id == StudyRow.id
+# The conductor starts those of the highest priority first, and of these the oldest.
+_FIRST = case({priority.value: -priority.weight for priority in Priority}, value=StudyRow.priority)
 _WAITING = (
     select(StudyRow)
     .join(StatusRow, _OF_ITS_STUDY)
     .where(StatusRow.state.in_((StudyState.QUEUED, StudyState.PAUSED)), StudyRow.wanted == Wanted.RUN)
-    .order_by(StudyRow.id)
+    .order_by(_FIRST, StudyRow.id)
 )
 _RUNNING = (
     select(StudyRow.id, StudyRow.name, StatusRow.progress, StatusRow.counts, StatusRow.cluster_seconds)

@@ -273,6 +273,12 @@ def test_a_study_that_nobody_asks_is_told() -> None:
     assert codes(of_study(found)) == {"nobody-asks": Severity.WARNING}
 
 
+def test_studies_wait_in_the_order_in_which_they_are_to_start(service: Service) -> None:
+    low, normal, high = (service.create(priority=priority)["id"] for priority in ("low", "normal", "high"))
+
+    assert overview.read(service.repository.engine).waiting == [high, normal, low]
+
+
 def test_the_service_diagnoses_itself(service: Service) -> None:
     service.services.conductor.problem = "cannot reach Ray"
 
