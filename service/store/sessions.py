@@ -160,7 +160,7 @@ def steer(engine: Engine, session_id: str, wanted: Wanted) -> SessionView:
             connection.execute(
                 update(SessionStatusRow)
                 .where(SessionStatusRow.session_id == session_id)
-                .values(state=SessionState.RESTORING, touched=True)
+                .values(state=SessionState.RESTORING, touched=True, ended_at=None)
             )
         elif row.wanted == Wanted.CANCEL and wanted is not Wanted.CANCEL:
             raise Conflict(f"session {session_id} is being stopped; begin another one instead")

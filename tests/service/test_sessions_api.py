@@ -191,6 +191,7 @@ def test_what_a_session_has_kept_is_taken_back_by_stopping_it(service: Service, 
     assert paused.status_code == 409
     assert [answer.status_code for answer in (stopped, again)] == [202, 202]
     assert (stopped.json()["state"], stopped.json()["touched"]) == ("restoring", True)
+    assert stopped.json()["ended_at"] is None
     assert [each.id for each in unfinished(service.repository.engine)] == [session["id"]]
 
 
