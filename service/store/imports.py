@@ -142,7 +142,7 @@ class StudyImport:
                 "best": [best_json(incumbent) for incumbent in self._best.front],
                 "active_seconds": study.active_seconds,
                 "cluster_seconds": study.cluster_seconds,
-                "started_at": _seconds(study.started_at),
+                "started_at": None if study.started_at is None else study.started_at.timestamp(),
                 "ended_at": _seconds(study.ended_at, self._now),
             }
             connection.execute(insert(StatusRow).values({**new_status(self.study_id), **status}))
@@ -417,5 +417,5 @@ class _Best:
         self.front = [other for _, other in sorted([*kept, (mine, new)], key=lambda pair: (pair[0], pair[1].trial))]
 
 
-def _seconds(moment: datetime | None, default: float = 0.0) -> float:
+def _seconds(moment: datetime | None, default: float) -> float:
     return default if moment is None else moment.timestamp()

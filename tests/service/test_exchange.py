@@ -271,6 +271,13 @@ def test_results_from_elsewhere_warm_start_a_study(service: Service) -> None:
     assert service.client.post("/v1/studies", json=spec).status_code == 201
 
 
+def test_a_document_that_says_no_time_has_not_started_in_1970(service: Service) -> None:
+    study = bring(service, external()).json()
+
+    assert study["started_at"] is None
+    assert study["ended_at"] == study["created_at"]
+
+
 def test_several_objectives_make_a_front(service: Service) -> None:
     document = external(
         objectives=[{"metric": "loss"}, {"metric": "speed", "direction": "maximize"}], optimizer="nsga2"
