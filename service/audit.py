@@ -99,7 +99,7 @@ class AuditTrail:
             before: its last use as the store knows it.
         """
         now = self._clock()
-        if before is None or now - before >= USE_SECONDS:
+        if before is None or self._passed(before, USE_SECONDS):
             self._used[token] = now
             self._news.set()
 
@@ -125,10 +125,14 @@ class AuditTrail:
         self._refusals = 0
         self._minute_began = self._clock()
 
+    def _passed(self, since: float, seconds: float) -> bool:
+        """Whether so much time has passed; what lies ahead is from before the clock was set back, which may be long."""
+        return not 0 <= self._clock() - since < seconds
+
     async def _run(self) -> None:
         while not self._closing.is_set():
             await _wait(self._news, MINUTE)
-            if self._clock() - self._minute_began >= MINUTE:
+            if self._passed(self._minute_began, MINUTE):
                 self._end_minute()
             try:
                 await self._write()
@@ -139,7 +143,7 @@ class AuditTrail:
     async def _write(self) -> None:
         self._news.clear()
         waiting, lost, used = list(self._waiting), self._lost, dict(self._used)
-        prune = self._clock() - self._pruned_at >= PRUNE_SECONDS
+        prune = self._passed(self._pruned_at, PRUNE_SECONDS)
         rows = [*waiting, (self._clock(), LOST, lost)] if lost else waiting
         if not (rows or used or prune):
             return
