@@ -26,8 +26,9 @@ from tunewright.errors import SpecError
 from tunewright.study import StudySpec
 from tunewright.views import Study
 
-# Rows that are written together.
+# Rows that are written together; of a document, so many characters, and what goes beyond them by one trial.
 GROUP = 1_000
+GROUP_CHARACTERS = 1 << 20
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -92,8 +93,16 @@ def _document(engine: Engine, study: Study) -> Iterator[bytes]:
         queue=exports.document_queue(engine, study.id, horizon),
         trials=exports.document_trials(engine, study.id, horizon),
     )
-    while group := "".join(islice(pieces, GROUP)):
-        yield group.encode()
+    group: list[str] = []
+    size = 0
+    for piece in pieces:
+        group.append(piece)
+        # A trial with a long curve is a megabyte by itself.
+        size += len(piece)
+        if len(group) >= GROUP or size >= GROUP_CHARACTERS:
+            yield "".join(group).encode()
+            group, size = [], 0
+    yield "".join(group).encode()
 
 
 def _without_secrets(spec: StudySpec) -> StudySpec:

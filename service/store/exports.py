@@ -7,19 +7,20 @@ was up to one place in its journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Engine, Row, func, join, select, true
+from sqlalchemy import Column, Engine, Row, func, join, select, true, tuple_
 
 from service.store.rows import utc
 from service.store.tables import EarlierRow, EnqueuedRow, JobRow, ReportRow, StatusRow, TrialNoteRow, TrialRow
 from tunewright.document import DocumentEarlier, DocumentJob, DocumentQueued, DocumentReport, DocumentTrial
-from tunewright.study import TrialState
+from tunewright.study import MAX_TRIALS, TrialState
 
-# Trials, or entries of other lists, in one transaction.
+# Trials, or entries of other lists, in one transaction; and reports, of which a trial may have ten thousand.
 CHUNK = 200
+REPORTS = 5_000
 
 
 def trials(engine: Engine, study_id: str) -> Iterator[Row[Any]]:
@@ -27,16 +28,22 @@ def trials(engine: Engine, study_id: str) -> Iterator[Row[Any]]:
     return _rows(engine, TrialRow, study_id, "number")
 
 
-def reports(engine: Engine, study_id: str) -> Iterator[Row[Any]]:
-    """A study's reports, by trial and resource."""
-    for numbers in _chunks(row.number for row in _rows(engine, TrialRow, study_id, "number", columns=("number",))):
+def reports(engine: Engine, study_id: str, first: int = 0, last: int = MAX_TRIALS) -> Iterator[Row[Any]]:
+    """A study's reports, by trial and resource, of its trials from `first` to `last`."""
+    seen = (first, 0.0)
+    while True:
         with engine.connect() as connection:
             found = connection.execute(
                 select(ReportRow.__table__)
-                .where(ReportRow.study_id == study_id, ReportRow.trial.between(numbers[0], numbers[-1]))
+                .where(ReportRow.study_id == study_id, ReportRow.trial <= last)
+                .where(tuple_(ReportRow.trial, ReportRow.resource) > seen)
                 .order_by(ReportRow.trial, ReportRow.resource)
+                .limit(REPORTS)
             ).all()
         yield from found
+        if len(found) < REPORTS:
+            return
+        seen = (found[-1].trial, found[-1].resource)
 
 
 def metric_names(engine: Engine, table: type[TrialRow] | type[ReportRow], study_id: str) -> list[str]:
@@ -82,11 +89,16 @@ def document_trials(engine: Engine, study_id: str, horizon: Horizon) -> Iterator
         first, last = chunk[0].number, chunk[-1].number
         with engine.connect() as connection:
             jobs = _by_trial(connection, JobRow, study_id, first, last, JobRow.number)
-            measured = _by_trial(connection, ReportRow, study_id, first, last, ReportRow.resource)
             notes = _by_trial(connection, TrialNoteRow, study_id, first, last, TrialNoteRow.trial)
+        measured = reports(engine, study_id, first, last)
+        ahead = next(measured, None)
         for row in chunk:
             if row.number >= horizon.trials:
                 return
+            own = []
+            while ahead is not None and ahead.trial <= row.number:
+                own.append(ahead)
+                ahead = next(measured, None)
             every = jobs.get(row.number, ())
             begun = [_job(job, horizon) for job in every if job.seq < horizon.place]
             later = len(begun) < len(every) or any((job.end_seq or 0) >= horizon.place for job in every)
@@ -103,7 +115,7 @@ def document_trials(engine: Engine, study_id: str, horizon: Horizon) -> Iterator
                 retry_of=row.retry_of,
                 notes="".join(note.text for note in notes.get(row.number, ())),
                 jobs=begun,
-                reports=[_report(report) for report in measured.get(row.number, ()) if report.seq < horizon.place],
+                reports=[_report(report) for report in own if report.seq < horizon.place],
             )
 
 
@@ -167,16 +179,13 @@ def _report(row: Row[Any]) -> DocumentReport:
     )
 
 
-def _rows(
-    engine: Engine, table: Any, study_id: str, key: str, columns: Sequence[str] | None = None
-) -> Iterator[Row[Any]]:
+def _rows(engine: Engine, table: Any, study_id: str, key: str) -> Iterator[Row[Any]]:
     place: Column[Any] = table.__table__.c[key]
-    wanted = [table.__table__] if columns is None else [table.__table__.c[name] for name in columns]
     last = -1
     while True:
         with engine.connect() as connection:
             found = connection.execute(
-                select(*wanted).where(table.study_id == study_id, place > last).order_by(place).limit(CHUNK)
+                select(table.__table__).where(table.study_id == study_id, place > last).order_by(place).limit(CHUNK)
             ).all()
         yield from found
         if len(found) < CHUNK:

@@ -145,6 +145,34 @@ def test_reports_are_a_table_with_all_that_was_measured(service: Service) -> Non
     ]
 
 
+def test_long_curves_are_read_a_few_reports_at_a_time(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "REPORTS", 2)
+    study = service.create(budget={"trials": 3})["id"]
+    runner = service.runner(study)
+    curves = {0: [1.0, 2.0, 3.0], 1: [], 2: [1.0, 2.0]}
+    for trial, resources in curves.items():
+        runner.commit(start(trial, trial), *(report(trial, trial, resource) for resource in resources))
+
+    rows = table(export(service, study, what="reports"))
+    document = json.loads(export(service, study, format="json").content)
+
+    expected = [(trial, resource) for trial, resources in curves.items() for resource in resources]
+    assert [(int(row["trial"]), float(row["resource"])) for row in rows] == expected
+    told = [(trial["number"], each["resource"]) for trial in document["trials"] for each in trial["reports"]]
+    assert told == expected
+
+
+def test_a_document_is_sent_in_pieces_of_some_size(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "GROUP_CHARACTERS", 500)
+    study = service.repository.study(over(service))
+    engine = service.repository.engine
+
+    pieces = list(exporting.export(engine, study, exporting.Format.JSON, exporting.What.TRIALS))
+
+    assert len(pieces) > 5
+    assert len(json.loads(b"".join(pieces))["trials"]) == 6
+
+
 def test_a_study_without_trials_has_a_heading(service: Service) -> None:
     study = service.create()["id"]
 
@@ -178,6 +206,7 @@ def test_an_unknown_study_or_format_is_refused(service: Service) -> None:
 @pytest.mark.parametrize("optimizer", ["random", "asha", "hypertune"])
 def test_a_study_comes_back_as_it_was(service: Service, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
     monkeypatch.setattr(exports, "CHUNK", 2)
+    monkeypatch.setattr(exports, "REPORTS", 3)
     monkeypatch.setattr(imports, "CHUNK", 7)
     study = over(service, optimizer, tags=["a"], notes="look", priority="high")
     service.repository.note_trial(f"{study}-0", "the first")
