@@ -209,7 +209,8 @@ def _silent(case: _Case) -> Iterator[Finding]:
                 Severity.WARNING,
                 "trial-silent",
                 f"trial {job.trial} on {job.worker} has reported nothing for {silent:.0f} s",
-                "its job is given to the next client that asks"
+                f"its client may be at work all the same; one that says nothing at all for {allowed:g} s "
+                "(limits.lease_seconds) loses its job to the next that asks"
                 if case.external
                 else f"after {allowed:g} s without a report (limits.silent_seconds) it counts as hung and fails",
                 f"read its log: tunewright logs {case.study.id}-{job.trial}",

@@ -255,6 +255,16 @@ def test_a_trial_that_has_long_been_silent_is_suspicious() -> None:
     assert [finding.seen for finding in findings] == ["trial 0 on node:12 has reported nothing for 200 s"]
 
 
+def test_a_client_that_only_says_that_it_is_alive_has_not_lost_its_job() -> None:
+    found = study(spec={"limits": TrialLimits(lease_seconds=90)}).model_copy(update={"workload": "external"})
+
+    (finding,) = of_study(found, RUNNING, WELL, job(0, heard=200))
+
+    assert finding.code == "trial-silent"
+    assert finding.why.startswith("its client may be at work all the same")
+    assert "90 s (limits.lease_seconds)" in finding.why
+
+
 def test_a_rung_that_fills_is_why_places_stay_empty() -> None:
     assert codes(of_study(study(spec={"parallel": 4}), RUNNING, WELL, job(0))) == {"optimizer-waits": Severity.NOTE}
 
