@@ -218,6 +218,17 @@ def test_rubbish_at_the_login_is_refused(service: Service, body: bytes) -> None:
 
 
 @sqlite_only
+def test_a_neighbours_odd_cookie_does_not_hide_the_session(service: Service) -> None:
+    log_in(service, make_token(service))
+    session = service.client.cookies["tunewright"]
+    service.client.cookies.clear()
+
+    for others in ('prefs={"dark": true}; ', "a b; ", "k\\y=1; "):
+        cookie = {"Cookie": f"{others}tunewright={session}"}
+        assert service.client.get("/v1/studies", headers=cookie).status_code == 200, others
+
+
+@sqlite_only
 @pytest.mark.parametrize(
     "cookie", ["tunewright=", "tunewright=rubbish", "\x00", "tunewright=;tunewright=tw_x", "a" * 5000]
 )
