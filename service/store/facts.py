@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, case, insert, select, update
 
 from optimizers.protocol import Job
 from service.store import storable
@@ -44,12 +44,14 @@ _BEGIN_ATTEMPT = update_of(
     _JOBS, _KEY, ("attempts", "attempt_at", "worker", "ask_key", "ask_digest", "losses", "failures")
 )
 _END_JOB = update_of(_JOBS, _KEY, ("state", "trial_state", "end_seq", "ended_at", "problem", "traceback", "told"))
-_RAN = (
-    bindparam("new_ended_at", type_=_TRIALS.c.ended_at.type)
-    - select(_JOBS.c.attempt_at)
+_BEGAN = (
+    select(_JOBS.c.attempt_at)
     .where(_JOBS.c.study_id == bindparam("of_study_id"), _JOBS.c.number == bindparam("job"))
     .scalar_subquery()
 )
+_ENDED = bindparam("new_ended_at", type_=_TRIALS.c.ended_at.type)
+# The clock may have been set back meanwhile.
+_RAN = case((_ENDED > _BEGAN, _ENDED - _BEGAN), else_=0.0)
 _END_TRIAL = update_of(_TRIALS, _KEY, ("state", "ended_at", "problem"), seconds=_TRIALS.c.seconds + _RAN)
 _TAKE_ENQUEUED = update_of(_ENQUEUED, _KEY, ("seq",))
 _START_ENQUEUED = update_of(_ENQUEUED, _KEY, ("trial",))

@@ -88,6 +88,17 @@ def test_a_trials_time_leaves_out_the_time_before_its_last_attempt(
     assert (trial.jobs[0].attempts, trial.jobs[0].worker) == (2, "host:7")
 
 
+def test_a_trial_never_ran_for_less_than_no_time(repository: Repository, runner: Runner, study: Study) -> None:
+    runner.commit(start(0, 0))
+    # The clock is set back.
+    runner.at -= 600.0
+    runner.commit(ended(0, 0, W))
+    runner.commit(start(1, 0, begin=3.0, end=9.0))
+    runner.commit(ended(1, 0, TrialState.COMPLETED))
+
+    assert repository.trial(f"{study.id}-0").seconds == 1.0
+
+
 def test_what_a_program_says_is_kept_whatever_characters_it_has(
     repository: Repository, runner: Runner, study: Study
 ) -> None:
