@@ -19,8 +19,10 @@ class Health(BaseModel):
     status: str = "ok"
 
 
+# On the event loop: requests that wait for the store or for files may have taken all threads, and that is no reason to
+# restart the process.
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """The process answers."""
     return Health()
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
 from service.store import overview
-from tests.service.conftest import Service
+from service.store.errors import Conflict
+from tests.service.conftest import Service, sqlite_only
 from tunewright.study import StudyState
 
 
@@ -40,6 +44,35 @@ def test_it_is_alive_and_ready(service: Service) -> None:
     answers = [service.client.get(path) for path in ("/healthz", "/readyz")]
 
     assert [answer.json() for answer in answers] == [{"status": "ok"}] * 2
+
+
+@sqlite_only
+def test_it_is_alive_while_other_requests_have_taken_all_threads(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, enough = threading.Event(), threading.Event()
+
+    def wait_for_the_store(*_: Any) -> Any:
+        begun.set()
+        enough.wait(30)
+        raise Conflict("it was away")
+
+    def leave_one_thread() -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+
+    monkeypatch.setattr(service.repository, "steer", wait_for_the_store)
+    portal = service.client.portal
+    assert portal is not None
+    portal.call(leave_one_thread)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(service.client.post, "/v1/studies/0123456789abcdef/pause")
+        assert begun.wait(30)
+        try:
+            status = pool.submit(service.client.get, "/healthz").result(timeout=5).status_code
+        finally:
+            enough.set()
+
+    assert (status, waiting.result().status_code) == (200, 409)
 
 
 def test_it_is_not_ready_while_the_conductor_has_a_problem(service: Service) -> None:
