@@ -350,6 +350,23 @@ def test_a_session_that_is_over_can_be_deleted(service: Service, server: FakeSer
 
 
 @sqlite_only
+def test_pages_offer_what_their_readers_token_allows(service: Service, server: FakeServer) -> None:
+    session = begin(service)
+    tokens = {scope: make_token(service, scope) for scope in (Scope.READ, Scope.WRITE)}
+    pass_time(service, auth.OPEN_SECONDS)
+
+    def offers(path: str, button: str) -> dict[Scope, bool]:
+        return {
+            scope: button in service.client.get(path, headers=bearer(token)).text for scope, token in tokens.items()
+        }
+
+    steering = offers(f"/sessions/{session['id']}", 'id="stop"')
+    answering = offers("/labelling", 'data-answer="yes"')
+
+    assert steering == answering == {Scope.READ: False, Scope.WRITE: True}
+
+
+@sqlite_only
 def test_what_people_do_is_in_the_audit_trail(service: Service, server: FakeServer) -> None:
     session = begin(service)
     service.client.post(f"/v1/sessions/{session['id']}:stop")

@@ -8,6 +8,7 @@ const ANSWERS = { y: "yes", n: "no", s: "skip" };
 
 const table = byId("labellings");
 const card = byId("question-card");
+// None for those who may only read.
 const buttons = [...card.querySelectorAll("button[data-answer]")];
 const chosen = () => location.hash.slice(1);
 const api = () => `/v1/labellings/${encodeURIComponent(chosen())}`;
@@ -115,7 +116,7 @@ function fill(where, lines, nothing) {
 
 function pressed(event) {
   const said = ANSWERS[event.key.toLowerCase()];
-  if (!said || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (!said || buttons.length === 0 || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   event.preventDefault();
   answer(said);
 }

@@ -29,7 +29,9 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redr
 // The interval that is being measured counts down, also between events.
 setInterval(() => state.session && !isFinal(state.session) && drawFigures(), 1000);
 byId("more").addEventListener("click", showMore);
-steering();
+// Whoever may only read is offered no more than that.
+const steers = byId("stop") !== null;
+if (steers) steering();
 
 /** One after the other: an answer that comes late must not put what it tells over what is newer. */
 function inTurn(work) {
@@ -127,6 +129,10 @@ function drawHead() {
   notice(byId("reason"), meaning(session));
   byId("reason").classList.toggle("notice-bad", STATES_OF_TROUBLE.has(session.state));
   byId("reason").classList.toggle("notice-warn", session.state === "yielded" || session.state === "waiting");
+  if (steers) drawSteering(session);
+}
+
+function drawSteering(session) {
   const open = !gone && !isFinal(session) && session.wanted !== "stop";
   byId("pause").hidden = !open || session.wanted === "pause";
   byId("resume").hidden = !open || session.wanted !== "pause";
