@@ -2,7 +2,7 @@
 
 The key comes from TUNEWRIGHT_SECRET_KEY, or else from a file in the data directory that nobody else may read, made when
 it is first needed. Services that share a store need the same key. Several keys, the newest first, let one be replaced:
-the newest encrypts, all of them decrypt, and once everything was encrypted anew (`rotate`) the others can go.
+the newest encrypts, all of them decrypt, and once all passwords were given anew (`tunewright password`) others can go.
 
 A secret is encrypted for a purpose, such as the row in which it stands, and is of use for no other.
 """
@@ -78,17 +78,6 @@ class Secrets:
         if found != purpose:
             raise _cannot(purpose, "it was stored for something else")
         return secret
-
-    def rotate(self, stored: str) -> str:
-        """The same secret, encrypted anew with the newest key.
-
-        Raises:
-            SecretError: none of the keys fits.
-        """
-        try:
-            return self._box.rotate(stored.encode()).decode()
-        except InvalidToken:
-            raise _cannot("a secret", "none of the keys fits, or it was changed") from None
 
 
 def _split(text: str) -> list[str]:
