@@ -48,7 +48,6 @@ from service.store.tables import (
 from tunewright.access import DEFAULT_PROJECT
 from tunewright.study import Budget, Priority, StudySpec, StudyState, TrialState
 from tunewright.views import (
-    Best,
     Curve,
     Event,
     Improvement,
@@ -493,10 +492,7 @@ class Repository:
                 .where(ImprovementRow.study_id == study_id)
                 .order_by(ImprovementRow.batch)
             ).all()
-        return [
-            Improvement(at=rows.utc(row.at), seconds=row.seconds, trials=row.trials, best=Best(**row.best))
-            for row in records
-        ]
+        return [rows.improvement(row) for row in records]
 
     # Jobs that are asked for from outside
 
