@@ -6,11 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from optimizers.protocol import Incumbent
 from service.store import progression
 from service.store.tables import JobRow, StatusRow, StudyRow, TrialRow
 from tunewright.errors import SpecError
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from workers.journal import Wanted
+from workers.spending import reached
 
 
 def reopen(connection: Connection, study: Row[Any], budget: Budget) -> None:
@@ -19,8 +21,8 @@ def reopen(connection: Connection, study: Row[Any], budget: Budget) -> None:
     Raises:
         SpecError: the budget is used up already; names the limit.
     """
-    _require_room(study, budget, progression.improved_at(connection, study.id))
     spec = StudySpec.model_validate(study.spec).model_copy(update={"budget": budget})
+    _require_room(study, spec, progression.improved_at(connection, study.id))
     connection.execute(
         update(StudyRow).where(StudyRow.id == study.id).values(spec=spec.model_dump(mode="json"), wanted=Wanted.RUN)
     )
@@ -33,13 +35,13 @@ def reopen(connection: Connection, study: Row[Any], budget: Budget) -> None:
     _wait_again(connection, study.id)
 
 
-def _require_room(study: Row[Any], budget: Budget, improved_at: int) -> None:
-    """Check that a budget lets a study go on, of which so many trials had started when it last got better.
+def _require_room(study: Row[Any], spec: StudySpec, improved_at: int) -> None:
+    """Check that a study's new budget lets it go on; so many trials had started when it last got better.
 
     Raises:
         SpecError: names the limit that is met.
     """
-    trials = sum(study.counts.values())
+    budget, trials = spec.budget, sum(study.counts.values())
     used = (
         ("trials", trials, budget.trials, "the study has had"),
         ("seconds", study.active_seconds, budget.seconds, "the study has had"),
@@ -49,6 +51,8 @@ def _require_room(study: Row[Any], budget: Budget, improved_at: int) -> None:
     for name, spent, limit, had in used:
         if limit is not None and limit <= spent:
             raise SpecError(f"budget.{name}: {limit:g} is used up, {had} {spent:g}; give more")
+    if budget.target is not None and reached(spec, budget.target, [Incumbent(**entry) for entry in study.best]):
+        raise SpecError(f"budget.target: {budget.target:g} is reached already; give a better one, or none")
 
 
 def _wait_again(connection: Connection, study_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,20 @@ def test_patience_that_is_at_its_end_is_refused(service: Service) -> None:
     assert answer.status_code == 422
     assert "budget.patience: 3 is used up, trials that brought nothing better: 3; give more" in answer.json()["detail"]
     assert extend(service, study, trials=10, patience=4).status_code == 202
+
+
+def test_a_target_that_is_reached_already_is_refused(service: Service) -> None:
+    study: str = service.create(budget={"trials": 3, "target": 0.5})["id"]
+    runner = service.runner(study)
+    runner.commit(start(0, 0, end=9.0), report(0, 0, 9.0, loss=0.4), ended(0, 0, TrialState.COMPLETED))
+    runner.counts = {TrialState.COMPLETED: 1}
+    runner.finish(best=[replace(incumbent(0, 0.4), resource=9.0)])
+
+    answer = extend(service, study, trials=10, target=0.5)
+
+    assert answer.status_code == 422
+    assert "budget.target: 0.5 is reached already; give a better one, or none" in answer.json()["detail"]
+    assert extend(service, study, trials=10, target=0.3).status_code == 202
 
 
 @pytest.mark.parametrize("state", [StudyState.QUEUED, StudyState.RUNNING, StudyState.PAUSED, StudyState.CANCELLED])
