@@ -22,7 +22,7 @@ MAX_STEPS = 500
 
 @dataclass(frozen=True)
 class Span:
-    """A job while it ran; `ended_at` None: it still does."""
+    """A job's last attempt, while it ran; `ended_at` None: it still does."""
 
     trial: int
     start: float
@@ -30,7 +30,7 @@ class Span:
     state: str
     attempts: int
     worker: str | None
-    started_at: float
+    attempt_at: float
     ended_at: float | None
 
 

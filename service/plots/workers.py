@@ -23,8 +23,9 @@ def timeline(columns: Columns, now: float | None = None) -> Drawing:
     if not spans:
         return Drawing(note="No worker has begun a job yet.")
     now = time.time() if now is None else now
-    begin = min(span.started_at for span in spans)
-    # Workers are processes that come and go; what people look for is which places are busy.
+    begin = min(span.attempt_at for span in spans)
+    # Workers are processes that come and go; what people look for is which places are busy. A job that waits for its
+    # worker, or was lost with an earlier one, takes none.
     lanes = _lanes(spans, now)
     traces: list[Trace] = []
     for state in dict.fromkeys(span.state for span in spans):
@@ -34,8 +35,8 @@ def timeline(columns: Columns, now: float | None = None) -> Drawing:
                 "type": "bar",
                 "orientation": "h",
                 "name": plain(state),
-                "base": [span.started_at - begin for span, _ in part],
-                "x": [max(0.0, (span.ended_at or now) - span.started_at) for span, _ in part],
+                "base": [span.attempt_at - begin for span, _ in part],
+                "x": [max(0.0, (span.ended_at or now) - span.attempt_at) for span, _ in part],
                 "y": [f"place {lane + 1}" for _, lane in part],
                 "marker": {"color": STATE_COLORS.get(state, PURPLE), "line": {"width": 0.5, "color": "#ffffff"}},
                 "text": [_words(span, now) for span, _ in part],
@@ -137,8 +138,8 @@ def _lanes(spans: list[Span], now: float) -> list[int]:
     """For each span the first row that is free when it starts, so that rows are places that work side by side."""
     free: dict[int, float] = defaultdict(float)
     lanes = []
-    for span in sorted(range(len(spans)), key=lambda i: spans[i].started_at):
-        start, end = spans[span].started_at, spans[span].ended_at or now
+    for span in sorted(range(len(spans)), key=lambda i: spans[i].attempt_at):
+        start, end = spans[span].attempt_at, spans[span].ended_at or now
         lane = next((lane for lane in sorted(free) if free[lane] <= start), len(free))
         free[lane] = end
         lanes.append((span, lane))
@@ -146,7 +147,7 @@ def _lanes(spans: list[Span], now: float) -> list[int]:
 
 
 def _words(span: Span, now: float) -> str:
-    seconds = (span.ended_at or now) - span.started_at
+    seconds = (span.ended_at or now) - span.attempt_at
     tries = f", attempt {span.attempts}" if span.attempts > 1 else ""
     leg = f"from {span.start:g} to {span.end:g}"
     return "<br>".join(

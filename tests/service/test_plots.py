@@ -299,6 +299,22 @@ def test_jobs_that_ran_at_once_have_places_of_their_own(service: Service) -> Non
     assert "3 jobs side by side on at most 2 places" in drawn["summary"]
 
 
+def test_a_job_takes_a_place_from_when_its_last_attempt_began(service: Service) -> None:
+    study = service.create()["id"]
+    runner = service.runner(study)
+    runner.commit(start(0, 0), start(1, 1), attempts=[AttemptStarted(0, 1, "host:1")])
+    # The second waits for a worker until the first has ended.
+    runner.at += 60.0
+    runner.commit(ended(0, 0, TrialState.COMPLETED))
+    runner.commit(attempts=[AttemptStarted(1, 1, "host:1")])
+    runner.commit(ended(1, 1, TrialState.COMPLETED))
+
+    drawn = plot(service, study, "timeline")
+
+    (bars,) = drawn["data"]
+    assert (bars["base"], bars["x"], bars["y"]) == ([0.0, 62.0], [61.0, 1.0], ["place 1", "place 1"])
+
+
 def test_a_slice_is_of_the_parameter_asked_for(service: Service, study: str) -> None:
     drawn = plot(service, study, "slice", parameter="n")
 
