@@ -30,7 +30,7 @@ from tunewright.errors import TunewrightError
 from tunewright.study import EXTERNAL, Resources, StudyState, TrialState
 from workers import tracing
 from workers.cluster import Cluster, ClusterError, OtherVersion
-from workers.journal import Batch, Fact, JobEnded, JobStarted, Status, Wanted
+from workers.journal import Batch, JobEnded, Status, Wanted
 from workers.leg import LegSettings
 
 log = logging.getLogger(__name__)
@@ -382,10 +382,11 @@ class Conductor:
         if epoch is None:
             return
         journal = SqlJournal(self._store_url, study_id, epoch)
-        record = journal.load()
-        if not record.state.final:
+        standing = journal.standing()
+        if not standing.state.final:
             summary = self._repository.study(study_id)
-            facts = _cancel_open_jobs(record.facts) if state.final else []
+            left = standing.open_jobs if state.final else []
+            facts = [JobEnded(job, trial, JobEnd.CANCELLED, TrialState.CANCELLED) for job, trial in left]
             counts = dict(summary.counts)
             if state.final:
                 for name in (TrialState.RUNNING, TrialState.WAITING):
@@ -395,9 +396,9 @@ class Conductor:
                         counts[target] = counts.get(target, 0) + moved
             best = [Incumbent(**entry.model_dump()) for entry in summary.best]
             status = Status(
-                state, record.active_seconds, reason, counts, summary.progress, None, best, record.cluster_seconds
+                state, standing.active_seconds, reason, counts, summary.progress, None, best, standing.cluster_seconds
             )
-            journal.commit(Batch(record.batch + 1, time.time(), facts, [], status))
+            journal.commit(Batch(standing.batch + 1, time.time(), facts, [], status))
         journal.release()
         self._crashes.pop(study_id, None)
 
@@ -416,12 +417,3 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, DBAPIError):
         return f"the store cannot be used: {error.orig}"
     return str(error)
-
-
-def _cancel_open_jobs(facts: Any) -> list[Fact]:
-    ended = {fact.job for fact in facts if isinstance(fact, JobEnded)}
-    return [
-        JobEnded(fact.job.id, fact.job.trial, JobEnd.CANCELLED, TrialState.CANCELLED)
-        for fact in facts
-        if isinstance(fact, JobStarted) and fact.job.id not in ended
-    ]

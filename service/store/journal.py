@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Table, and_, bindparam, delete, insert, select, update
@@ -67,6 +68,22 @@ _MOVE_STATUS = facts.update_of(
 )
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a study stands, without its facts.
+
+    Attributes:
+        open_jobs: numbers of the jobs that have not ended, and of their trials, in the order in which they were given
+            out.
+    """
+
+    state: StudyState
+    batch: int
+    active_seconds: float
+    cluster_seconds: float
+    open_jobs: Sequence[tuple[int, int]]
+
+
 class SqlJournal:
     """`workers.journal.Journal` on a store; travels to a runner as its URL, study and epoch.
 
@@ -117,6 +134,27 @@ class SqlJournal:
             earlier=earlier,
             cluster_seconds=status.cluster_seconds,
             improved_at=improved_at,
+        )
+
+    def standing(self) -> Standing:
+        """Where the study stands; for whoever has no use for all that has happened, which may be millions of reports.
+
+        Raises:
+            JournalUnavailable: as `load`.
+        """
+        with self._reaching("read the store"), self._engine.connect() as connection:
+            status = connection.execute(select(StatusRow.__table__).where(StatusRow.study_id == self.study_id)).one()
+            jobs = connection.execute(
+                select(JobRow.number, JobRow.trial)
+                .where(JobRow.study_id == self.study_id, JobRow.end_seq.is_(None))
+                .order_by(JobRow.seq)
+            ).all()
+        return Standing(
+            StudyState(status.state),
+            status.batch,
+            status.active_seconds,
+            status.cluster_seconds,
+            [(job.number, job.trial) for job in jobs],
         )
 
     def commit(self, batch: Batch) -> None:

@@ -15,8 +15,8 @@ from service.store.engine import writing
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.tables import LeaseRow
-from tests.service.conftest import Runner, complete_spec
-from tunewright.study import Priority, StudyState
+from tests.service.conftest import Runner, complete_spec, ended, incumbent, report, start
+from tunewright.study import Priority, StudyState, TrialState
 from workers.journal import Wanted
 from workers.leg import LegSettings
 
@@ -161,6 +161,27 @@ def test_a_runner_that_dies_again_and_again_fails_its_study(
     found = repository.study(study)
     assert found.state is StudyState.FAILED
     assert found.reason == f"its runner died {MAX_CRASHES} times in a row, the last time: it broke"
+
+
+def test_a_study_without_a_runner_is_cancelled_without_reading_all_that_happened(
+    repository: Repository, store_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = repository.create_study(complete_spec()).id
+    runner = Runner.of(repository, store_url, study)
+    runner.commit(start(0, 0), start(1, 1), report(0, 0, 3.0), ended(0, 0, TrialState.WAITING))
+    runner.counts = {TrialState.RUNNING: 1, TrialState.WAITING: 1}
+    runner.finish(StudyState.PAUSED, best=[incumbent(0, 0.5)])
+    repository.steer(study, Wanted.CANCEL)
+    monkeypatch.setattr(SqlJournal, "load", None)
+
+    make(repository, store_url, QuietCluster()).tick()
+
+    found = repository.study(study)
+    assert (found.state, found.counts) == (StudyState.CANCELLED, {TrialState.CANCELLED: 1, TrialState.STOPPED: 1})
+    assert [best.trial for best in found.best] == [0]
+    trials = [repository.trial(f"{study}-{number}") for number in range(2)]
+    assert [trial.state for trial in trials] == [TrialState.STOPPED, TrialState.CANCELLED]
+    assert [trial.jobs[0].state for trial in trials] == ["completed", "cancelled"]
 
 
 def test_a_process_may_take_longer_to_start_than_a_lease_lasts(
