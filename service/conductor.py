@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from service.store.repository import ConductorRow, Repository
 from tunewright.errors import TunewrightError
 from tunewright.study import EXTERNAL, Resources, StudyState, TrialState
 from workers import tracing
+from workers.checkpoints import CheckpointStore
 from workers.cluster import Cluster, ClusterError, OtherVersion
 from workers.journal import Batch, JobEnded, Status, Wanted
 from workers.leg import LegSettings
@@ -107,6 +109,8 @@ class Conductor:
         self._crashed = 0
         self._seen: ClusterSeen | None = None
         self._seen_at = 0.0
+        # An object store may take its time; the other studies do not wait for it.
+        self._removals = ThreadPoolExecutor(max_workers=1, thread_name_prefix="removals")
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="conductor", daemon=True)
@@ -132,6 +136,7 @@ class Conductor:
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout=30)
+        self._removals.shutdown(wait=False, cancel_futures=True)
 
     @property
     def alive(self) -> bool:
@@ -399,8 +404,18 @@ class Conductor:
                 state, standing.active_seconds, reason, counts, summary.progress, None, best, standing.cluster_seconds
             )
             journal.commit(Batch(standing.batch + 1, time.time(), facts, [], status))
+            if state is StudyState.CANCELLED:
+                self._removals.submit(self._remove_states, study_id)
         journal.release()
         self._crashes.pop(study_id, None)
+
+    def _remove_states(self, study_id: str) -> None:
+        """Remove the states of all trials but the best, as a runner does: nobody goes on from what was cancelled."""
+        try:
+            keep = frozenset(entry.trial for entry in self._repository.study(study_id).best)
+            CheckpointStore(self._legs.checkpoint_url).remove(study_id, keep=keep)
+        except (OSError, SQLAlchemyError, TunewrightError) as error:
+            log.warning("states of study %s cannot be removed: %s", study_id, error)
 
     def _acquire(self, study_id: str, *, seize: bool = False) -> int | None:
         """A study's lease, under ours: a conductor that was thought dead gets none when it wakes up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from service.store.repository import Repository
 from service.store.tables import LeaseRow
 from tests.service.conftest import Runner, complete_spec, ended, incumbent, report, start
 from tunewright.study import Priority, StudyState, TrialState
+from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
 from workers.leg import LegSettings
 
@@ -182,6 +184,29 @@ def test_a_study_without_a_runner_is_cancelled_without_reading_all_that_happened
     trials = [repository.trial(f"{study}-{number}") for number in range(2)]
     assert [trial.state for trial in trials] == [TrialState.STOPPED, TrialState.CANCELLED]
     assert [trial.jobs[0].state for trial in trials] == ["completed", "cancelled"]
+
+
+def test_a_study_that_is_cancelled_without_a_runner_keeps_the_states_of_its_best_trials_alone(
+    repository: Repository, store_url: str, tmp_path: Path
+) -> None:
+    study = repository.create_study(complete_spec()).id
+    Runner.of(repository, store_url, study).finish(StudyState.PAUSED, best=[incumbent(1, 0.5)])
+    states = CheckpointStore(f"file://{tmp_path / 'checkpoints'}")
+    (tmp_path / "state").mkdir()
+    for trial in range(3):
+        states.put(study, trial, 3.0, tmp_path / "state")
+    repository.steer(study, Wanted.CANCEL)
+    legs = LegSettings(f"file://{tmp_path / 'checkpoints'}", ())
+    cluster: Any = QuietCluster()
+    conductor = Conductor(repository, store_url, cluster, legs, 8, "one", sole_user=False)
+    # As after its first look.
+    conductor._looked_at = time.monotonic()
+
+    conductor.tick()
+    conductor._removals.shutdown()
+
+    assert repository.study(study).state is StudyState.CANCELLED
+    assert [states.kept(study, trial) for trial in range(3)] == [[], [3.0], []]
 
 
 def test_a_process_may_take_longer_to_start_than_a_lease_lasts(
