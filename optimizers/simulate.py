@@ -251,10 +251,11 @@ class _Run:
     def advance(self) -> bool:
         """Deliver the next event; False when none is left."""
         while self._queue:
-            self.now, _, entry = heapq.heappop(self._queue)
-            job_id = entry.job
-            if job_id not in self.optimizer.running:
+            seconds, _, entry = heapq.heappop(self._queue)
+            # Of a job that was stopped: it never happens, and takes no time.
+            if entry.job not in self.optimizer.running:
                 continue
+            self.now = seconds
             self._deliver(entry)
             return True
         return False

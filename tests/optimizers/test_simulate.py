@@ -180,6 +180,13 @@ def test_verdict_stops_the_job_at_once() -> None:
     check_journal(trace, 1)
 
 
+def test_what_a_stopped_job_would_have_done_takes_no_time() -> None:
+    _, trace = run(Impatient)
+
+    assert trace.seconds == trace.events[-1].seconds
+    assert trace.utilisation == pytest.approx(1.0)
+
+
 def test_leg_between_points_is_interpolated_and_beyond_them_refused() -> None:
     curve = Curve(np.array([1.0, 2.0, 4.0]), np.array([10.0, 20.0, 60.0]), {"loss": np.array([4.0, 3.0, 1.0])})
 
