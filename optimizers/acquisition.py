@@ -71,7 +71,9 @@ def log_hypervolume_improvement(
             gains[:, column] = log_expected_improvement(mean[:, loss], variance[:, loss], float(corners[column]))
         low, high = place[: len(boxes[0])], place[len(boxes[0]) :]
         with np.errstate(invalid="ignore", divide="ignore"):
-            part = gains[:, high] + np.log1p(-np.exp(gains[:, low] - gains[:, high]))
+            # Of corners that differ in their last digits, the lower one's gain may be rounded to more than the upper's.
+            less = np.minimum(gains[:, low] - gains[:, high], 0.0)
+            part = gains[:, high] + np.log1p(-np.exp(less))
         total += np.where(np.isneginf(gains[:, high]), -np.inf, part)
     return np.asarray(np.logaddexp.reduce(total, axis=1))
 

@@ -140,6 +140,18 @@ def test_hypervolume_improvement_of_certain_points_is_their_gain_or_nothing() ->
     assert np.exp(found) == pytest.approx([3.0, 0.0])
 
 
+def test_losses_that_differ_by_rounding_alone_leave_every_point_its_hypervolume_improvement() -> None:
+    exact, rounded = np.array([[0.3, 0.5], [0.3, 0.4]]), np.array([[0.1 + 0.2, 0.4], [0.3, 0.5]])
+    rng = np.random.default_rng(0)
+    mean, variance = rng.random((200, 2)), 0.01 + rng.random((200, 2))
+
+    found, expected = (
+        log_hypervolume_improvement(mean, variance, free_boxes(points, np.ones(2))) for points in (rounded, exact)
+    )
+
+    assert found == pytest.approx(expected)
+
+
 def test_logarithm_of_the_hypervolume_improvement_does_not_underflow() -> None:
     boxes = free_boxes(np.array([[0.0, 0.0]]), np.array([1.0, 1.0]))
 
