@@ -47,6 +47,7 @@ class PopulationBasedTraining(Optimizer):
         super().__init__(problem, self._own)
         goals = sum(objective.bound is None for objective in problem.objectives)
         self.rungs = [Rung(level, goals) for level in step_levels(problem.fidelity, self._own.steps)]
+        self._last = len(self.rungs) - 1
         self._starts = Starts(problem.space, self._own.design, self._own.population, problem.seed)
         # Members that train or wait, and the step that each has reached; -1 before the first.
         self._step: dict[int, int] = {}
@@ -58,8 +59,8 @@ class PopulationBasedTraining(Optimizer):
         self._unmeasured: set[int] = set()
 
     def copyable(self) -> dict[int, float]:
-        """Every member, with the last step that it completed."""
-        return {member: self.rungs[step].level for member, step in self._step.items() if step >= 0}
+        """Every member that is not whole, with the last step that it completed."""
+        return {member: self.rungs[step].level for member, step in self._step.items() if 0 <= step < self._last}
 
     def _propose(self) -> Job | None:
         # Where fewer jobs run than there are members, these take turns: none trains on before the others have begun.
@@ -91,8 +92,10 @@ class PopulationBasedTraining(Optimizer):
         if not self.may_start_trial or rung.measured * share < 1 or rank < rung.measured * (1 - share):
             return None
         top = math.ceil(rung.measured * share)
-        # A copy made on a later step never stood here.
-        there = [trial for trial in self._step if trial in self._stood[self._step[member]]]
+        # A copy made on a later step never stood here; from one that is whole, whose result is still to come, nothing
+        # is left to train.
+        stood = self._stood[self._step[member]]
+        there = [trial for trial, step in self._step.items() if trial in stood and step < self._last]
         best = [trial for trial in there if trial != member and rung.rank(trial) < top]
         if not best:
             return None
@@ -160,7 +163,7 @@ class PopulationBasedTraining(Optimizer):
         objectives = self.problem.objectives
         self._stood[step].add(trial.id)
         self.rungs[step].add(trial.id, violation(metrics, objectives), losses(metrics, objectives))
-        if step == len(self.rungs) - 1:
+        if step == self._last:
             del self._step[trial.id]
         else:
             self._ready.append(trial.id)

@@ -121,6 +121,24 @@ def test_copy_starts_where_its_parent_stands_by_now() -> None:
     assert (copy.parent, copy.start, copy.end) == (0, 6, 9)
 
 
+def test_nobody_copies_a_whole_member_whose_result_is_still_to_come() -> None:
+    optimizer = pbt()
+    *jobs, last = [start(optimizer) for _ in range(4)]
+    for job in jobs:
+        complete(optimizer, job, 0.1 * (job.trial + 1))
+    ahead = start(optimizer)
+    complete(optimizer, ahead, 0.05)
+    for _ in range(2):
+        start(optimizer)
+    whole = start(optimizer)
+    assert (whole.trial, whole.end) == (0, 9)
+    optimizer.finish(whole.id, JobEnd.COMPLETED)
+    complete(optimizer, last, 9.0)
+
+    assert start(optimizer).why["rule"] == "go on"
+    assert 0 not in optimizer.copyable()
+
+
 def test_copy_does_not_take_the_place_of_what_is_enqueued() -> None:
     optimizer, twin = pbt(), pbt()
     for each in (optimizer, twin):
