@@ -82,7 +82,10 @@ def around(
     step = rng.normal(size=(count, dimension)) * scale
     bins = np.array([1.0 / parameter.size if np.isfinite(parameter.size) else 0.0 for parameter in space.parameters])
     step = np.copysign(np.maximum(np.abs(step), bins), step)
-    moved = 1.0 - np.abs(1.0 - np.abs(base + step) % 2.0)
+    far = np.abs(base + step)
+    if (far >= 2.0).any():
+        far %= 2.0
+    moved = 1.0 - np.abs(1.0 - far)
     anywhere = rng.random((count, dimension))
     unordered = np.array([isinstance(parameter, Categorical) for parameter in space.parameters])
     return np.where(changed, np.where(unordered, anywhere, moved), base)

@@ -35,6 +35,8 @@ class Evidence:
         self._points = np.empty((_ROOM, problem.space.dimension))
         self._active = np.empty((_ROOM, problem.space.dimension), dtype=bool)
         self._losses = np.empty((_ROOM, len(problem.objectives)))
+        # Made when first asked for, for so many rows.
+        self._capped = self._losses[:0]
 
     def __len__(self) -> int:
         return self._size
@@ -56,8 +58,13 @@ class Evidence:
 
     @property
     def capped(self) -> NDArray[np.float64]:
-        """(n, objectives) losses cut off at their ceiling, where failures lie too: what models are told of them."""
-        return below(self.losses, ceiling(self.losses, dict(self.bounds)))
+        """(n, objectives) losses cut off at their ceiling, where failures lie too: what models are told of them.
+
+        Not to be written to.
+        """
+        if len(self._capped) != self._size:
+            self._capped = below(self.losses, ceiling(self.losses, dict(self.bounds)))
+        return self._capped
 
     @property
     def failed(self) -> NDArray[np.bool_]:

@@ -92,8 +92,9 @@ class HyperTune(AsynchronousHalving):
     def _start(self) -> Job | None:
         if not self.may_start_trial:
             return None
-        bracket, why = self._bracket()
-        config, reasons = self._configuration()
+        with self.models.deciding():
+            bracket, why = self._bracket()
+            config, reasons = self._configuration()
         return self._enter(config, bracket, {**reasons, "bracket": bracket, **why})
 
     def _bracket(self) -> tuple[int, dict[str, Any]]:
@@ -153,22 +154,25 @@ class HyperTune(AsynchronousHalving):
         centres, incumbents = self._best_known(theta, target, weights)
         pending = [self._pending(k) for k in range(len(self.rungs))]
         predict = self.models.ensemble(theta, pending, weights, len(self.jobs))
+        pool = candidates(self.problem.space, centres, self._own.candidates // 2, rng)
+        # The best stand before the candidates: asked together they take little of a surrogate's time.
+        mean, variance = predict(np.concatenate([incumbents, pool]))
         # What the ensemble itself expects of the best: rungs disagree on what is average, and measurements are noisy.
-        best = float(predict(incumbents)[0][:, 0].min()) if len(incumbents) else None
+        best = float(mean[: len(incumbents), 0].min()) if len(incumbents) else None
 
-        def score(pool: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            mean, variance = predict(pool)
-            gain = np.zeros(len(pool)) if best is None else log_expected_improvement(mean[:, 0], variance[:, 0], best)
-            feasible = np.zeros(len(pool))
+        def score(
+            mean: NDArray[np.float64], variance: NDArray[np.float64]
+        ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            gain = np.zeros(len(mean)) if best is None else log_expected_improvement(mean[:, 0], variance[:, 0], best)
+            feasible = np.zeros(len(mean))
             for column in range(1, mean.shape[1]):
                 feasible += log_probability_below(mean[:, column], variance[:, column], 0.0)
             return gain + feasible, np.stack([gain, mean[:, 0], np.sqrt(variance[:, 0]), feasible])
 
-        pool = candidates(self.problem.space, centres, self._own.candidates // 2, rng)
-        scores, figures = score(pool)
+        scores, figures = score(mean[len(incumbents) :], variance[len(incumbents) :])
         peaks = pool[np.argsort(-scores, kind="stable")[:_CENTRES]]
         near = canonical(self.problem.space, around(self.problem.space, peaks, self._own.candidates // 2, rng))
-        found, told = score(near)
+        found, told = score(*predict(near))
         pool, scores = np.concatenate([near, pool]), np.concatenate([found, scores])
         figures = np.concatenate([told, figures], axis=1)
 

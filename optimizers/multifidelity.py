@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -141,6 +142,15 @@ class RungModels:
             known = self._due[1] if self._due is not None and self._due[0] == rung else 0
             if self.measured[rung] >= known + max(1, known // 20):
                 self._due = (rung, self.measured[rung], tuple(len(evidence) for evidence in self.evidence))
+
+    def deciding(self) -> AbstractContextManager[None]:
+        """Around a decision, which asks many models: processes are each asked on one thread, and to see to that takes
+        a part of their time."""
+        if self.surrogate == "forest" or not self.modelled:
+            return nullcontext()
+        from optimizers.surrogates.gp import one_thread
+
+        return one_thread()
 
     def theta(self) -> Theta:
         """Precisions as of the last result that made them due; before the first, every surrogate counts the same."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, lapack, solve_triangular
+from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
@@ -27,6 +28,8 @@ _NOISE, _SCALE = (-4.0, 1.0), (0.0, 1.0)
 _NOISE_RANGE, _LENGTH_RANGE, _SCALE_RANGE = (np.log(1e-4), 2.0), (np.log(0.025), 12.0), (-7.0, 7.0)
 # Likelihoods computed in a fit from scratch and in one that goes on, and points that the latter sees: at most.
 _ENOUGH, _FEW, _FITTED_POINTS = 400, 8, 120
+# Points predicted at a time: what is computed of so many stays in a core's cache.
+_BLOCK = 128
 # By how much results grow from fit to fit of a process that keeps up with them.
 _GROWTH = 1.1
 
@@ -78,9 +81,12 @@ class GaussianProcess:
 
     def predict(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `Surrogate.predict`."""
+        mean, variance = np.empty(len(x)), np.empty(len(x))
         with one_thread():
-            mean, half = self._posterior.at(x)
-            variance = 1.0 - np.einsum("ij,ij->j", half, half)
+            for begin in range(0, len(x), _BLOCK):
+                block = slice(begin, begin + _BLOCK)
+                mean[block], half = self._posterior.at(x[block])
+                variance[block] = 1.0 - np.einsum("ij,ij->j", half, half)
         return mean * self._deviation + self._mean, np.maximum(variance, 0.0) * self._deviation**2
 
     @property
@@ -135,8 +141,9 @@ class GaussianProcess:
         with one_thread():
             mean, half = self._posterior.at(x)
             expected, half_pending = self._posterior.at(pending)
-            within = prior.covariance(pending, pending) - half_pending.T @ half_pending
-            across = prior.covariance(pending, x) - half_pending.T @ half
+            seen = prior.scaled(pending)
+            within = prior.covariance(seen, seen) - half_pending.T @ half_pending
+            across = prior.covariance(seen, prior.scaled(x)) - half_pending.T @ half
             root = cholesky(within + _JITTER * np.eye(len(pending)))
             # K^-1 (f - mu_p) is L'^-1 z for f = mu_p + L z.
             shift = solve_triangular(root, across, lower=True, check_finite=False)
@@ -205,6 +212,21 @@ def _next_milestone(results: int) -> int:
     return max(2, results + 1, int(results * _GROWTH))
 
 
+@dataclass(frozen=True)
+class _Scaled:
+    """Points as a prior compares them: what is the same whatever they are compared with.
+
+    Attributes:
+        ordered: (n, ordered) coordinates times the root of 5, in length scales.
+        squares: (n,) their squared lengths.
+        indicators: (n, all choices) 1 where a point has a choice, else 0.
+    """
+
+    ordered: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    indicators: NDArray[np.float64]
+
+
 class _Prior:
     """Hyper-parameters, and the covariance that they mean; its variance is 1 everywhere.
 
@@ -219,6 +241,9 @@ class _Prior:
         self.noise = float(np.exp(logs[0]))
         self.lengths = np.exp(logs[1 : 1 + len(self.ordered)])
         self.weights = np.exp(-logs[1 + len(self.ordered) :])
+        self._sizes = np.array(list(categories.values()), dtype=np.int64)
+        self._begins = np.cumsum(self._sizes) - self._sizes
+        self._shares = np.repeat(self.weights, self._sizes) / max(1, len(categories))
 
     @classmethod
     def mode(cls, dimension: int, categories: Mapping[int, int]) -> _Prior:
@@ -227,44 +252,39 @@ class _Prior:
         center, spread = _log_normals(len(ordered), len(categories))
         return cls(center - spread**2, ordered, categories)
 
-    def covariance(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, m) between the (n, d) and (m, d) points."""
-        decay, factor = np.zeros((len(a), len(b))), None
-        if self.ordered:
-            squares = self._squares(a, b)
-            distance = np.sqrt(squares)
-            factor = squares
-            factor *= 1 / 3
-            factor += distance
-            factor += 1
-            decay = np.negative(distance, out=distance)
+    def scaled(self, x: NDArray[np.float64]) -> _Scaled:
+        """(n, d) points, to be compared with others."""
+        ordered = x[:, self.ordered] * (5**0.5 / self.lengths)
+        return _Scaled(ordered, np.einsum("ij,ij->i", ordered, ordered), self._indicators(x))
+
+    def covariance(self, a: _Scaled, b: _Scaled) -> NDArray[np.float64]:
+        """(n, m) between n and m points."""
+        # Distances and choices by products, which take a fraction of the time of differences and comparisons. What
+        # rounding adds to small distances hardly matters: the covariance is flat where they are 0.
+        squares = (-2 * a.ordered) @ b.ordered.T
+        squares += a.squares[:, None]
+        squares += b.squares
+        np.maximum(squares, 0.0, out=squares)
+        distance = np.sqrt(squares)
+        factor = squares
+        factor *= 1 / 3
+        factor += distance
+        factor += 1
         if self.categories:
-            # As products of indicators this takes a fraction of the time of comparisons.
-            shares = np.repeat(self.weights, list(self.categories.values())) / len(self.categories)
-            decay += (self._indicators(a) * shares) @ self._indicators(b).T
+            decay = (a.indicators * self._shares) @ b.indicators.T
+            decay -= distance
             decay -= self.weights.sum() / len(self.categories)
+        else:
+            decay = np.negative(distance, out=distance)
         result = np.exp(decay, out=decay)
-        return result if factor is None else np.multiply(result, factor, out=result)
-
-    def _squares(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, m) five times the squared distances, by a product, which takes a fraction of the time of differences.
-
-        What rounding adds to small ones hardly matters: the covariance is flat where they are 0.
-        """
-        scaled = 5**0.5 / self.lengths
-        left, right = a[:, self.ordered] * scaled, b[:, self.ordered] * scaled
-        squares = left @ right.T
-        squares *= -2
-        squares += np.einsum("ij,ij->i", left, left)[:, None]
-        squares += np.einsum("ij,ij->i", right, right)
-        return np.maximum(squares, 0.0, out=squares)
+        result *= factor
+        return result
 
     def _indicators(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, all choices) 1 where a point has a choice, else 0."""
-        sizes = np.array(list(self.categories.values()))
-        begins = np.cumsum(sizes) - sizes
-        found = np.zeros((len(x), int(sizes.sum())))
-        found[np.arange(len(x))[:, None], begins + _choices(x[:, list(self.categories)], sizes)] = 1.0
+        found = np.zeros((len(x), int(self._sizes.sum())))
+        if self.categories:
+            places = self._begins + _choices(x[:, list(self.categories)], self._sizes)
+            found[np.arange(len(x))[:, None], places] = 1.0
         return found
 
 
@@ -273,13 +293,13 @@ class _Posterior:
 
     def __init__(self, prior: _Prior, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
         self.prior = prior
-        self._x, self._y = x, y
-        covariance = prior.covariance(x, x)
+        self._scaled, self._y = prior.scaled(x), y
+        covariance = prior.covariance(self._scaled, self._scaled)
         # The noise is at least 1e-4, so repeated points leave the matrix well-conditioned.
         covariance[np.diag_indices(len(x))] += prior.noise
         self._root = cholesky(covariance)
         self.constant = _constant(self._root, y)
-        self._weights = cho_solve((self._root, True), y - self.constant, check_finite=False)
+        self._weights = lapack.dpotrs(self._root, y - self.constant, lower=1)[0]
 
     def left_out(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(n,) mean and variance of each outcome given the others."""
@@ -289,9 +309,14 @@ class _Posterior:
 
     def at(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(m,) means, and the (n, m) matrix H with which covariances become K - H' H."""
-        across = self.prior.covariance(self._x, points)
-        half = lapack.dtrtrs(self._root, across, lower=1)[0]
-        return self.constant + across.T @ self._weights, half
+        across = self.prior.covariance(self._scaled, self.prior.scaled(points))
+        return self.constant + across.T @ self._weights, self._inverse @ across
+
+    @cached_property
+    def _inverse(self) -> NDArray[np.float64]:
+        """Of the root: for hundreds of points a product takes half the time of solving, and is as exact, since
+        the noise keeps the root well-conditioned."""
+        return np.asarray(lapack.dtrtri(self._root, lower=1)[0])
 
 
 def _fitted(start: _Prior, x: NDArray[np.float64], y: NDArray[np.float64], likelihoods: int) -> _Prior:
@@ -318,6 +343,8 @@ class _LogPosterior:
         self._y = y
         self._ordered = len(prior.ordered)
         self._pairs = np.triu_indices(len(x), 1)
+        # Where they stand in a matrix row by row.
+        self._places = self._pairs[0] * len(x) + self._pairs[1]
         # (ordered, pairs) squared differences, and (categories, pairs) whether choices differ, as shares.
         first, second = self._pairs
         ordered = np.ascontiguousarray(x[:, prior.ordered].T)
@@ -340,18 +367,19 @@ class _LogPosterior:
         r = np.sqrt(precision @ self._squares)
         decay = np.exp(-r - weights @ self._differ)
         upper = (1 + r + r**2 / 3) * decay
-        covariance = np.zeros((n, n))
+        covariance = np.zeros(n * n)
+        covariance[self._places] = upper
+        covariance[:: n + 1] = 1.0 + noise
         # Column by column, this is the lower half that LAPACK reads.
-        covariance[self._pairs] = upper
-        covariance[np.diag_indices(n)] = 1.0 + noise
-        root = cholesky(covariance.T)
+        root = cholesky(covariance.reshape(n, n).T)
         constant = _constant(root, self._y)
         centred = self._y - constant
-        alpha = cho_solve((root, True), centred, check_finite=False)
+        alpha = lapack.dpotrs(root, centred, lower=1)[0]
         inverse = lapack.dpotri(root, lower=1)[0]
 
         # Half the trace of (alpha alpha' - K^-1) dK, in which every pair counts twice.
-        pull = alpha[self._pairs[0]] * alpha[self._pairs[1]] - inverse.T[self._pairs]
+        first, second = self._pairs
+        pull = alpha.take(first) * alpha.take(second) - inverse.T.ravel().take(self._places)
         of_noise = 0.5 * noise * (alpha @ alpha - np.trace(inverse))
         of_lengths = precision * (self._squares @ (pull * (1 + r) / 3 * decay))
         of_scales = -weights * (self._differ @ (pull * upper))
@@ -390,7 +418,8 @@ def cholesky(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _constant(root: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """The most probable mean of the process: the generalised least squares of a constant."""
-    white = solve_triangular(root, np.stack([np.ones(len(y)), y], axis=1), lower=True, check_finite=False)
+    # SciPy's own functions around LAPACK's take longer than these themselves.
+    white = lapack.dtrtrs(root, np.stack([np.ones(len(y)), y], axis=1), lower=1)[0]
     return float(white[:, 0] @ white[:, 1] / (white[:, 0] @ white[:, 0]))
 
 
@@ -403,11 +432,15 @@ def _subset(y: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDAr
 
 @lru_cache(maxsize=1)
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Linear algebra on one thread, so that results do not depend on how sums are split; the number is put back."""
+    if all(library.num_threads == 1 for library in _controller().lib_controllers):
+        # Within another `one_thread`, say: to limit it takes a hundred times longer than to ask.
+        yield
+        return
     with _controller().limit(limits=1, user_api="blas"):
         yield

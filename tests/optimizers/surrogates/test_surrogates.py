@@ -58,6 +58,35 @@ def test_same_data_and_seed_give_the_same_bits_on_any_number_of_threads() -> Non
     assert (answers[0][1] == answers[1][1]).all()
 
 
+def test_one_thread_within_another_is_no_end_of_the_outer_one() -> None:
+    from optimizers.surrogates.gp import one_thread
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with one_thread():
+            with one_thread():
+                inner = threads()
+            outer = threads()
+        after = threads()
+
+    assert before
+    assert inner == outer == [1] * len(before)
+    assert after == before
+
+
+def test_many_points_are_predicted_as_each_of_them_alone() -> None:
+    x, unseen = points(40), points(300, seed=1)
+    model = fitted(x, outcome(x))
+
+    mean, variance = model.predict(unseen)
+
+    for place in (0, 127, 128, 255, 299):
+        alone = model.predict(unseen[place : place + 1])
+        assert mean[place] == pytest.approx(alone[0][0], rel=1e-9)
+        assert variance[place] == pytest.approx(alone[1][0], rel=1e-6)
+    assert [len(each) for each in model.predict(unseen[:0])] == [0, 0]
+
+
 def test_global_random_state_is_neither_read_nor_changed() -> None:
     x = points(20)
     np.random.seed(1)
