@@ -86,6 +86,8 @@ class HyperTune(AsynchronousHalving):
         self._rung_at = {rung.level: k for k, rung in enumerate(self.rungs)}
         self._points = np.empty((64, problem.space.dimension))
         self._costs = LegCosts()
+        # Earlier trials of which a rung has a result: they shorten the design.
+        self._taught = 0
         # Trials that a rung's model has heard of, for each rung.
         self._known: list[set[int]] = [set() for _ in self.rungs]
 
@@ -128,7 +130,7 @@ class HyperTune(AsynchronousHalving):
 
     def _configuration(self) -> tuple[Config | None, dict[str, Any]]:
         number = len(self.trials)
-        if number < self._own.initial_trials or self._starts.default_waits:
+        if number + self._taught < self._own.initial_trials or self._starts.default_waits:
             config = self._starts.propose(number, self.rng(_START, len(self.jobs)))
             return config, {"rule": "initial design", "number": number}
         rng = self.rng(_CHOICE, len(self.jobs))
@@ -258,9 +260,10 @@ class HyperTune(AsynchronousHalving):
 
     def _on_warm_start(self, earlier: Sequence[Earlier]) -> None:
         for trial in earlier:
-            for level, k in self._rung_at.items():
-                if level in trial.reports and not trial.failed:
-                    self.models.add(k, trial.config, trial.reports[level])
+            known = [] if trial.failed else [k for level, k in self._rung_at.items() if level in trial.reports]
+            for k in known:
+                self.models.add(k, trial.config, trial.reports[self.rungs[k].level])
+            self._taught += bool(known)
         self._starts.learn(trial.config for trial in earlier)
 
 

@@ -257,6 +257,16 @@ def test_warm_start_teaches_the_models_before_the_first_trial() -> None:
     assert np.mean([float(job.config["x"]) < 0.5 for job in jobs[1:]]) > 0.6
 
 
+def test_earlier_results_shorten_the_design_and_failures_do_not() -> None:
+    taught, untaught = line(), line()
+
+    taught.warm_start([Earlier({"x": 0.1 * i}, {9.0: {"loss": 0.1 * i}}) for i in range(5)])
+    untaught.warm_start([Earlier({"x": 0.1 * i}, {9.0: {"loss": 0.0}}, failed=True) for i in range(6)])
+
+    assert [start(taught).why["rule"] for _ in range(2)] == ["enqueued", "expected improvement"]
+    assert [start(untaught).why["rule"] for _ in range(6)] == ["initial design"] * 6
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_shuffled_arrival_breaks_no_invariant(seed: int) -> None:
     optimizer = line(random_share=0.3)
