@@ -118,7 +118,9 @@ def fresh(ranked: NDArray[np.float64], tried: NDArray[np.float64], tolerance: fl
     """
     for begin in range(0, len(ranked), _BLOCK):
         block = ranked[begin : begin + _BLOCK]
-        near = np.ones((len(block), len(tried)), dtype=bool)
-        for column in range(ranked.shape[1]):
-            near &= np.abs(block[:, column, None] - tried[None, :, column]) < tolerance
-        yield from (begin + np.flatnonzero(~near.any(axis=1))).tolist()
+        rows, near = np.nonzero(np.abs(block[:, :1] - tried[:, 0]) < tolerance)
+        # Of the pairs that agree in one coordinate hardly any agrees in the next.
+        for column in range(1, ranked.shape[1]):
+            kept = np.abs(block[rows, column] - tried[near, column]) < tolerance
+            rows, near = rows[kept], near[kept]
+        yield from (begin + np.flatnonzero(np.bincount(rows, minlength=len(block)) == 0)).tolist()
