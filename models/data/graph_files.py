@@ -49,6 +49,15 @@ def read(path: Path) -> Graph:
     return _made(given["edges"], given["features"], given["labels"], given, path)
 
 
+def stamp(path: Path) -> tuple[Any, ...]:
+    """What changes when a graph's files do; empty where there are none."""
+    try:
+        files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+        return tuple((file.name, of.st_ino, of.st_size, of.st_mtime_ns) for file in files for of in (file.stat(),))
+    except OSError:
+        return ()
+
+
 def _folder(path: Path) -> Graph:
     if (path / "edges.npy").exists():
         edges = _mapped(path / "edges.npy")

@@ -44,7 +44,7 @@ class GraphEntry:
 
 
 def load(name: Any) -> Graph:
-    """Load a graph, the same one every time.
+    """Load a graph, the same one every time; a user's is read again once its files have changed.
 
     Args:
         name: of the catalogue, or `file:` and a path (see `models.data.graph_files`).
@@ -52,17 +52,32 @@ def load(name: Any) -> Graph:
         WorkloadError: no graph has this name, or it cannot be had or read.
     """
     if isinstance(name, str) and name.startswith(FILE):
-        from models.data.graph_files import read
+        from models.data.graph_files import read, stamp
 
-        return read(Path(name.removeprefix(FILE)))
+        path = Path(name.removeprefix(FILE))
+        found = stamp(path)
+        # Files that are not there now are for `read` to name, whatever was read from them before.
+        return _read(path, found) if found else read(path)
     if not isinstance(name, str) or name not in GRAPHS:
         raise WorkloadError(f"data.dataset: {name!r} is unknown; known: {', '.join(GRAPHS)}, file:/path/graph.npz")
     return _loaded(name)
 
 
+# What is computed of a graph is kept for as long as it is the same object: read anew for every question of a labelling,
+# it would be propagated anew for every batch.
+@lru_cache(maxsize=2)
+def _read(path: Path, stamp: tuple[Any, ...]) -> Graph:
+    from models.data.graph_files import read
+
+    return _read_only(read(path))
+
+
 @lru_cache(maxsize=4)
 def _loaded(name: str) -> Graph:
-    graph = GRAPHS[name].fetch()
+    return _read_only(GRAPHS[name].fetch())
+
+
+def _read_only(graph: Graph) -> Graph:
     for array in (graph.indptr, graph.indices, graph.features, graph.labels, graph.train, graph.valid, graph.test):
         array.flags.writeable = False
     return graph

@@ -171,6 +171,22 @@ def test_people_are_asked_by_criteria_that_know_the_batch(monkeypatch, asked, ro
     assert rounds[-1] == round_
 
 
+def test_a_graph_of_ones_own_is_propagated_once_for_all_that_people_are_asked(monkeypatch, tmp_path):
+    graph, calls = load("sbm"), []
+    source = np.repeat(np.arange(graph.n), graph.degrees)
+    edges = np.stack([source, graph.indices])
+    np.savez(tmp_path / "own.npz", edges=edges, features=graph.features, labels=graph.labels)
+    monkeypatch.setattr("models.active.situation.propagated", lambda *given: calls.append(given) or propagated(*given))
+    questions = []
+
+    for _ in range(3):
+        batch = human.following(load(f"file:{tmp_path}/own.npz"), human.Plan(batch=4), questions)
+        questions += [replace(question, answer=human.Answer.YES) for question in batch]
+
+    assert len(questions) == 12
+    assert len(calls) == 1
+
+
 def test_principal_components_come_first_also_of_few_features():
     graph = load("sbm")
     rng = np.random.default_rng(0)

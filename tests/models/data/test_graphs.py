@@ -148,6 +148,24 @@ def test_a_users_npz_is_read_with_its_split_or_a_drawn_one(tmp_path):
     assert set(LABELS[load(f"file:{tmp_path}/plain.npz").train]) == {0, 1}
 
 
+def test_a_users_graph_is_read_again_only_once_its_files_have_changed(tmp_path):
+    given = {"edges": np.array([[0, 1], [1, 2], [4, 5]]), "labels": LABELS, **SPLIT}
+    np.savez(tmp_path / "graph.npz", features=FEATURES, **given)
+    name = f"file:{tmp_path}/graph.npz"
+
+    first, again = load(name), load(name)
+    np.savez(tmp_path / "new.npz", features=FEATURES * 2, **given)
+    (tmp_path / "new.npz").rename(tmp_path / "graph.npz")
+    changed = load(name)
+    (tmp_path / "graph.npz").unlink()
+
+    assert again is first
+    assert not first.features.flags.writeable
+    assert np.array_equal(changed.features, FEATURES * 2)
+    with pytest.raises(WorkloadError, match=r"graph\.npz does not exist"):
+        load(name)
+
+
 def test_a_users_folder_of_parquet_is_read_with_features_from_columns_or_mapped(tmp_path):
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pa.table({"source": [0, 1, 4], "target": [1, 2, 5]}), tmp_path / "edges.parquet")
