@@ -43,7 +43,7 @@ def generate(users: int, items: int, queries: int, interactions: int, seed: int 
         if number < least:
             raise WorkloadError(f"data.{name}: {number} must be at least {least}")
     rng = np.random.default_rng(seed)
-    intents = int(np.clip(queries // 4, 2, 64))
+    intents = int(np.clip(queries // 4, 2, min(64, items)))
     item_intent, query_intent = np.sort(rng.integers(intents, size=items)), np.arange(queries) % intents
     # No intent is without items.
     item_intent[rng.choice(items, intents, replace=False)] = np.arange(intents)

@@ -92,6 +92,14 @@ def test_generation_depends_on_the_seed_alone():
     assert not np.array_equal(one.item, other.item)
 
 
+def test_few_items_share_few_intents_however_many_queries():
+    made = generate(20, 8, 80, 500, seed=2)
+
+    # One code more stands for an unknown category.
+    assert made.item_fields["category"].size == 8 + 1
+    assert len(made) == 500
+
+
 @pytest.mark.parametrize("name", ["users", "items", "queries", "interactions"])
 def test_too_small_a_number_is_named(name):
     sizes = {"users": 10, "items": 10, "queries": 10, "interactions": 10, name: 0}
