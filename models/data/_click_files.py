@@ -44,12 +44,9 @@ def avazu(path: Path, rows: int | None = None) -> Clicks:
     hours = table["hour"]
     if hours.dtype.kind != "i":
         raise WorkloadError(f"data.path: {path}: column 'hour' is empty in a row: fill it or drop the row")
-    days = [np.datetime64(f"20{h // 10**6:02d}-{h // 10**4 % 100:02d}-{h // 100 % 100:02d}") for h in np.unique(hours)]
-    day_of = np.array(days)[np.unique(hours, return_inverse=True)[1]]
-    columns: dict[str, NDArray[Any]] = {
-        "hour": hours % 100,
-        "weekday": (day_of.astype("datetime64[D]").astype(np.int64) + 3) % 7,
-    }
+    days, which = np.unique(hours // 100, return_inverse=True)
+    day_of = np.array([_day(day, path) for day in days.tolist()], "datetime64[D]")[which]
+    columns: dict[str, NDArray[Any]] = {"hour": hours % 100, "weekday": (day_of.astype(np.int64) + 3) % 7}
     columns |= {name: _texts(values) for name, values in table.items() if name not in ("id", "click", "hour")}
     return encode(columns, _labels(table["click"], "click", path))
 
@@ -70,6 +67,16 @@ def own_table(path: Path, rows: int | None = None) -> Clicks:
     n_train = int(0.8 * len(labels))
     columns = {name: _categories(values[order], n_train) for name, values in table.items()}
     return encode(columns, labels[order], n_train)
+
+
+def _day(day: int, path: Path) -> np.datetime64:
+    """Of YYMMDD."""
+    try:
+        return np.datetime64(f"20{day // 10**4:02d}-{day // 100 % 100:02d}-{day % 100:02d}")
+    except ValueError as error:
+        raise WorkloadError(
+            f"data.path: {path}: column 'hour' must hold YYMMDDHH, but {day:06d} is no day ({error}): correct the row"
+        ) from error
 
 
 def _categories(values: NDArray[Any], n_train: int) -> NDArray[Any]:
@@ -97,9 +104,13 @@ def _texts(values: NDArray[Any]) -> NDArray[Any]:
 
 def _numbers(values: NDArray[Any], name: str, path: Path) -> NDArray[np.float64]:
     try:
-        return values.astype(np.float64)
+        found = values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise WorkloadError(f"data.path: {path}: column {name!r} must hold numbers: {error}") from error
+    # A date that is missing is a number to numpy, and before all others.
+    if (np.isnan(found) | (values != values)).any():
+        raise WorkloadError(f"data.path: {path}: column {name!r} is empty in a row: fill it or drop the row")
+    return found
 
 
 def _labels(values: NDArray[Any], name: str, path: Path) -> NDArray[np.float32]:

@@ -157,6 +157,24 @@ def test_avazu_hours_become_hour_and_weekday(tmp_path):
     assert table.sizes == (1 + 24, 1 + 4, 1 + 1, 1 + 2, 1 + 3)
 
 
+def test_an_avazu_hour_that_is_no_day_is_named(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("id,click,hour,C1\n" + "1,0,14102100,x\n2,1,14139901,x\n" * 40)
+
+    with pytest.raises(WorkloadError, match=r"column 'hour' must hold YYMMDDHH, but 141399 is no day"):
+        load("avazu", path=str(path))
+
+
+@pytest.mark.parametrize("when", ["7", "2024-02-01 00:00:00"])
+@pytest.mark.parametrize("rows", [None, 40])
+def test_a_row_without_a_timestamp_is_refused_and_put_nowhere(tmp_path, when, rows):
+    path = tmp_path / "own.csv"
+    path.write_text("label,timestamp,b\n" + f"0,{when},1\n1,,2\n" * 40)
+
+    with pytest.raises(WorkloadError, match=r"column 'timestamp' is empty in a row: fill it or drop"):
+        load("table", path=str(path), rows=rows)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
