@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -61,7 +62,7 @@ class NodeLearner(ABC):
         """Learn one epoch and measure on the validation nodes.
 
         Returns:
-            error: share of validation nodes that are taken for another class.
+            error: share of validation nodes that are taken for another class; NaN if a prediction is.
             loss: log loss there.
             inference_ms: time to predict all nodes from features that are propagated already, the shortest of this
                 process so far.
@@ -74,9 +75,11 @@ class NodeLearner(ABC):
             self._fastest = min(self._fastest, time.perf_counter() - began)
         valid = self.graph.valid
         chosen = np.maximum(_shares(scores[valid])[np.arange(len(valid)), self.graph.labels[valid]], 1e-12)
+        loss = float(-np.log(chosen).mean(dtype=np.float64))
         return {
-            "error": 1.0 - accuracy(scores[valid], self.graph.labels[valid]),
-            "loss": float(-np.log(chosen).mean(dtype=np.float64)),
+            # The largest of scores that are no numbers would be the first, and a diverged model right about that class.
+            "error": math.nan if math.isnan(loss) else 1.0 - accuracy(scores[valid], self.graph.labels[valid]),
+            "loss": loss,
             "inference_ms": 1e3 * self._fastest,
             "memory_mb": self.memory_mb,
         }

@@ -126,6 +126,16 @@ def test_sparse_features_are_the_dense_ones_with_their_derivatives():
     assert not torch.allclose(kept, two - layer.bias)
 
 
+def test_a_model_that_diverged_is_not_right_about_the_first_class(graph, monkeypatch):
+    learner = SgapLearner(Design(), FAST, graph)
+    nothing = np.full((graph.n, graph.n_classes), np.nan, np.float32)
+    monkeypatch.setattr(learner, "scores", lambda nodes=None: nothing)
+
+    found = learner.step(1)
+
+    assert np.isnan([found["error"], found["loss"]]).all()
+
+
 @pytest.mark.parametrize("message", MESSAGES)
 def test_every_aggregator_learns(graph, message):
     learner = SgapLearner(Design(message=message, steps=2, width=32, dropout=0.2), FAST, graph, seed=1)
