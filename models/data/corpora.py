@@ -64,7 +64,7 @@ def read(path: Any) -> Corpus:
     """A user's text: a file, or all files of a directory and those below that are UTF-8 text, in order of their names.
 
     Raises:
-        WorkloadError: there is nothing, no text, or too little of it.
+        WorkloadError: there is nothing, no text, too little of it, or too little in each file.
     """
     if not isinstance(path, str) or not path:
         raise WorkloadError(f"data.path: {path!r} must be the path of a text file or of a directory of text files")
@@ -94,6 +94,11 @@ def _split(documents: Sequence[str]) -> Corpus:
     cuts = [len(text) - int(len(text) * VALID_SHARE) for text in documents]
     train = [text[:cut] for text, cut in zip(documents, cuts, strict=True)]
     valid = [text[cut:] for text, cut in zip(documents, cuts, strict=True)]
+    if not any(valid):
+        raise WorkloadError(
+            f"data.path: each of the {len(documents)} documents is too short to keep a tenth of for validation; "
+            "give longer ones, or put them into one file"
+        )
     return Corpus([text for text in train if text], [text for text in valid if text])
 
 
