@@ -161,8 +161,9 @@ class _Engine:
         self._done = -1
 
     def run(self) -> Outcome:
-        with self._store.held(), ThreadPoolExecutor(1) as self._io, ThreadPoolExecutor(self._threads) as self._pool:
-            try:
+        try:
+            # Leaving the pools waits for what is read ahead.
+            with self._store.held(), ThreadPoolExecutor(1) as self._io, ThreadPoolExecutor(self._threads) as self._pool:
                 self._resume()
                 while self._round == 0 or self._waiting():
                     while self._span < self._plan.spans:
@@ -171,10 +172,8 @@ class _Engine:
                     self._round, self._span, self._done = self._round + 1, 0, -1
                     self._maybe_commit()
                 return self._finish()
-            finally:
-                if self._ahead is not None:
-                    self._ahead[2].exception()
-                self._reader.close()
+        finally:
+            self._reader.close()
 
     def _waiting(self) -> bool:
         # Between rounds all wait in pools. Where a round is resumed, the last of them may be in the span's buckets.

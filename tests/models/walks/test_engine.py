@@ -233,6 +233,16 @@ def test_two_at_once_are_told_apart(graph: Graph, whole: np.ndarray, tmp_path: P
     assert np.array_equal(np.concatenate(list(outcome.corpus)), whole)
 
 
+def test_a_walk_that_is_refused_leaves_no_file_open(graph: Graph, tmp_path: Path) -> None:
+    with AppendStore(tmp_path / "walks" / "work", 1_000).held():
+        before = len(os.listdir("/proc/self/fd"))
+
+        with pytest.raises(GraphError, match="another process walks here"):
+            walk(graph, tmp_path / "walks", RULE, memory_budget=200_000)
+
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_steps_that_do_not_fit_their_walks_are_refused(graph: Graph, tmp_path: Path) -> None:
     store = AppendStore(tmp_path / "store", 400)
     # A row, how many steps, the steps: three where a walk has two.
