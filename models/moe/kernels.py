@@ -1,6 +1,7 @@
 """Triton kernels: layout transforms, grouped matrix products and top-k gating. PyTorch's primitives are their oracle.
 
-Products accumulate in float32 by IEEE rules, so that results compare with PyTorch's to rounding.
+Products accumulate in float32 by IEEE rules, so that results compare with PyTorch's to rounding. Program numbers are
+32 bits wide; they are widened before a width multiplies them, for results may hold more than 2**31 numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _COLUMNS, _TILE, _DEPTH = 64, 32, 32
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _gather(rows: Any, indices: Any, result: Any, width: Any, block: tl.constexpr) -> None:
-    row, columns = tl.program_id(0), tl.program_id(1) * block + tl.arange(0, block)
+    row, columns = tl.program_id(0).to(tl.int64), tl.program_id(1) * block + tl.arange(0, block)
     inside = columns < width
     source = tl.load(indices + row)
     tl.store(result + row * width + columns, tl.load(rows + source * width + columns, mask=inside), mask=inside)
@@ -28,7 +29,7 @@ def _gather(rows: Any, indices: Any, result: Any, width: Any, block: tl.constexp
 @triton.jit  # type: ignore[untyped-decorator]
 def _combine(rows: Any, order: Any, starts: Any, result: Any, width: Any, block: tl.constexpr) -> None:
     # One program adds up all rows of one result, in order: no atomic additions, the same sum every time.
-    target, columns = tl.program_id(0), tl.program_id(1) * block + tl.arange(0, block)
+    target, columns = tl.program_id(0).to(tl.int64), tl.program_id(1) * block + tl.arange(0, block)
     inside = columns < width
     total = tl.zeros((block,), dtype=tl.float32)
     for place in range(tl.load(starts + target), tl.load(starts + target + 1)):
@@ -86,7 +87,7 @@ def _outer(
     columns_tile: tl.constexpr,
     depth: tl.constexpr,
 ) -> None:
-    group = tl.program_id(0)
+    group = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * tile + tl.arange(0, tile)
     j = tl.program_id(2) * columns_tile + tl.arange(0, columns_tile)
     end = tl.load(starts + group + 1)
@@ -102,7 +103,7 @@ def _outer(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _top_k(logits: Any, weights: Any, choices: Any, n_experts: Any, k: tl.constexpr, block: tl.constexpr) -> None:
-    row, expert = tl.program_id(0), tl.arange(0, block)
+    row, expert = tl.program_id(0).to(tl.int64), tl.arange(0, block)
     inside = expert < n_experts
     values = tl.load(logits + row * n_experts + expert, mask=inside, other=-float("inf")).to(tl.float32)
     powers = tl.exp(values - tl.max(values, axis=0))

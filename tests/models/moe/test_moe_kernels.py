@@ -47,6 +47,22 @@ def test_layout_transforms_and_grouped_products_equal_pytorch_s(data):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.mem_get_info()[0] < 16 << 30, reason="needs a GPU with 16 GiB free"
+)
+def test_results_of_more_than_two_to_the_31_numbers_are_whole():
+    width, count = 1 << 16, (1 << 15) + 2
+    rows = torch.arange(2 * width, device=DEVICE, dtype=torch.bfloat16).view(2, width)
+    indices = torch.arange(count, device=DEVICE) % 2
+    left = torch.ones(1, 1 << 15, device=DEVICE, dtype=torch.bfloat16)
+
+    gathered = kernels.gather(rows, indices)
+    products = kernels.outer(left, rows[:1], [0, 1])
+
+    assert torch.equal(gathered[-2:], rows)
+    assert torch.equal(products[1, -1], rows[0])
+
+
 @pytest.mark.parametrize(("n_experts", "k"), [(5, 1), (8, 2), (33, 4)])
 def test_gating_takes_the_k_largest_of_the_softmax(n_experts, k):
     logits = random(20, n_experts, seed=1)
