@@ -130,7 +130,7 @@ class TextClassifier:
 
     @classmethod
     def _loaded(cls, card: Card, folder: Path) -> TextClassifier:
-        found = cls(card.model, max_tokens=card.max_tokens, **card.config)
+        found = cls(card.model, max_tokens=card.max_tokens, label_words=card.label_words, **card.config)
         backbone = load_backbone(card.model, speaking=bool(card.label_words))
         words = word_tokens(backbone.tokenizer, card.label_words, card.classes)
         found._method = build(card.config, backbone, len(card.classes), torch.Generator(), words)

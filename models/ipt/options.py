@@ -81,8 +81,10 @@ def read_label_words(given: Any) -> dict[str, list[str]] | None:
         return None
     if not isinstance(given, Mapping) or not given:
         raise WorkloadError(f"data.label_words: {given!r} must map each label to a word, or to a list of words")
-    found = {str(label): [said] if isinstance(said, str) else said for label, said in given.items()}
-    for label, said in found.items():
-        if not isinstance(said, list) or not said or not all(isinstance(word, str) and word.strip() for word in said):
+    found: dict[str, list[str]] = {}
+    for label, said in given.items():
+        words = list(said) if isinstance(said, (list, tuple)) else [said]
+        if not words or not all(isinstance(word, str) and word.strip() for word in words):
             raise WorkloadError(f"data.label_words.{label}: {said!r} must be a word, or a list of words")
+        found[str(label)] = words
     return found

@@ -51,6 +51,15 @@ def test_every_strategy_learns_to_say_the_word_and_comes_back(name, strategy, tm
     assert again.predict_proba(TEXTS[:4]) == pytest.approx(fitted.predict_proba(TEXTS[:4]))
 
 
+def test_a_classifier_that_came_back_learns_anew_with_its_words(tmp_path):
+    classifier(speaker("tiny-bert", tmp_path / "model"), strategy="probe").fit(TEXTS, LABELS).save(tmp_path / "export")
+
+    again = load(tmp_path / "export").fit(TEXTS, LABELS)
+
+    # An offset of each class; a linear head would have a weight for each of the model's widths.
+    assert again._method.tuned_parameters == 2
+
+
 @pytest.mark.parametrize("name", SPEAKERS)
 def test_scores_are_the_models_own_logits_of_the_words(name, tmp_path):
     folder = speaker(name, tmp_path / "model")
