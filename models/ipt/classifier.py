@@ -120,13 +120,14 @@ class TextClassifier:
         if target.exists():
             raise WorkloadError(f"{target} exists already: name a folder that does not")
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(prefix=".saving-", dir=target.parent))
+        draft = Path(mkdtemp(prefix=".saving-", dir=target.parent))
         try:
-            self._learner.save(made)
-            made.rename(target)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
+            # A folder within the draft's, which is for its owner's eyes alone.
+            (draft / "export").mkdir()
+            self._learner.save(draft / "export")
+            (draft / "export").rename(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
     @classmethod
     def _loaded(cls, card: Card, folder: Path) -> TextClassifier:

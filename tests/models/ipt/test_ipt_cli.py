@@ -35,6 +35,15 @@ def test_a_file_is_learned_and_predicted(texts, tmp_path):
     assert [row.split(",")[0] for row in rows] == [row.split(",")[1] for row in ROWS]
 
 
+def test_an_export_is_open_to_whom_other_new_folders_are_open_to(texts, tmp_path):
+    (tmp_path / "plain").mkdir()
+
+    assert run("train", texts, tmp_path / "out", "--model", "tiny-bert", "--steps", 1).exit_code == 0
+
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "plain", "texts.csv"]
+
+
 def test_an_existing_folder_is_refused_before_anything_is_learned(texts, tmp_path):
     refused = run("train", texts, tmp_path, "--model", "tiny-bert")
 
