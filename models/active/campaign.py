@@ -95,7 +95,8 @@ class Campaign:
         while self.purse + _ROUNDING >= self.batch * cheapest:
             random = np.random.default_rng([self.seed, self.rounds])
             belief = self.knowledge.narrowed(self.belief)
-            chosen = self.criterion(Situation(self.terrain, self.knowledge, belief, self.rounds, random), self.batch)
+            here = Situation(self.terrain, self.knowledge, belief, self.rounds, random, exact=self.query == "exact")
+            chosen = self.criterion(here, self.batch)
             exact = self._exact(belief[chosen])
             prices = np.where(exact, self.exact_price, 1.0)
             if len(chosen) == 0 or self.purse + _ROUNDING < prices.sum():

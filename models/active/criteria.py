@@ -20,11 +20,12 @@ def igp(situation: Situation, count: int) -> Nodes:
     from the entropy of each node that i reaches, and what several answers remove of one node adds up as independent
     chances do: sum over u of H_u (1 - prod over i in the batch of (1 - influence_ui IG_i / H_i)). So do the answers
     that there are: as far as a node's class is known, its share of others is explained already, whatever the model
-    makes of them yet.
+    makes of them yet. Who is told the class has nothing left to learn of the node: IG_i is H_i where that is asked.
     """
     belief, reach = situation.belief, situation.terrain.influence
     entropies = entropy(belief)
-    share = np.divide(information_gain(belief), entropies, out=np.zeros_like(entropies), where=entropies > 0)
+    gain = entropies if situation.exact else information_gain(belief)
+    share = np.divide(gain, entropies, out=np.zeros_like(entropies), where=entropies > 0)
     told, _ = situation.knowledge.targets()
     left = entropies * unexplained(reach, told, certainty(belief[told]))
     return greedy_cover(reach, left, np.minimum(share, 1.0), situation.candidates, count)

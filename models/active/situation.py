@@ -53,6 +53,7 @@ class Situation:
         belief: (n, C) the model's distributions with all answers put in.
         round: batches bought so far.
         random: for this choice alone.
+        exact: whether the class of each chosen node is asked for, and not a yes or no to the likeliest one.
     """
 
     terrain: Terrain
@@ -60,6 +61,7 @@ class Situation:
     belief: Distributions
     round: int
     random: np.random.Generator
+    exact: bool = False
 
     @cached_property
     def candidates(self) -> Nodes:

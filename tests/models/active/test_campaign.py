@@ -101,6 +101,31 @@ def test_what_answers_explain_already_is_not_asked_about_again():
     assert favourite() == other
 
 
+@pytest.mark.parametrize(("exact", "best"), [(False, 1), (True, 0)])
+def test_a_class_that_is_told_tells_all_of_a_node_and_a_yes_or_no_its_own_entropy(exact, best):
+    running = campaign()
+    # Three classes as likely take 1.10 nats to tell, of which a yes or no gives 0.64; two take 0.69 and it gives all.
+    belief = np.full_like(running.belief, 1 / 3)
+    belief[running.terrain.pool[1]] = [0.5, 0.5, 0.0]
+    alone = Terrain(running.terrain.graph, running.terrain.pool[:2], 2)
+    alone.__dict__["influence"] = sparse.eye_array(len(belief), format="csc")
+    situation = Situation(alone, running.knowledge, belief, 0, np.random.default_rng(0), exact=exact)
+
+    assert criterion("igp")(situation, 1).tolist() == [running.terrain.pool[best]]
+
+
+@pytest.mark.parametrize("query", ["relaxed", "exact", "either"])
+def test_criteria_know_what_will_be_asked(query):
+    seen = []
+    inner = criterion("random")
+    running = campaign(query=query)
+    running.criterion = lambda situation, count: seen.append(situation.exact) or inner(situation, count)
+
+    running.earn(6)
+
+    assert set(seen) == {query == "exact"}
+
+
 def test_a_batch_is_bought_once_it_can_be_paid():
     running = campaign(query="exact", account="questions")
 
