@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.edges import EdgeList
+from models.walks.errors import GraphError
 from models.walks.evaluation import Groups, Links
 from models.walks.memory import LoadedGraph
 from models.walks.rule import Rule
@@ -63,9 +64,20 @@ class Node2vecLearner:
         np.savez(directory / STATE_FILE, inner=self._vectors.inner, outer=self._vectors.outer)
 
     def restore(self, directory: Path) -> None:
-        """Continue from saved vectors."""
+        """Continue from saved vectors.
+
+        Raises:
+            GraphError: they are of another shape than this trial's, as a copy's may be from its parent's.
+        """
         with np.load(directory / STATE_FILE, allow_pickle=False) as state:
-            self._vectors.inner, self._vectors.outer = state["inner"], state["outer"]
+            inner, outer = state["inner"], state["outer"]
+        if inner.shape != self._vectors.inner.shape:
+            raise GraphError(
+                f"dimensions: the saved vectors are {len(inner)} of {inner.shape[1]}, and this trial learns "
+                f"{len(self._vectors.inner)} of {self._vectors.inner.shape[1]}; keep dimensions and data fixed where "
+                "trials are copied"
+            )
+        self._vectors.inner, self._vectors.outer = inner, outer
 
     def _measure(self) -> dict[str, float]:
         if self._links is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.data import edges
+from models.walks.node2vec import Node2vecLearner
 from models.walks.workload import Node2vecWorkload
 from tunewright.errors import WorkloadError
 from tunewright.workload import Checkpoint, Leg
@@ -40,6 +41,21 @@ def test_a_file_of_ones_own_is_learnt(tmp_path: Path) -> None:
     (report,) = run(tmp_path, {"path": str(tmp_path / "mine.txt")})
 
     assert 0 < report["link_auc"] <= 1
+
+
+def test_a_copy_does_not_go_on_with_vectors_of_another_width(tmp_path: Path) -> None:
+    graph, config = edges.communities(40), Node2vecWorkload().space.default()
+    parent, copy, same = (
+        Node2vecLearner({**config, "dimensions": width, "rate": rate}, graph, "links", seed=seed, threads=1)
+        for width, rate, seed in ((16, 0.1, 1), (32, 0.1, 2), (16, 0.2, 3))
+    )
+    parent.save(tmp_path)
+
+    with pytest.raises(WorkloadError, match=r"dimensions: the saved vectors are 40 of 16, .* learns 40 of 32; keep"):
+        copy.restore(tmp_path)
+
+    same.restore(tmp_path)
+    assert np.array_equal(same.vectors, parent.vectors)
 
 
 @pytest.mark.parametrize(
