@@ -1,8 +1,8 @@
 """Kernels that pick neighbours. All take and give the same:
 
-nodes (m,) int32 whose neighbours are wanted, -1 for none; request (m,) int64; hidden (b,) int32, the item node whose
-edges of weight 1 or less are not to be seen by a request, -1 for none; pointers (3, nodes + 1), neighbours, weights
-as in `Adjacency`; k, how many of each type
+nodes (m,) int32 whose neighbours are wanted, -1 for none; request (m,) int64; hidden (b,) int32, the item node that a
+request is not to see, however strong the edges to it, -1 for none; pointers (3, nodes + 1), neighbours, weights as in
+`Adjacency`; k, how many of each type
 -> picked (m, 3, k) int32 node numbers, -1 where there is no further neighbour; weights (m, 3, k) float32
 """
 

@@ -19,7 +19,7 @@ def similar_pairs(
 
     Args:
         nodes, members: (n,) each row says that a member belongs to a node's set.
-        most: how many of a bucket's next nodes each is compared with.
+        most: in each band a node is compared with a quarter as many of its bucket's next nodes, at least one.
     Returns:
         One end, other end, similarity of at least `MIN_SIMILARITY`; every pair once.
     """
