@@ -95,10 +95,11 @@ class Campaign:
         while self.purse + _ROUNDING >= self.batch * cheapest:
             random = np.random.default_rng([self.seed, self.rounds])
             belief = self.knowledge.narrowed(self.belief)
-            here = Situation(self.terrain, self.knowledge, belief, self.rounds, random, exact=self.query == "exact")
+            exact, price = self._exact(belief), self.exact_price
+            here = Situation(self.terrain, self.knowledge, belief, self.rounds, random, exact, price)
             chosen = self.criterion(here, self.batch)
-            exact = self._exact(belief[chosen])
-            prices = np.where(exact, self.exact_price, 1.0)
+            exact = exact[chosen]
+            prices = np.where(exact, price, 1.0)
             if len(chosen) == 0 or self.purse + _ROUNDING < prices.sum():
                 return
             labels = np.where(exact, UNKNOWN, likeliest(belief[chosen], random))

@@ -16,6 +16,8 @@ from tunewright.errors import WorkloadError
 def igp(situation: Situation, count: int) -> Nodes:
     """Information gain propagation (IGP, section 3.3): the batch whose answers remove the most entropy from all nodes.
 
+    Where answers differ in their price, for it: nodes are taken one by one, each the one that removes most for its own.
+
     Asking node i is expected to remove the share IG_i / H_i of its entropy. It removes that share times i's influence
     from the entropy of each node that i reaches, and what several answers remove of one node adds up as independent
     chances do: sum over u of H_u (1 - prod over i in the batch of (1 - influence_ui IG_i / H_i)). So do the answers
@@ -24,11 +26,13 @@ def igp(situation: Situation, count: int) -> Nodes:
     """
     belief, reach = situation.belief, situation.terrain.influence
     entropies = entropy(belief)
-    gain = entropies if situation.exact else information_gain(belief)
+    exact = np.zeros(len(belief), np.bool_) if situation.exact is None else situation.exact
+    gain = np.where(exact, entropies, information_gain(belief))
     share = np.divide(gain, entropies, out=np.zeros_like(entropies), where=entropies > 0)
+    price = np.where(exact, situation.price, 1.0)
     told, _ = situation.knowledge.targets()
     left = entropies * unexplained(reach, told, certainty(belief[told]))
-    return greedy_cover(reach, left, np.minimum(share, 1.0), situation.candidates, count)
+    return greedy_cover(reach, left, np.minimum(share, 1.0), situation.candidates, count, price)
 
 
 CRITERIA: Mapping[str, Criterion] = {

@@ -54,12 +54,14 @@ def unexplained(reach: Any, nodes: Nodes, strength: Values) -> Values:
     return np.asarray(np.exp(np.asarray(columns.sum(axis=1)).ravel()))
 
 
-def greedy_cover(reach: Any, weight: Values, strength: Values, candidates: Nodes, count: int) -> Nodes:
-    """Choose nodes one by one, each the one that adds most to what the ones before explain; evaluated lazily.
+def greedy_cover(
+    reach: Any, weight: Values, strength: Values, candidates: Nodes, count: int, price: Values | None = None
+) -> Nodes:
+    """Choose nodes one by one, each the one that adds most, for its price, to what the ones before explain; lazily.
 
     The nodes B explain of node u the share 1 - prod over i in B of (1 - strength_i reach_ui), and are worth the sum of
     these shares by weight. That is monotone and submodular: a node's gain only shrinks as others are chosen, so a gain
-    that was computed earlier bounds it, and the choice is within 1 - 1/e of the best.
+    that was computed earlier bounds it; and where all cost the same the choice is within 1 - 1/e of the best.
 
     Args:
         reach: (n, n) sparse, best by columns: influence of each column's node on each row's, 0 to 1.
@@ -67,12 +69,14 @@ def greedy_cover(reach: Any, weight: Values, strength: Values, candidates: Nodes
         strength: (n,) how much of itself a node would explain, 0 to 1.
         candidates: (m,) nodes to choose from.
         count: how many; fewer where there are fewer candidates.
+        price: (n,) what a node costs; None: all the same.
     Returns:
         (count,) nodes, the most valuable first; ties go to the earlier candidate.
     """
     columns = reach.tocsc()
     left = weight.astype(np.float64).copy()
-    first = (columns.T @ left) * strength
+    price = np.ones(len(strength)) if price is None else price
+    first = (columns.T @ left) * strength / price
     heap = [(-first[node], place, 0) for place, node in enumerate(candidates)]
     heapq.heapify(heap)
     chosen: list[int] = []
@@ -84,7 +88,7 @@ def greedy_cover(reach: Any, weight: Values, strength: Values, candidates: Nodes
             chosen.append(node)
             left[rows] *= 1.0 - strength[node] * shares
         else:
-            gain = strength[node] * float(shares @ left[rows])
+            gain = strength[node] * float(shares @ left[rows]) / price[node]
             heapq.heappush(heap, (-gain, place, len(chosen)))
     return np.array(chosen, dtype=np.int64)
 

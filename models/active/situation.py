@@ -53,7 +53,8 @@ class Situation:
         belief: (n, C) the model's distributions with all answers put in.
         round: batches bought so far.
         random: for this choice alone.
-        exact: whether the class of each chosen node is asked for, and not a yes or no to the likeliest one.
+        exact: (n,) of which nodes the class would be asked for, and no yes or no to the likeliest one; None: of none.
+        price: what a class costs where a yes or no costs 1.
     """
 
     terrain: Terrain
@@ -61,7 +62,8 @@ class Situation:
     belief: Distributions
     round: int
     random: np.random.Generator
-    exact: bool = False
+    exact: NDArray[np.bool_] | None = None
+    price: float = 1.0
 
     @cached_property
     def candidates(self) -> Nodes:

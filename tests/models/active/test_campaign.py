@@ -101,29 +101,40 @@ def test_what_answers_explain_already_is_not_asked_about_again():
     assert favourite() == other
 
 
-@pytest.mark.parametrize(("exact", "best"), [(False, 1), (True, 0)])
-def test_a_class_that_is_told_tells_all_of_a_node_and_a_yes_or_no_its_own_entropy(exact, best):
+@pytest.mark.parametrize(
+    ("exact", "price", "best"),
+    [([False, False], 2.0, 1), ([True, True], 2.0, 0), ([True, False], 1.2, 0), ([True, False], 2.0, 1)],
+)
+def test_a_class_that_is_told_tells_all_of_a_node_for_its_price_and_a_yes_or_no_its_own_entropy(exact, price, best):
     running = campaign()
     # Three classes as likely take 1.10 nats to tell, of which a yes or no gives 0.64; two take 0.69 and it gives all.
     belief = np.full_like(running.belief, 1 / 3)
     belief[running.terrain.pool[1]] = [0.5, 0.5, 0.0]
     alone = Terrain(running.terrain.graph, running.terrain.pool[:2], 2)
     alone.__dict__["influence"] = sparse.eye_array(len(belief), format="csc")
-    situation = Situation(alone, running.knowledge, belief, 0, np.random.default_rng(0), exact=exact)
+    asked = np.zeros(len(belief), bool)
+    asked[alone.pool] = exact
+    situation = Situation(alone, running.knowledge, belief, 0, np.random.default_rng(0), asked, price)
 
-    assert criterion("igp")(situation, 1).tolist() == [running.terrain.pool[best]]
+    assert criterion("igp")(situation, 1).tolist() == [alone.pool[best]]
 
 
-@pytest.mark.parametrize("query", ["relaxed", "exact", "either"])
-def test_criteria_know_what_will_be_asked(query):
-    seen = []
+@pytest.mark.parametrize(("query", "asked"), [("relaxed", {False}), ("exact", {True}), ("either", {False, True})])
+def test_criteria_know_what_will_be_asked_and_what_it_costs(query, asked):
+    seen, prices = set(), set()
     inner = criterion("random")
-    running = campaign(query=query)
-    running.criterion = lambda situation, count: seen.append(situation.exact) or inner(situation, count)
 
-    running.earn(6)
+    def noted(situation, count):
+        seen.update(situation.exact.tolist())
+        prices.add(situation.price)
+        return inner(situation, count)
 
-    assert set(seen) == {query == "exact"}
+    running = campaign(query=query, account="bits")
+    running.criterion = noted
+    running.earn(30)
+
+    assert seen == asked
+    assert prices == {np.log2(3)}
 
 
 def test_a_batch_is_bought_once_it_can_be_paid():

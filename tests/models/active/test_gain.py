@@ -49,6 +49,27 @@ def test_lazy_greedy_chooses_what_plain_greedy_chooses_and_is_near_the_best(seed
     assert value(reach, weight, strength, chosen) >= (1 - 1 / np.e) * best
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_greedy_takes_what_adds_most_for_its_price(seed):
+    rng = np.random.default_rng(seed)
+    reach = rng.random((12, 12)) * (rng.random((12, 12)) < 0.4)
+    weight, strength, price = rng.random(12), rng.random(12), rng.uniform(1, 3, 12)
+    candidates = np.arange(12)
+
+    chosen = greedy_cover(sparse.csr_array(reach), weight, strength, candidates, 4, price)
+
+    plain: list[int] = []
+    for _ in range(4):
+        before = value(reach, weight, strength, plain)
+        plain.append(
+            max(
+                set(candidates) - set(plain),
+                key=lambda v: (value(reach, weight, strength, [*plain, v]) - before) / price[v],
+            )
+        )
+    assert chosen.tolist() == plain
+
+
 def test_greedy_gives_all_candidates_where_more_are_asked_for():
     reach = sparse.csr_array(np.eye(4))
 
