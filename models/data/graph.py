@@ -224,6 +224,14 @@ def _checked_labels(labels: NDArray[np.integer], n: int, name: str) -> tuple[NDA
         raise WorkloadError(f"data.dataset: {name}: label {lowest}; classes count from 0, -1 means unknown")
     if highest < 1:
         raise WorkloadError(f"data.dataset: {name}: labels name {highest + 1} classes; there is nothing to tell apart")
+    found = np.unique(labels[labels != UNKNOWN])
+    if len(found) <= highest:
+        # Where ids stand in for classes there may be billions: too many to go through one by one.
+        missing = int(np.argmax(found != np.arange(len(found))))
+        raise WorkloadError(
+            f"data.dataset: {name}: labels go up to {highest}, and no node is of class {missing}; "
+            "number the classes from 0 without gaps"
+        )
     return labels.astype(np.int64), highest + 1
 
 

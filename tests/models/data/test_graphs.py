@@ -60,6 +60,12 @@ def test_random_edges_give_the_adjacency_of_scipy():
         ({"labels": np.zeros(6, dtype=int)}, r"labels name 1 classes"),
         ({"labels": np.array([0, 1, 0, 1, 0, -2])}, r"label -2; classes count from 0"),
         ({"labels": np.array([0, 1, 2, 1, 0, 1])}, r"class 2 has no training node"),
+        (
+            {"labels": np.array([0, 1, 3, 1, 0, -1])},
+            r"labels go up to 3, and no node is of class 2; number the classes",
+        ),
+        ({"labels": np.array([1, 2, 1, 2, 1, 2])}, r"labels go up to 2, and no node is of class 0"),
+        ({"labels": np.array([0, 1, 0, 1, 0, 10**15])}, r"labels go up to 10+, and no node is of class 2"),
         ({"labels": np.array([0, 1, 0, -1, 0, 1])}, r"valid node 3 has no label"),
         ({"split": {**SPLIT, "train": np.array([], dtype=int)}}, r"no train nodes"),
         ({"split": {**SPLIT, "test": np.array([2, 4])}}, r"node 2 stands twice"),
