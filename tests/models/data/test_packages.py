@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 import tarfile
 import zipfile
@@ -111,6 +112,51 @@ def test_another_file_than_the_pinned_one_is_refused_and_not_kept(index, cache):
 
     assert not list(cache.rglob("*.whl"))
     assert not list(cache.rglob("x"))
+
+
+BACKEND = """
+from pathlib import Path
+
+Path({marker!r}).touch()
+
+
+def prepare_metadata_for_build_wheel(directory, settings=None):
+    folder = Path(directory) / "thing-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\\nName: thing\\nVersion: 1.0\\n")
+    return folder.name
+
+
+def build_wheel(*_):
+    raise NotImplementedError
+"""
+PROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["pinned", "another"])
+def test_pip_runs_the_build_script_of_the_pinned_source_archive_alone(right, tmp_path, monkeypatch):
+    marker, shelf = tmp_path / "it ran", tmp_path / "shelf"
+    shelf.mkdir()
+    content = source_archive(
+        {
+            "thing-1.0/PKG-INFO": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n",
+            "thing-1.0/pyproject.toml": PROJECT,
+            "thing-1.0/backend.py": BACKEND.format(marker=str(marker)),
+            "thing-1.0/d/x": "1",
+        }
+    )
+    (shelf / "thing-1.0.tar.gz").write_bytes(content)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+    if right:
+        assert (files(package(content, sdist=True), "d") / "x").read_text() == "1"
+    else:
+        with pytest.raises(WorkloadError, match=r"another file for thing==1\.0 than the pinned one"):
+            files(package(b"other", sdist=True), "d")
+
+    assert marker.exists() == right
 
 
 def test_a_prefix_that_is_not_there_is_named(index):
