@@ -179,10 +179,6 @@ class GraphReader:
         self.traffic.loads += 1
         return self._timed(began)
 
-    def clear(self, region: int) -> None:
-        """Nothing is in this region."""
-        self.ranges[region] = 0
-
     def close(self) -> None:
         for file in self._files:
             file.close()
