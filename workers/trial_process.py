@@ -26,6 +26,8 @@ from workers.scratch import Scratch, sweep
 MAX_MESSAGE_BYTES = 1024 * 1024
 # The service's own settings and Ray's tokens are no business of user code.
 _PRIVATE_PREFIXES = ("TUNEWRIGHT_", "RAY_")
+# But where data sets are kept, and whether they may be fetched, is: it is the trial that loads them (`models.data`).
+_FOR_TRIALS = ("TUNEWRIGHT_CACHE_DIR", "TUNEWRIGHT_OFFLINE")
 
 
 class ProcessEnded(TunewrightError):
@@ -206,7 +208,7 @@ def _kill(pid: int) -> None:
 
 
 def _environment(import_paths: Sequence[str], threads: int, channel: int) -> dict[str, str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(_PRIVATE_PREFIXES)}
+    inherited = {k: v for k, v in os.environ.items() if k in _FOR_TRIALS or not k.startswith(_PRIVATE_PREFIXES)}
     paths = [*import_paths, *filter(None, [inherited.get("PYTHONPATH")])]
     return {
         **inherited,

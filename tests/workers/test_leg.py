@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from models.data.packages import CACHE_VARIABLE, OFFLINE_VARIABLE
 from optimizers.protocol import Job
 from tunewright import Budget, Resources, StudySpec, TrialLimits
 from workers import leg, study_loop
@@ -160,6 +161,20 @@ def test_an_exception_fails_the_trial_with_its_traceback_and_log(settings: LegSe
     assert "in misbehave" in str(result.traceback)
     assert "about to misbehave" in result.log
     assert link.resources == [1.0]
+
+
+def test_a_trial_learns_where_data_are_kept_and_nothing_else_of_the_services_settings(
+    settings: LegSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, "/srv/data")
+    monkeypatch.setenv(OFFLINE_VARIABLE, "1")
+    monkeypatch.setenv("TUNEWRIGHT_SECRET_KEY", "hush")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "hush")
+
+    result = run_rude("TellsItsEnvironment", settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert result.log.splitlines() == ["about to misbehave", f"{CACHE_VARIABLE}=/srv/data", f"{OFFLINE_VARIABLE}=1"]
 
 
 def test_a_nan_objective_fails_the_trial_and_names_metric_and_resource(settings: LegSettings) -> None:

@@ -143,3 +143,15 @@ class Talks(_Rude):
                 time.sleep(self.seconds / 50)
         report(1, {"loss": 1.0})
         report(3, {"loss": 0.5})
+
+
+class TellsItsEnvironment(_Rude):
+    """Prints the variables of Tunewright and of Ray that it sees."""
+
+    name = "tells-its-environment"
+
+    def misbehave(self, report: Report) -> None:
+        for name in sorted(os.environ):
+            if name.startswith(("TUNEWRIGHT_", "RAY_")):
+                print(f"{name}={os.environ[name]}")
+        report(3, {"loss": 0.5})
