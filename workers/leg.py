@@ -61,7 +61,8 @@ class _DeafError(TunewrightError):
     """The trial was asked to stop and did not."""
 
 
-# A worker keeps the child of its last leg: importing torch or XGBoost again would take longer than a short leg.
+# A worker keeps the child of its last leg: importing torch or XGBoost again would take longer than a short leg. Not of
+# one on a GPU.
 _idle: tuple[tuple[Any, ...], TrialProcess] | None = None
 
 
@@ -79,7 +80,7 @@ def run(order: LegOrder, link: Link, settings: LegSettings) -> LegResult:
     except BaseException:
         process.close()
         raise
-    if result.outcome is Outcome.COMPLETED:
+    if result.outcome is Outcome.COMPLETED and not _on_gpu(order):
         _keep(order, settings, process)
     else:
         process.close()
@@ -269,6 +270,14 @@ def close_idle() -> None:
 
 def _key(order: LegOrder, settings: LegSettings) -> tuple[Any, ...]:
     return (order.study, order.spec.workload, settings.import_paths, _threads(order))
+
+
+def _on_gpu(order: LegOrder) -> bool:
+    """Whether it runs on a GPU, of whose memory a process that waits keeps its part while Ray gives it to others.
+
+    Nor could the process take another GPU, which Ray may give to the next leg.
+    """
+    return order.spec.resources is not None and order.spec.resources.gpus > 0
 
 
 def _threads(order: LegOrder) -> int:

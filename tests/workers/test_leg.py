@@ -144,6 +144,18 @@ def test_a_second_leg_uses_the_same_process(tmp_path: Path, settings: LegSetting
     assert len({line.partition('"pid"')[2] for line in legs}) == 1
 
 
+def test_a_leg_on_a_gpu_leaves_no_process_that_holds_it(tmp_path: Path, settings: LegSettings) -> None:
+    for end in (3, 9):
+        first = steady(tmp_path, end=end)
+        spec = first.spec.model_copy(update={"resources": Resources(gpus=0.5)})
+
+        assert leg.run(replace(first, spec=spec), RecordingLink(), settings).outcome is Outcome.COMPLETED
+
+    legs = [line for line in (tmp_path / "trace").read_text().splitlines() if "leg" in line]
+    assert len({line.partition('"pid"')[2] for line in legs}) == 2
+    assert leg._idle is None
+
+
 def run_rude(name: str, settings: LegSettings, link: RecordingLink | None = None, **fields: Any) -> LegResult:
     """Run it; the result's log is all that it printed."""
     link = link or RecordingLink()
