@@ -181,7 +181,7 @@ def describe_all(references: list[str] | None) -> dict[str, Any]:
             workloads.append(describe(reference).model_dump(mode="json"))
         except WorkloadError as error:
             problems[reference] = str(error)
-        except Exception as error:  # a user's module may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # a user's module may do anything while it is imported
             problems[reference] = f'workload "{reference}": {type(error).__name__}: {error}'
     return {"type": "described", "workloads": workloads, "problems": problems}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tunewright.child import describe_all
 from tunewright.workload import registered
 
 pytestmark = pytest.mark.timeout(60)
@@ -41,6 +44,17 @@ def test_describes_what_can_be_loaded_and_says_why_the_rest_cannot(child):
     for reference, part in bad.items():
         assert reference in answer["problems"][reference]
         assert part in answer["problems"][reference]
+
+
+def test_a_module_that_exits_as_it_is_imported_spoils_no_other(tmp_path, monkeypatch):
+    (tmp_path / "leaves.py").write_text("import sys\n\nsys.exit('usage: leaves FILE')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+    told = describe_all(["leaves:Training", "workloads_for_tests:Good"])
+
+    assert told["problems"] == {"leaves:Training": 'workload "leaves:Training": SystemExit: usage: leaves FILE'}
+    assert [workload["name"] for workload in told["workloads"]] == ["good"]
 
 
 def test_a_leg_reports_saves_and_ends(child):
