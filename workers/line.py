@@ -235,7 +235,12 @@ async def open_line(door: Door) -> DeskLine:
     async with asyncio.timeout(CONNECT_SECONDS):
         loop = asyncio.get_running_loop()
         _, line = await loop.create_connection(lambda: DeskLine(door.secret), door.host, door.port)
-        await line.greeted
+        try:
+            await line.greeted
+        except BaseException:
+            # A runner that hangs is called again and again, and would keep each of these.
+            line.close()
+            raise
     return line
 
 

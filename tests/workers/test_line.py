@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import uvloop
 
+from workers import line as lines
 from workers.ask_tell import Answer, Ask, Given, Refused, Tell, Told, Why, Word
-from workers.line import DeskServer, open_line
+from workers.line import DeskServer, Door, open_line
 from workers.orders import Reply
 
 pytestmark = pytest.mark.timeout(30)
@@ -141,5 +142,29 @@ def test_nobody_listens_there(run: Run) -> None:
 
         with pytest.raises(ConnectionRefusedError):
             await open_line(door)
+
+    run(talk())
+
+
+def test_a_desk_that_hangs_is_left_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "CONNECT_SECONDS", 0.2)
+
+    async def talk() -> None:
+        left = asyncio.Event()
+
+        async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            left.set()
+            writer.close()
+
+        server = await asyncio.start_server(hangs, "127.0.0.1", 0)
+        door = Door("127.0.0.1", server.sockets[0].getsockname()[1], b"secret")
+
+        with pytest.raises(TimeoutError):
+            await open_line(door)
+
+        async with asyncio.timeout(10):
+            await left.wait()
+        server.close()
 
     run(talk())
