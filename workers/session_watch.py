@@ -186,7 +186,7 @@ class _Seconds:
         return Watched(
             metrics=metrics,
             performance=value,
-            seconds=metrics.seconds,
+            seconds=seconds if stalled else metrics.seconds,
             samples=tuple(self._samples),
             ran=workload_between(self._first.statements, self._last.statements),
             aborted=aborted,

@@ -88,3 +88,6 @@ def test_seconds_without_an_answer_count_as_seconds_in_which_nothing_was_done(
     assert watched is not None
     assert watched.aborted
     assert watched.performance == pytest.approx(performance, rel=0.2)
+    assert watched.metrics is not None
+    # As many without an answer as before.
+    assert watched.seconds == pytest.approx(2.0 * watched.metrics.seconds, rel=0.2)
