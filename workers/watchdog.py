@@ -116,7 +116,7 @@ class Watchdog:
                 stdin=reading,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env=environment(),
+                env={**environment(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 start_new_session=True,
             )
         except OSError:
@@ -250,9 +250,8 @@ def _opened(log: str) -> int:
 
 
 def environment() -> dict[str, str]:
-    """This process's, without its secrets, and with its ways to our modules."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
-    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    """This process's, without its secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE_PREFIXES)}
 
 
 def _alive(pid: int) -> bool:

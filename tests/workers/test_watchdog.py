@@ -283,3 +283,17 @@ def test_what_stands_as_the_runner_left_it_is_put_back(pretended: Server) -> Non
     assert watchdog._restore(CHARGE, ["cost"], {"cost": 7.0}) == "done"
 
     assert pretended.settings["cost"] == 4.0
+
+
+def test_commands_of_an_administrator_see_neither_our_secrets_nor_our_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is a program in another Python, as Patroni's is, could not even start with ours."""
+    monkeypatch.setenv("TUNEWRIGHT_SECRET_KEY", "hush")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "hush")
+    monkeypatch.setenv("PYTHONPATH", "/srv/own")
+    monkeypatch.setattr(sys, "path", [*sys.path, "/srv/ours"])
+
+    found = watchdog.environment()
+
+    assert "hush" not in found.values()
+    assert found["PYTHONPATH"] == "/srv/own"
+    assert found["PATH"] == os.environ["PATH"]
