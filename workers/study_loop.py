@@ -115,6 +115,7 @@ class StudyLoop:
         self._beat_at = -np.inf
         self._committed_at = -np.inf
         self._quiet = False
+        self._restored = False
         # So many facts were written when the optimizer was last known to have more to do.
         self._written = 0
         self._unfinished_at = -1
@@ -129,9 +130,13 @@ class StudyLoop:
         return self._incumbents
 
     @property
-    def copyable(self) -> frozenset[int]:
-        """Trials from whose states others would begin if the study went on."""
-        return frozenset(self._optimizer.copyable())
+    def kept(self) -> frozenset[int]:
+        """Trials whose states outlast the study: the best, and those from which others would begin if it went on.
+
+        Empty where none is known to be the best; one that ended before its journal was taken in knows of none.
+        """
+        best = frozenset(incumbent.trial for incumbent in self._incumbents)
+        return best | frozenset(self._optimizer.copyable()) if best else best
 
     @property
     def running(self) -> int:
@@ -204,6 +209,7 @@ class StudyLoop:
             The state in which it was left.
         Raises:
             Fenced: another runner has the study; legs of this one are abandoned.
+            Exception: what was written cannot be taken in; it stands as it stood.
         """
         with uncollected():
             record = self._unless_unavailable(self._journal.load)
@@ -216,6 +222,7 @@ class StudyLoop:
         try:
             with uncollected():
                 self._restore(record)
+            self._restored = True
             self._heartbeat()
             # An earlier runner may have used it up, and died while its last legs saved.
             self._check_budget()
@@ -236,6 +243,9 @@ class StudyLoop:
             raise
         except Exception as error:
             log.exception("study %s failed", record.study)
+            if record.facts and not self._restored:
+                # What would be written now knows of no trial; who starts runners knows what stands.
+                raise
             return self._fail(f"{type(error).__name__}: {error}")
         return self._conclude()
 

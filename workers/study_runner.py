@@ -97,10 +97,8 @@ class StudyRunner:
                 state = self._loop.run()
         finally:
             self._launcher.close()
-        if state.final and isinstance(self._launcher, RayLauncher):
-            keep = frozenset(incumbent.trial for incumbent in self._loop.incumbents) | self._loop.copyable
-            if keep:
-                CheckpointStore(self._settings.checkpoint_url).remove(self._loop.study, keep=keep)
+        if state.final and isinstance(self._launcher, RayLauncher) and (keep := self._loop.kept):
+            CheckpointStore(self._settings.checkpoint_url).remove(self._loop.study, keep=keep)
         self._journal.release()
         return state
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from optimizers.errors import OptimizerError
 from optimizers.protocol import Earlier, Incumbent, JobEnd
 from tests.workers.memory_journal import MemoryJournal
 from tunewright import (
@@ -405,6 +406,51 @@ def test_an_optimizer_that_breaks_fails_the_study_with_the_reason(monkeypatch: p
     last = journal.batches[-1].status
     assert last.state is StudyState.FAILED
     assert last.reason == "ZeroDivisionError: division by zero"
+
+
+def test_a_study_that_cannot_be_taken_up_stands_as_it_stood() -> None:
+    """After an upgrade, say: nothing is written, since nothing is known of its trials, and no state is removed."""
+    journal = MemoryJournal(spec())
+    run(journal)
+    del journal.batches[-1]
+    batches = len(journal.batches)
+
+    def unknown(study: StudySpec) -> Any:
+        raise OptimizerError('optimizer "ours" is unknown')
+
+    legs = ScriptedLegs(train)
+    legs.loop = StudyLoop(journal, unknown, legs)
+
+    with pytest.raises(OptimizerError, match="unknown"):
+        legs.loop.run()
+    assert len(journal.batches) == batches
+    assert legs.loop.kept == frozenset()
+
+
+def test_a_study_whose_optimizer_cannot_be_made_fails_with_the_reason() -> None:
+    journal = MemoryJournal(spec())
+
+    def unknown(study: StudySpec) -> Any:
+        raise OptimizerError('optimizer "ours" is unknown')
+
+    legs = ScriptedLegs(train)
+    legs.loop = StudyLoop(journal, unknown, legs)
+
+    assert legs.loop.run() is StudyState.FAILED
+    assert journal.batches[-1].status.reason == 'OptimizerError: optimizer "ours" is unknown'
+    assert legs.loop.kept == frozenset()
+
+
+def test_a_study_that_is_over_is_left_as_it_is() -> None:
+    journal = MemoryJournal(spec())
+    best = run(journal).loop.kept
+    batches = len(journal.batches)
+
+    again = run(journal)
+
+    assert again.orders == []
+    assert len(journal.batches) == batches
+    assert (len(best), again.loop.kept) == (1, frozenset())
 
 
 def test_it_has_begun_once_a_first_job_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
