@@ -444,6 +444,8 @@ class StudyLoop:
         if live.stop is not None:
             return False
         if self._ending is _Ending.PAUSE:
+            if result.outcome is Outcome.FAILED:
+                return self._fails_again(live, result)
             # A workload that is told to stop may return just as well.
             returned = result.outcome is Outcome.COMPLETED and live.stop_since is not None
             return result.outcome in (Outcome.STOPPED, Outcome.LOST) or (returned and not self._reached(live.job))

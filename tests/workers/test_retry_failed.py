@@ -13,8 +13,8 @@ from tests.workers.test_study_loop import ScriptedLegs, run, spec, train
 from tunewright import Budget, TrialLimits
 from tunewright.study import StudyState, TrialState
 from workers import study_loop
-from workers.journal import JobEnded
-from workers.orders import LegOrder, LegResult, Outcome
+from workers.journal import JobEnded, Wanted
+from workers.orders import LegOrder, LegResult, Outcome, Reply
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +88,25 @@ def test_failures_count_on_after_a_crash() -> None:
 
     assert [order.attempt for order in legs.orders] == [3, 4]
     assert [fact.problem for fact in crashed.facts if isinstance(fact, JobEnded)] == ["ValueError: attempt 4"]
+
+
+def test_a_leg_that_fails_while_its_study_pauses_is_tried_again_when_it_goes_on() -> None:
+    written = journal(1)
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if order.attempt > 1:
+            return train(legs, order)
+        written.wanted = Wanted.PAUSE
+        while legs.report(order, 1.0) is Reply.CONTINUE:
+            pass
+        return LegResult(Outcome.FAILED, "RuntimeError: stopped in the middle of a batch")
+
+    run(written, play)
+    paused = written.batches[-1].status.state
+    written.wanted = Wanted.RUN
+    legs = run(written, play)
+
+    assert paused is StudyState.PAUSED
+    assert [order.attempt for order in legs.orders] == [2]
+    (end,) = (fact for fact in written.facts if isinstance(fact, JobEnded))
+    assert end.end is JobEnd.COMPLETED
