@@ -24,6 +24,9 @@ from workers.scratch import Scratch, sweep
 
 # A single message; a report with some thousand metrics fits.
 MAX_MESSAGE_BYTES = 1024 * 1024
+# A process that closes its channel is about to end, which takes its time where it held a GPU, or goes on unheard. Less
+# than what a leg may be silent for.
+ENDING_SECONDS = 20.0
 # The service's own settings and Ray's tokens are no business of user code.
 _PRIVATE_PREFIXES = ("TUNEWRIGHT_", "RAY_")
 # But where data sets are kept, and whether they may be fetched, is: it is the trial that loads them (`models.data`).
@@ -103,6 +106,7 @@ class TrialProcess:
 
         Raises:
             ProcessEnded: the child is gone and has no more to say.
+            TunewrightError: it is there, and can say no more; or what it says is too long.
         """
         message = self._next_line()
         if message is None and self._selector.select(timeout):
@@ -184,8 +188,18 @@ class TrialProcess:
         except BlockingIOError:
             return
         if not data:
-            raise ProcessEnded(self._process.wait())
+            raise self._closed()
         self._buffer += data
+
+    def _closed(self) -> TunewrightError:
+        """What has become of a child whose channel is closed."""
+        try:
+            return ProcessEnded(self._process.wait(ENDING_SECONDS))
+        except subprocess.TimeoutExpired:
+            return TunewrightError(
+                "the trial's process goes on, and has closed the file descriptor by which it reports; let the workload "
+                "close only what it has opened"
+            )
 
 
 def _session(leader: int) -> set[int]:

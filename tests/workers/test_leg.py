@@ -16,7 +16,7 @@ import pytest
 from models.data.packages import CACHE_VARIABLE, OFFLINE_VARIABLE
 from optimizers.protocol import Job
 from tunewright import Budget, Resources, StudySpec, TrialLimits
-from workers import leg, study_loop
+from workers import leg, study_loop, trial_process
 from workers.checkpoints import CheckpointStore
 from workers.declarations import describe_one
 from workers.leg import LegSettings
@@ -201,6 +201,18 @@ def test_an_exit_fails_the_trial_and_says_so(settings: LegSettings) -> None:
 
     assert result.outcome is Outcome.FAILED
     assert "exited with status 3" in str(result.problem)
+
+
+def test_a_trial_that_closes_its_channel_fails_and_says_so(
+    settings: LegSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be waited for in silence, for which its worker was taken to be cut off."""
+    monkeypatch.setattr(trial_process, "ENDING_SECONDS", 0.2)
+
+    result = run_rude("ClosesEverything", settings)
+
+    assert result.outcome is Outcome.FAILED
+    assert "has closed the file descriptor by which it reports" in str(result.problem)
 
 
 def test_a_silent_trial_is_ended(settings: LegSettings) -> None:

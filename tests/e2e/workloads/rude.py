@@ -145,6 +145,16 @@ class Talks(_Rude):
         report(3, {"loss": 0.5})
 
 
+class ClosesEverything(_Rude):
+    """Closes what it has not opened, as daemons do, and goes on."""
+
+    name = "closes-everything"
+
+    def misbehave(self, report: Report) -> None:
+        os.closerange(3, 256)
+        time.sleep(600)
+
+
 class TellsItsEnvironment(_Rude):
     """Prints the variables of Tunewright and of Ray that it sees."""
 
