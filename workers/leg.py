@@ -25,6 +25,10 @@ from workers.orders import STOP_GRACE_SECONDS, LegOrder, LegResult, Link, Outcom
 from workers.trial_process import ProcessEnded, TrialProcess
 
 POLL_SECONDS = 0.1
+# To look at the memory of a trial and of all that it started takes a look at all processes of the machine. The pause
+# after it is so many times as long, within a second.
+MEMORY_REST = 50
+MEMORY_SECONDS = 1.0
 ALIVE_SECONDS = 1.0
 MAX_GROUP = 500
 GROUP_SECONDS = 0.05
@@ -98,6 +102,7 @@ class _Attempt:
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._group: list[tuple[float, Mapping[str, float]]] = []
         self._began = self._heard = self._told = self._logged = time.monotonic()
+        self._weigh_at = self._began
         self._reply = Reply.CONTINUE
         self._stop_sent: float | None = None
 
@@ -254,8 +259,10 @@ class _Attempt:
             raise LegLimitError(
                 f"no report for {limits.silent_seconds:g} s (limits.silent_seconds): the trial seems to hang"
             )
-        if resources is not None and resources.memory_mb is not None:
+        if resources is not None and resources.memory_mb is not None and now >= self._weigh_at:
             used = self._process.memory() / 2**20
+            weighed = time.monotonic()
+            self._weigh_at = weighed + min(max(POLL_SECONDS, MEMORY_REST * (weighed - now)), MEMORY_SECONDS)
             if used > resources.memory_mb:
                 raise LegLimitError(f"the trial used {used:.0f} MB; resources.memory_mb allows {resources.memory_mb}")
 

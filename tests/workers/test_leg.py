@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from workers.checkpoints import CheckpointStore
 from workers.declarations import describe_one
 from workers.leg import LegSettings
 from workers.orders import LegOrder, LegResult, Outcome, Reply
+from workers.trial_process import TrialProcess
 
 WORKLOADS = Path(__file__).parents[1] / "e2e" / "workloads"
 
@@ -234,6 +236,27 @@ def test_a_trial_that_eats_memory_is_ended(settings: LegSettings) -> None:
 
     assert result.outcome is Outcome.FAILED
     assert "resources.memory_mb allows 200" in str(result.problem)
+
+
+def test_a_trial_that_reports_fast_is_not_weighed_at_every_report(
+    tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed: list[float] = []
+
+    def memory(_: TrialProcess) -> int:
+        """As on a machine with very many processes."""
+        weighed.append(time.monotonic())
+        time.sleep(0.1)
+        return 0
+
+    monkeypatch.setattr(TrialProcess, "memory", memory)
+    first = steady(tmp_path, end=27)
+    spec = first.spec.model_copy(update={"resources": Resources(memory_mb=200)})
+
+    result = leg.run(replace(first, spec=spec), RecordingLink(), settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert all(after - before > leg.MEMORY_SECONDS for before, after in pairwise(weighed))
 
 
 def test_a_trial_that_ignores_stop_is_killed(settings: LegSettings, monkeypatch: pytest.MonkeyPatch) -> None:
