@@ -115,7 +115,6 @@ class StudyLoop:
         self._beat_at = -np.inf
         self._committed_at = -np.inf
         self._quiet = False
-        self._restored = False
         # So many facts were written when the optimizer was last known to have more to do.
         self._written = 0
         self._unfinished_at = -1
@@ -216,13 +215,23 @@ class StudyLoop:
         if record.state.final:
             return record.state
         with logs.about(study=record.study):
-            return self._run(record)
+            try:
+                with uncollected():
+                    self._restore(record)
+            except Fenced:
+                raise
+            except Exception as error:
+                log.exception("study %s cannot be taken up", record.study)
+                if record.facts:
+                    # What would be written now knows of no trial; who starts runners knows what stands.
+                    raise
+                return self._fail(error)
+            # The optimizer has what it needs of the facts, which take as much again.
+            del record
+            return self._run()
 
-    def _run(self, record: StudyRecord) -> StudyState:
+    def _run(self) -> StudyState:
         try:
-            with uncollected():
-                self._restore(record)
-            self._restored = True
             self._heartbeat()
             # An earlier runner may have used it up, and died while its last legs saved.
             self._check_budget()
@@ -242,11 +251,8 @@ class StudyLoop:
         except Fenced:
             raise
         except Exception as error:
-            log.exception("study %s failed", record.study)
-            if record.facts and not self._restored:
-                # What would be written now knows of no trial; who starts runners knows what stands.
-                raise
-            return self._fail(f"{type(error).__name__}: {error}")
+            log.exception("study %s failed", self._study)
+            return self._fail(error)
         return self._conclude()
 
     def _restore(self, record: StudyRecord) -> None:
@@ -642,8 +648,8 @@ class StudyLoop:
         self._release()
         return state
 
-    def _fail(self, reason: str) -> StudyState:
-        self._reason = reason
+    def _fail(self, error: Exception) -> StudyState:
+        self._reason = f"{type(error).__name__}: {error}"
         self._ending = _Ending.CANCEL
         for live in list(self._live.values()):
             self._launcher.kill(live.job.id, live.attempt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -28,7 +29,7 @@ from tunewright import (
 from tunewright.study import StudyState, TrialState
 from workers import study_loop
 from workers.copies import Released
-from workers.journal import Enqueued, Fenced, JobEnded, JobStarted, Printed, Reported, Wanted
+from workers.journal import Enqueued, Fenced, JobEnded, JobStarted, Printed, Reported, StudyRecord, Wanted
 from workers.orders import Launcher, LegOrder, LegResult, Outcome, Reply
 from workers.spending import reached
 from workers.study_loop import StudyLoop
@@ -439,6 +440,28 @@ def test_a_study_whose_optimizer_cannot_be_made_fails_with_the_reason() -> None:
     assert legs.loop.run() is StudyState.FAILED
     assert journal.batches[-1].status.reason == 'OptimizerError: optimizer "ours" is unknown'
     assert legs.loop.kept == frozenset()
+
+
+def test_what_was_read_is_let_go_once_it_was_taken_in() -> None:
+    """It takes as much memory as all else that a runner keeps."""
+    journal = MemoryJournal(spec(budget=Budget(trials=1)))
+    load, read = journal.load, []
+
+    def loaded() -> StudyRecord:
+        record = load()
+        read.append(weakref.ref(record))
+        return record
+
+    journal.load = loaded  # type: ignore[method-assign]
+    held: list[bool] = []
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        held.append(read[0]() is not None)
+        return train(legs, order)
+
+    run(journal, play)
+
+    assert held == [False]
 
 
 def test_a_study_that_is_over_is_left_as_it_is() -> None:
