@@ -430,6 +430,8 @@ class SessionLoop:
         if (reason := unjudged(self._spec, watched)) is not None:
             if self._spec.mode == "apply":
                 self._hold.back()
+            # It has answered as it should: disturbances of quiet days do not add up.
+            self._disturbances = 0
             self._skip(reason, SessionState.WAITING)
             return False
         context = self._context

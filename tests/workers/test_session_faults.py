@@ -89,6 +89,28 @@ def test_a_server_that_answers_oddly_all_the_time_ends_the_session() -> None:
     assert scene.at_home
 
 
+def test_disturbances_of_a_quiet_night_do_not_add_up() -> None:
+    """As where something that watches the server resets its statistics now and then, and nobody asks for anything."""
+    scene = stage(budget={"intervals": 2})
+    server = scene.server
+    server.rate, server.idle_clients = 0.0, True
+
+    def reset() -> None:
+        server.epoch += 1
+
+    def wake() -> None:
+        server.rate, server.idle_clients = 100.0, False
+
+    for number in range(1, 2 * MOST_DISTURBANCES):
+        server.later(5.5 * SECONDS * number, reset)
+    server.later(11.0 * SECONDS * MOST_DISTURBANCES, wake)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert scene.journal.notices.count("restarted") == 2 * MOST_DISTURBANCES - 1
+    assert scene.journal.status.intervals == 2
+
+
 def test_a_value_that_the_server_refuses_is_never_tried_again() -> None:
     scene = stage(knobs=["cache"], budget={"intervals": 10})
     scene.server.refuses["cache"] = lambda value: value != 20
