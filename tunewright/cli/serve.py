@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -121,14 +122,21 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket on which clients can connect.
 
     Raises:
-        Refused: the port cannot be used.
+        Refused: the host or the port cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        number = error.errno or 0
+        # What resolves names counts its errors below 0.
+        if number == errno.EADDRNOTAVAIL or number < 0:
+            reason = (error.strerror or str(error)).partition(" (while")[0]
+            raise Refused(
+                f"host {host} cannot be used ({reason}); give an address of this machine with --host"
+            ) from None
         raise Refused(
-            f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}); "
+            f"port {port} on {host} cannot be used ({os.strerror(number)}); "
             "choose another with --port, or let --port 0 take a free one"
         ) from None
     if hasattr(socket, "TCP_USER_TIMEOUT"):
