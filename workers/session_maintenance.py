@@ -138,9 +138,13 @@ class Maintenance:
         """
         if not self._may_restart():
             return False
+        assert self._command is not None
         if (problem := self._restarted()) is not None:
             self._ledger.restart_failed(problem)
-            raise DatabaseError(problem)
+            if self._hold.regain(0.0) or self._hold.answers(self._command.seconds):
+                raise DatabaseError(problem)
+            # It is down by our doing, and nobody else may look at it before the morning.
+            self._recover(self._former)
         return True
 
     # A trial
@@ -239,12 +243,15 @@ class Maintenance:
 
     # Restarts
 
+    @property
+    def _former(self) -> Former:
+        return {name: self._hold.custody.former[name] for name in self._space.names}
+
     def _settle(self, why: str) -> None:
         """Restart the server into what is filed."""
         if (problem := self._restarted()) is not None:
             self._ledger.notice("restart", f"{why}: {problem}")
-            former = self._hold.custody.former
-            self._rescue({name: former[name] for name in self._space.names}, problem)
+            self._rescue(self._former, problem)
         self._hold.custody.look()
         self._hold.custody.settle()
         self._rest()

@@ -638,6 +638,29 @@ def test_a_restart_at_the_end_that_failed_is_not_made_again_by_a_successor(monke
     assert "when the server restarts" in scene.journal.of(Restored)[-1].left["pool"]
 
 
+def test_a_server_that_the_restart_at_the_end_has_left_down_is_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = stage(more_pool_is_better, restarts={**ALWAYS, "most": 1}, budget={"intervals": 20})
+    restart = Command.run_restart
+
+    def fails(self: Command, environment: Mapping[str, str]) -> None:
+        if len(self.calls) == 3:
+            self.calls.append("restart")
+            self.pretended.go_down()
+            # Somebody would have seen to it in the end.
+            self.pretended.later(3600.0, self.pretended.come_up)
+            raise RestartFailed("start request repeated too quickly")
+        restart(self, environment)
+
+    monkeypatch.setattr(Command, "run_restart", fails)
+
+    assert scene.run() is SessionState.FINISHED
+
+    assert scene.tried[0].kept
+    assert scene.calls == [*["restart"] * 4, "recover"]
+    assert scene.at_home
+    assert scene.journal.of(Restored)[-1].left == {}
+
+
 def test_without_the_command_on_this_machine_nothing_is_restarted_and_it_says_so() -> None:
     scene = stage(more_pool_is_better)
     scene.commanded = False
