@@ -196,7 +196,7 @@ class _Job:
         """A report as it is to be sent now; None when it goes with the job's end."""
         if self._finished:
             raise ReportError(f"report: job {self.id} is finished")
-        self._stop_if_told()
+        # Also of one that was told to stop: what has been measured counts, or is kept as late.
         for name, value in (("resource", resource), *metrics.items()):
             if not finite(_number(value)):
                 raise ReportError(f'report: "{name}" is {value!r}; it must be a finite number')
@@ -255,7 +255,7 @@ class Job(_Job):
             resource: in the fidelity's unit; at most the job's end.
             metrics: all objectives, finite; further numbers are kept and drawn.
         Raises:
-            TrialStopped: the trial is to end now; let it pass.
+            TrialStopped: the trial is to end now; let it pass. Not at the job's end, where it ends by itself.
             ReportError: a value is no finite number.
             ApiError: the service refuses it, or did not answer for some minutes.
         """
