@@ -118,7 +118,8 @@ class Reporter:
         kept = {_metric_name(name): value for name, value in numbers.items() if finite(value)}
         self._last = resource
         self._channel.send({"type": "report", "resource": resource, "metrics": kept})
-        if self._channel.stopped.is_set():
+        # Whoever has come to the end has done the job: its last state is to be saved like any other's.
+        if self._channel.stopped.is_set() and resource < self._leg.end:
             raise TrialStopped("the service asked this trial to stop")
 
     def close(self) -> None:

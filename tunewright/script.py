@@ -91,6 +91,7 @@ class _Run:
         self._stopped = stopped
         self._report = report
         self._states = _States(checkpoint, leg.end)
+        self._end = leg.end
         self._reached = checkpoint.resource
         self._stopping = False
         self._process = _Process(
@@ -117,7 +118,9 @@ class _Run:
         if code == 0 or self._stopping or killed:
             self._states.store()
         if self._stopping:
-            raise TrialStopped("the service asked this trial to stop")
+            if self._reached < self._end:
+                raise TrialStopped("the service asked this trial to stop")
+            return
         if killed:
             raise TrialKilled(f"the program was killed by {_signal_name(-code)}")
         if code != 0:

@@ -68,7 +68,7 @@ class Report(Protocol):
             resource: in the fidelity's unit; larger than in the report before.
             metrics: all objectives, finite; further numbers are kept and drawn.
         Raises:
-            TrialStopped: the leg is to end; let it pass, or save and return.
+            TrialStopped: the leg is to end before its end; let it pass, or save and return.
             ReportError: an objective is missing or not finite, or the resource does not grow.
         """
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tunewright.child import describe_all
+from tunewright import Leg, TrialStopped
+from tunewright.child import Reporter, describe_all
 from tunewright.workload import registered
 
 pytestmark = pytest.mark.timeout(60)
@@ -109,6 +112,19 @@ def test_a_stop_ends_its_own_leg_only(child):
     messages = child.run_leg("workloads_for_tests:Good", end=2)
 
     assert messages[-1]["outcome"] == "completed"
+
+
+def test_a_stop_comes_too_late_for_who_has_come_to_the_end():
+    sent = []
+    channel = SimpleNamespace(send=sent.append, stopped=threading.Event())
+    report = Reporter(channel, Leg(0, 2), ["loss"], 0.0)
+    channel.stopped.set()
+
+    with pytest.raises(TrialStopped):
+        report(1, {"loss": 0.5})
+    report(2, {"loss": 0.25})
+
+    assert [message["resource"] for message in sent] == [1, 2]
 
 
 def test_a_workload_that_swallows_the_stop_still_ends(child):

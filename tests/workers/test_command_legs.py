@@ -322,6 +322,15 @@ def test_a_stop_reaches_a_program_between_its_reports(tmp_path: Path, settings: 
     assert resumed.log == "1\n"
 
 
+@pytest.mark.parametrize(("reached", "outcome"), [(2, Outcome.STOPPED), (3, Outcome.COMPLETED)])
+def test_a_program_that_has_come_to_its_end_is_not_stopped(
+    tmp_path: Path, settings: LegSettings, reached: int, outcome: Outcome
+) -> None:
+    result = shell(tmp_path, f"echo '{REPORT % reached}'; sleep 600", settings, StopAtOnce())
+
+    assert result.outcome is outcome
+
+
 def test_a_program_that_ignores_the_stop_is_killed(
     tmp_path: Path, settings: LegSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
