@@ -10,6 +10,7 @@ transfer leaves the state before. A trial's files are written by one leg at a ti
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+
+log = logging.getLogger(__name__)
 
 PIECE = 1 << 20
 
@@ -183,11 +186,23 @@ class CheckpointStore:
             return
         states = [index.newest, *index.kept]
         kept = [entry for entry in states if entry.resource in keep or (newest and entry is index.newest)]
-        if not kept:
-            self._remove(home)
-        elif kept != states:
-            self._replace(f"{home}/latest.json", _Index(kept[0], kept[1:]).text())
-            self._drop(home, states, kept)
+        self._leave(home, states, kept)
+
+    def rewind(self, study: str, trial: int, most: float) -> bool:
+        """Remove a trial's states that were trained beyond a resource; whether any are left.
+
+        Only while no leg of the trial runs.
+        """
+        home = self._home(study, trial)
+        index = self._index(home)
+        if index is None:
+            return False
+        states = [index.newest, *index.kept]
+        kept = [entry for entry in states if entry.resource <= most]
+        if kept != states:
+            log.warning("study %s: trial %d: states beyond %g, of which its journal does not know", study, trial, most)
+            self._leave(home, states, kept)
+        return bool(kept)
 
     def remove(self, study: str, *, keep: frozenset[int] = frozenset()) -> None:
         """Remove the states of a study's trials, but not those of the trials to keep."""
@@ -207,6 +222,13 @@ class CheckpointStore:
             return _Index.read(self._fs.cat_file(f"{home}/latest.json"))
         except FileNotFoundError:
             return None
+
+    def _leave(self, home: str, states: Sequence[_Entry], kept: Sequence[_Entry]) -> None:
+        if not kept:
+            self._remove(home)
+        elif kept != states:
+            self._replace(f"{home}/latest.json", _Index(kept[0], [*kept[1:]]).text())
+            self._drop(home, states, kept)
 
     def _drop(self, home: str, states: Sequence[_Entry], kept: Sequence[_Entry]) -> None:
         for entry in states:

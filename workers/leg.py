@@ -157,7 +157,7 @@ class _Attempt:
     def _saved(self, root: Path) -> SavedState | None:
         """The state to go on from: the trial's own, or that of the trial of which it is a copy."""
         job, study = self._order.job, self._order.study
-        saved = self._telling(lambda: self._store.get(study, job.trial, root))
+        saved = self._telling(lambda: self._own(root))
         if saved is not None or job.parent is None:
             return saved
         parent = job.parent
@@ -168,6 +168,12 @@ class _Attempt:
                 "the workload must save a state at the end of every leg"
             )
         return saved
+
+    def _own(self, root: Path) -> SavedState | None:
+        order = self._order
+        if not self._store.rewind(order.study, order.job.trial, order.most):
+            return None
+        return self._store.get(order.study, order.job.trial, root)
 
     def _on_message(self, message: Mapping[str, Any]) -> LegResult | None:
         self._heard = time.monotonic()

@@ -54,6 +54,7 @@ class Live:
         losses, failures: how often its leg was lost, and its program failed.
         began: when its leg was first heard of, by this loop's clock; None while none runs.
         resumed: its leg had begun before that.
+        begun: whether any attempt of it was ever heard of, so that states may have been saved since it was given out.
         stop: why it was asked to stop, if it was; and since when.
     """
 
@@ -63,6 +64,7 @@ class Live:
     failures: int = 0
     began: float | None = None
     resumed: bool = False
+    begun: bool = False
     stop: Verdict | None = None
     stop_since: float | None = None
 

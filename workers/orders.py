@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,9 @@ class LegOrder:
     Attributes:
         keep: resources at which states of the trial stay, beside its newest: other trials may begin from them, or it
             is the best there.
+        most: what the trial's own state may have been trained to at most. One beyond that was saved in a time of which
+            the journal knows nothing, since its store was put back to an earlier day: by a trial of the same number
+            with another configuration, maybe.
     """
 
     study: str
@@ -34,6 +38,7 @@ class LegOrder:
     seed: int
     spec: StudySpec
     keep: frozenset[float] = frozenset()
+    most: float = math.inf
 
 
 class Outcome(StrEnum):

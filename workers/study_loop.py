@@ -9,6 +9,7 @@ a leg was told is in the journal, and a job that runs is in the journal too.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -55,6 +56,8 @@ HEARTBEAT_SECONDS = 1.0
 # Without anything else to write, the time spent is written this often.
 STATUS_SECONDS = 10.0
 RETRY_SECONDS = 0.5
+# By this share a state's resource may lie beside the one that is meant: sums of fractions do.
+DUST = 1e-9
 
 
 @dataclass
@@ -273,7 +276,7 @@ class StudyLoop:
         begun = {attempt.job: attempt for attempt in record.begun}
         for job_id, job in self._optimizer.running.items():
             attempts = record.attempts.get(job_id, 0)
-            live = self._live[job_id] = Live(job, attempts + 1)
+            live = self._live[job_id] = Live(job, attempts + 1, begun=attempts > 0)
             if job_id in begun:
                 live.losses, live.failures = begun[job_id].losses, begun[job_id].failures
             if job_id in self._stopped:
@@ -357,7 +360,7 @@ class StudyLoop:
         self._pending.starts.append(live)
 
     def _begin(self, live: Live, begun: AttemptStarted) -> None:
-        live.began, live.resumed = self._monotonic(), False
+        live.began, live.resumed, live.begun = self._monotonic(), False, True
         self._pending.attempts.append(replace(begun, losses=live.losses, failures=live.failures))
 
     def _resume(self, live: Live, attempt: int) -> bool:
@@ -632,7 +635,22 @@ class StudyLoop:
         # A leg that the study's end cuts short leaves a state that is not the one which was measured as the best.
         best = {incumbent.resource for incumbent in self._incumbents if incumbent.trial == job.trial}
         keep = self._copies.kept(job.trial) | best
-        return LegOrder(self._study, job, attempt or live.attempt, self.seed(job.trial), self._spec, keep)
+        seed, most = self.seed(job.trial), self._most(live)
+        return LegOrder(self._study, job, attempt or live.attempt, seed, self._spec, keep, most)
+
+    def _most(self, live: Live) -> float:
+        """What a state may have been trained to from which the next attempt at a job goes on."""
+        job = live.job
+        if live.begun and not self._reached(job):
+            # States are stored after the reports before them.
+            return math.nextafter(job.end, 0.0)
+        if live.begun:
+            most = job.end
+        elif job.begins_trial:
+            most = 0.0
+        else:
+            most = max(job.start, self._optimizer.trials[job.trial].resource)
+        return most * (1.0 + DUST)
 
     def _conclude(self) -> StudyState:
         """Write the last state; jobs that were left open by an earlier runner end with a cancelled study."""

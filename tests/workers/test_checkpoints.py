@@ -109,6 +109,20 @@ def test_a_failed_transfer_leaves_the_state_before(
     assert fetched(store, tmp_path) == (3.0, "three", "threethree")
 
 
+def test_states_of_a_time_that_is_gone_are_removed(store: CheckpointStore, tmp_path: Path) -> None:
+    keep = {3.0, 9.0}
+    for resource in (3.0, 9.0, 27.0):
+        store.put("study", 0, resource, state(tmp_path, f"s{resource:g}"), keep=keep)
+
+    assert store.rewind("study", 0, 27.0)
+    assert store.kept("study", 0) == [27.0, 9.0, 3.0]
+    assert store.rewind("study", 0, 9.0)
+    assert fetched(store, tmp_path) == (9.0, "s9", "s9s9")
+    assert not store.rewind("study", 0, 1.0)
+    assert files(store) == 0
+    assert not store.rewind("study", 0, 1.0)
+
+
 def test_removing_keeps_the_trials_named(store: CheckpointStore, tmp_path: Path) -> None:
     for trial in range(3):
         store.put("study", trial, 3.0, state(tmp_path, f"t{trial}"))

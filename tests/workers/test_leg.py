@@ -128,6 +128,20 @@ def test_a_stopped_leg_is_taken_up_from_its_state(tmp_path: Path, settings: LegS
     assert sorted({*first.resources, *second.resources}) == [float(step) for step in range(1, 28)]
 
 
+def test_a_state_of_a_time_that_the_journal_does_not_know_is_not_gone_on_from(
+    tmp_path: Path, settings: LegSettings
+) -> None:
+    """The store was put back to an earlier day, and a new trial has the number of one of later."""
+    leg.run(steady(tmp_path, end=9), RecordingLink(), settings)
+    link = RecordingLink()
+
+    result = leg.run(replace(steady(tmp_path, end=3), most=0.0), link, settings)
+
+    assert result.outcome is Outcome.COMPLETED
+    assert link.resources == [1.0, 2.0, 3.0]
+    assert CheckpointStore(settings.checkpoint_url).kept("study", 0) == [3.0]
+
+
 def test_an_unwanted_leg_does_not_start(tmp_path: Path, settings: LegSettings) -> None:
     link = RecordingLink()
     link.reply = Reply.ABANDON

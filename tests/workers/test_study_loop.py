@@ -442,6 +442,28 @@ def test_a_study_whose_optimizer_cannot_be_made_fails_with_the_reason() -> None:
     assert legs.loop.kept == frozenset()
 
 
+def test_a_leg_goes_on_from_states_of_which_the_journal_knows() -> None:
+    journal = MemoryJournal(spec("asha"))
+    lost: list[LegOrder] = []
+
+    def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
+        if order.job.trial == 1 and not lost:
+            lost.append(order)
+            legs.report(order, 1.0)
+            return LegResult(Outcome.LOST, "gone")
+        return train(legs, order)
+
+    legs = run(journal, play)
+
+    for order in legs.orders:
+        if order.attempt > 1:
+            assert 0.99 * order.job.end < order.most < order.job.end or order.job.end == 1.0
+        else:
+            assert order.most == pytest.approx(order.job.start)
+    assert {order.attempt for order in legs.orders} == {1, 2}
+    assert any(order.job.start for order in legs.orders)
+
+
 def test_what_was_read_is_let_go_once_it_was_taken_in() -> None:
     """It takes as much memory as all else that a runner keeps."""
     journal = MemoryJournal(spec(budget=Budget(trials=1)))
