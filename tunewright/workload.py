@@ -232,7 +232,8 @@ def load(reference: str) -> Workload:
 
 def _not_imported(reference: str, error: Exception) -> WorkloadError:
     # Trials run wherever the cluster has room, so it must be had everywhere.
-    remedy = "; install it on every node, or name its directory in TUNEWRIGHT_IMPORT_PATHS"
+    named = ", or name its directory in TUNEWRIGHT_IMPORT_PATHS" if ":" in reference else ""
+    remedy = f"; install it on every node{named}"
     missing = isinstance(error, ModuleNotFoundError)
     return WorkloadError(f'workload "{reference}": cannot import it: {error}{remedy if missing else ""}')
 

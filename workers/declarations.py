@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from tunewright.command import COMMAND
 from tunewright.errors import WorkloadError
 from tunewright.views import Workloads
 from tunewright.workload import WorkloadInfo
@@ -13,13 +14,21 @@ from workers.trial_process import ProcessEnded, TrialProcess
 IMPORT_SECONDS = 60.0
 
 
+def paths_for(reference: str, import_paths: Sequence[str]) -> Sequence[str]:
+    """Of these directories, those in which a child looks before it looks at what is installed.
+
+    None for a registered workload: a project may have a package `models` of its own, without ours in it.
+    """
+    return import_paths if ":" in reference or reference == COMMAND else ()
+
+
 def describe(references: Sequence[str] | None, import_paths: Sequence[str]) -> Workloads:
     """Declarations of the workloads named, or of all registered ones.
 
     Raises:
         WorkloadError: the process died or took too long over an import.
     """
-    process = TrialProcess(import_paths)
+    process = TrialProcess(import_paths if any(paths_for(each, import_paths) for each in references or ()) else ())
     deadline = time.monotonic() + IMPORT_SECONDS
     try:
         process.send({"type": "describe", "references": None if references is None else list(references)})

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from tunewright.errors import TunewrightError
 from workers.checkpoints import CheckpointStore, SavedState
+from workers.declarations import paths_for
 from workers.logs import LogSettings
 from workers.orders import STOP_GRACE_SECONDS, LegOrder, LegResult, Link, Outcome, Reply
 from workers.trial_process import ProcessEnded, TrialProcess
@@ -305,7 +306,7 @@ def _take(order: LegOrder, settings: LegSettings) -> TrialProcess:
         if key == _key(order, settings) and process.alive:
             return process
         process.close()
-    return TrialProcess(settings.import_paths, _threads(order))
+    return TrialProcess(paths_for(order.spec.workload, settings.import_paths), _threads(order))
 
 
 def _keep(order: LegOrder, settings: LegSettings, process: TrialProcess) -> None:
