@@ -72,6 +72,11 @@ class TrialProcess:
                 env=_environment(import_paths, threads, writing),
                 start_new_session=True,
             )
+        except BaseException:
+            os.close(reading)
+            os.close(printed)
+            self._scratch.remove()
+            raise
         finally:
             os.close(writing)
             os.close(printing)

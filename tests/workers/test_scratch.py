@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 import tempfile
@@ -98,3 +99,17 @@ def test_without_locks_a_trial_has_its_directory_and_nothing_is_swept(
     assert own.path.is_dir()
     own.remove()
     assert not own.path.exists()
+
+
+def test_a_process_that_cannot_be_started_leaves_nothing(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    before = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(OSError, match="allocate"):
+        TrialProcess()
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert list(temporary.iterdir()) == []
