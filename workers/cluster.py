@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 from ray.util import list_named_actors
 
 from tunewright.errors import SpecError, TunewrightError
@@ -85,6 +86,16 @@ class Run:
     over: Any
 
 
+class _Job(JobConfig):
+    """Ray's, but that workers do not look for modules where the service was started before they look at what is
+    installed: of a project with a package `models` or `service` they would take those for ours."""
+
+    def _serialize(self) -> str:
+        # What connects has just put the current directory there.
+        self._py_driver_sys_path = []
+        return super()._serialize()
+
+
 class Cluster:
     """A connection to Ray, and the runners started through it."""
 
@@ -119,6 +130,8 @@ class Cluster:
         else:
             options["address"] = self._settings.address
             _probe(self._settings.address)
+        if not (self._settings.address or "").startswith("ray://"):
+            options["job_config"] = _Job()
         try:
             # Ray's own handler aborts a process that does not end within three seconds, and once Ray was shut down and
             # started again it ends the process at once: databases' settings would not be put back, requests be cut off.

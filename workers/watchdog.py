@@ -112,7 +112,7 @@ class Watchdog:
         output = subprocess.DEVNULL if self._log is None else _opened(self._log)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "workers.watchdog"],
+                [sys.executable, "-P", "-m", "workers.watchdog"],
                 stdin=reading,
                 stdout=subprocess.PIPE,
                 stderr=output,

@@ -32,15 +32,23 @@ class ServiceProcess:
 
     Args:
         environment: settings; what is set for another service is not inherited.
+        directory: where it is started; None: here.
     """
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        directory: Path | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.log = log or data_dir.parent / "service.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=30)
         self._environment = dict(environment or {})
+        self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,7 +61,8 @@ class ServiceProcess:
         log = self.log.open("ab")
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "tunewright.cli", "serve"),
+                # As the installed command, it does not look for modules in the current directory.
+                *(sys.executable, "-P", "-m", "tunewright.cli", "serve"),
                 *("--data-dir", str(self.data_dir), "--port", str(self.port), "--ray-cpus", "2"),
             ],
             stdout=log,
@@ -65,6 +74,7 @@ class ServiceProcess:
                 **self._environment,
             },
             start_new_session=True,
+            cwd=self._directory,
         )
         log.close()
         wait_until(self._ready, READY_SECONDS, "the service to be ready")

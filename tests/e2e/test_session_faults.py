@@ -208,7 +208,9 @@ def service(journal: FileSessionJournal, tmp_path: Path) -> Iterator[psutil.Proc
     ray = Path(f"/tmp/tw-session-{os.getpid()}")
     command = [sys.executable, "-m", "tests.e2e.session_service", str(journal.directory), str(ray)]
     with (tmp_path / "service.log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        # Ray's workers read the journal, whose class is one of these tests.
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     service = psutil.Process(process.pid)
     yield service
     kill_all(service)
