@@ -17,7 +17,7 @@ def test_a_projects_own_packages_do_not_stand_in_for_ours(tmp_path: Path) -> Non
     project = tmp_path / "project"
     for name in PACKAGES:
         (project / name).mkdir(parents=True)
-        (project / name / "__init__.py").write_text("raise ImportError('this is the project's own')\n")
+        (project / name / "__init__.py").write_text("raise ImportError('not Tunewright, but the project')\n")
     service = ServiceProcess(tmp_path / "data", directory=project)
     try:
         service.start()
