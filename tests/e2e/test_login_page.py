@@ -9,12 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.store import tokens
 from service.store.engine import writing
 from tests.e2e.test_pages import CHROMIUM, FLAGS, expect, playwright
 from tests.tunewright.live_service import LiveService
+from tests.tunewright.session_writer import BETTER, SessionWriter, attach
 from tunewright.access import Scope
 
 pytestmark = [
@@ -122,3 +124,38 @@ def test_an_open_page_goes_to_the_login_when_its_token_is_revoked(service: LiveS
 
     expect(page).to_have_title("Log in · Tunewright", timeout=30_000)
     expect(page).to_have_url(f"{service.url}/login?next=%2F%23looks")
+
+
+def test_who_may_only_read_is_shown_sessions_and_labellings_without_buttons(
+    service: LiveService, token: str, page: Any
+) -> None:
+    writer = SessionWriter(service.repository.engine, service.settings.store_url, attach(service.repository.engine))
+    writer.begin()
+    writer.interval()
+    writer.interval(BETTER, 130.0)
+    made = httpx.post(
+        f"{service.url}/v1/labellings",
+        json={"dataset": "sbm", "classes": ["a", "b", "c"]},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
+    )
+    labelling = made.raise_for_status().json()["id"]
+    with writing(service.repository.engine) as connection:
+        reader = tokens.create(connection, "reader", Scope.READ, "default")[1].text
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+
+    page.goto(f"{service.url}/sessions/{writer.id}")
+    log_in(page, reader)
+
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.locator("#performance-chart .plotly").first).to_be_visible()
+    for name in ("Pause", "Stop and restore"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    page.goto(f"{service.url}/labelling#{labelling}")
+    expect(page.locator("#asked")).to_contain_text("Is node ")
+    expect(page.locator("button[data-answer]")).to_have_count(0)
+    page.keyboard.press("y")
+    expect(page.locator("#problem")).to_be_hidden()
+    assert problems == []
+    writer.let_go()

@@ -106,8 +106,8 @@ def serve(
     set_up(settings.logs())
     if database_url is not None and settings.store_has_password:
         raise Refused(_NOT_ON_COMMAND_LINES)
-    for hindrance in ray_directory(settings) if settings.ray_address is None else ():
-        # Ray says so too, but only once the service runs, and would be asked again for ever.
+    # Ray says so too, but only once the service runs, and would be asked again for ever.
+    if settings.ray_address is None and (hindrance := next(ray_directory(settings), None)) is not None:
         raise Refused(f"ray_temp_dir: {hindrance.seen}; {hindrance.remedy}")
     try:
         require_encryption(settings)
