@@ -345,9 +345,12 @@ class StudyLoop:
         return self._queue.popleft() if len(self._optimizer.queue) < len(self._queue) else None
 
     def _take_enqueued(self) -> None:
+        # A round of slow decisions looks more than once, and the journal knows nothing yet of what it took up.
+        taken = {fact.number for fact in self._pending.facts if isinstance(fact, Enqueued)}
         for fact in self._unless_unavailable(self._journal.enqueued):
-            self._enqueue(fact)
-            self._pending.facts.append(fact)
+            if fact.number not in taken:
+                self._enqueue(fact)
+                self._pending.facts.append(fact)
 
     def _enqueue(self, fact: Enqueued) -> None:
         self._optimizer.enqueue(fact.config)

@@ -554,6 +554,19 @@ def test_enqueued_configurations_are_tried_first_and_in_their_order(optimizer: s
     assert taken == {0: 0, 1: 1}
 
 
+def test_an_enqueued_configuration_is_tried_once_however_long_a_decision_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if every step of a round outlasted a heartbeat.
+    monkeypatch.setattr(study_loop, "HEARTBEAT_SECONDS", 0.0)
+    journal = MemoryJournal(spec("random", parallel=1))
+    journal.configs = [{"x": 0.111}, {"x": 0.222}]
+
+    run(journal)
+
+    assert trials_of(journal)[:2] == journal.configs
+    assert [f.number for f in journal.facts if isinstance(f, Enqueued)] == [0, 1]
+    assert not any(config in journal.configs for config in trials_of(journal)[2:])
+
+
 def test_a_configuration_enqueued_while_a_study_runs_is_its_next_trial() -> None:
     journal = MemoryJournal(spec(parallel=1))
 
