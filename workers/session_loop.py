@@ -37,7 +37,7 @@ from db_knobs.errors import (
 )
 from db_knobs.knob import Knob
 from db_knobs.restart import RestartCommand
-from db_knobs.statistics import Metrics
+from db_knobs.statistics import Metrics, Snapshot, between
 from optimizers.onlinetune import Interval, OnlineTuneSettings, SequentialTest, Suggestion
 from optimizers.onlinetune.rules import about
 from tunewright.errors import TunewrightError
@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 
 # So many intervals in a row may be spoilt by what the server answers; one more, and it is nothing that passes.
 MOST_DISTURBANCES = 5
+# Kinds of suggestions that were measured before: a server that goes down under one of these does so for another reason.
+_KNOWN = ("reference", "centre")
 _NOT_BACK = "; the former settings are not back yet: "
 
 
@@ -97,6 +99,21 @@ class _End:
     keep: bool = False
 
 
+@dataclass(frozen=True)
+class _Novelty:
+    """Settings that were not tried before, from just before they are applied until their interval is over.
+
+    Attributes:
+        before: the server's counters then.
+        since: by our clock.
+    """
+
+    suggestion: Suggestion
+    context: tuple[float, ...]
+    before: Snapshot
+    since: float
+
+
 class SessionLoop:
     """Runs one session from its journal to its end, a pause, or the loss of its lease."""
 
@@ -109,6 +126,7 @@ class SessionLoop:
         # The newest context; None: the next interval only looks, on the reference.
         self._context: tuple[float, ...] | None = None
         self._metrics: Metrics | None = None
+        self._novelty: _Novelty | None = None
         self._disturbances = 0
 
     def run(self) -> SessionState:
@@ -305,6 +323,7 @@ class SessionLoop:
 
     def _one_interval(self) -> None:
         assert self._tuning is not None
+        self._novelty = None
         if self._spec.mode == "advice":
             self._advise(self._tuning)
         elif self._maintenance is not None and self._maintenance.due():
@@ -364,6 +383,8 @@ class SessionLoop:
         self._ledger.add(Intended(suggestion))
         self._commit()
         self._hold.guard()
+        if suggestion.kind not in _KNOWN:
+            self._novelty = _Novelty(suggestion, context, self._database.measure(), self._clock.monotonic())
         try:
             clamped = custody.put(suggestion.config)
         except KnobError as error:
@@ -396,17 +417,30 @@ class SessionLoop:
         """The server does not take these settings: they are never tried again, and the reference comes next."""
         self._ledger.notice("refused", str(error), error.knob)
         self._hold.undo()
+        self._never_again(tuning, suggestion, context, self._spec.interval, ran=False)
+        self._context = None
+        self._commit()
+
+    def _never_again(
+        self, tuning: Tuning, suggestion: Suggestion, context: tuple[float, ...], seconds: float, *, ran: bool
+    ) -> None:
+        """Learn of settings that could not be measured.
+
+        Args:
+            ran: the server took them.
+        """
         interval = Interval(
             suggestion=suggestion,
             config=suggestion.config,
             context=context,
             performance=None,
-            seconds=self._spec.interval,
+            seconds=seconds,
+            aborted=ran,
         )
+        interval = tuning.expecting(interval)
+        unsafe, lost = tuning.unsafe(interval), tuning.lost(interval)
+        self._ledger.measure(Measured(self._clock.wall(), interval, unsafe, lost), None)
         tuning.learn(interval)
-        self._ledger.measure(Measured(self._clock.wall(), interval, unsafe=False), None)
-        self._context = None
-        self._commit()
 
     def _watch(self, test: SequentialTest | None = None, length: float | None = None) -> Watched | None:
         wanted = self._ledger.wanted
@@ -503,14 +537,42 @@ class SessionLoop:
                 if not self._hold.reach():
                     return
                 self._undo()
+                went_down = self._went_down()
                 self._ledger.notice("connected", "the former settings are in place, and the session goes on")
-                self._skip(f"the connection was lost: {error}", SessionState.RUNNING)
+                if went_down:
+                    self._context = None
+                    self._commit(SessionState.RUNNING)
+                else:
+                    self._skip(f"the connection was lost: {error}", SessionState.RUNNING)
                 return
             except (ConnectionLost, StatementTimeout) as again:
                 log.warning("%s", again)
             if self._ledger.wanted() is not Wanted.RUN:
                 return
             self._clock.sleep(FIRST_PAUSE)
+
+    def _went_down(self) -> bool:
+        """Whether the server went down under settings that were not tried before, which then are never again.
+
+        Somebody may have restarted it in that very minute. To give up settings for nothing costs little; to try them
+        again may cost the server once more.
+        """
+        novelty = self._novelty
+        if novelty is None or self._tuning is None:
+            return False
+        try:
+            between(novelty.before, self._database.measure())
+            # The connection broke, and that is all.
+            return False
+        except StatisticsReset:
+            pass
+        config = novelty.suggestion.config
+        changed = {name: value for name, value in config.items() if value != self._tuning.reference[name]}
+        listed = ", ".join(f"{name} = {value}" for name, value in changed.items())
+        self._ledger.notice("restarted", f"the server went down under {listed}; these are not tried again")
+        seconds = min(self._clock.monotonic() - novelty.since, self._spec.interval)
+        self._never_again(self._tuning, novelty.suggestion, novelty.context, max(seconds, 1e-3), ran=True)
+        return True
 
     def _say_locked_out(self, error: LockedOut) -> None:
         """Once, however many runners come to the same end."""

@@ -117,7 +117,8 @@ def test_a_server_that_is_killed_or_restarted_gets_its_settings_back_and_the_ses
     session.stop()
 
     assert_home(server)
-    assert journal.of(Skipped)
+    # Settings that were new are taken for the cause.
+    assert journal.of(Skipped) or any(fact.interval.performance is None for fact in journal.of(Measured))
 
 
 def test_a_connection_that_is_cut_in_mid_interval_is_made_anew(

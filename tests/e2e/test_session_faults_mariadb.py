@@ -107,7 +107,8 @@ def test_a_server_that_comes_back_without_its_settings_stands_as_before(
     session.stop()
 
     assert standing(server) == home
-    assert journal.of(Skipped)
+    # Settings that were new are taken for the cause.
+    assert journal.of(Skipped) or any(fact.interval.performance is None for fact in journal.of(Measured))
 
 
 @pytest.mark.usefixtures("granted")

@@ -13,7 +13,7 @@ from tests.workers.session_stage import INTERVALS, SECONDS, away_at, stage
 from tests.workers.simulated_server import Connection, Killed
 from tunewright.session import SessionState
 from tunewright.space import Config
-from workers.session_journal import Measured, Skipped, Wanted
+from workers.session_journal import Intended, Measured, Skipped, Wanted
 from workers.session_loop import MOST_DISTURBANCES
 
 
@@ -187,8 +187,55 @@ def test_a_restart_by_somebody_else_costs_an_interval_and_brings_the_reference_b
 
     assert ended is SessionState.FINISHED
     assert {"connection_lost", "connected"} <= set(scene.journal.notices)
-    assert len(scene.journal.of(Skipped)) == 1
+    assert len([fact for fact in scene.journal.of(Measured) if fact.interval.performance is None]) == 1
+    assert not scene.journal.of(Skipped)
     assert scene.at_home
+
+
+def test_settings_under_which_the_server_went_down_are_not_tried_again() -> None:
+    scene = stage(budget={"intervals": 40})
+    under: list[Config] = []
+
+    def crossing(point: str) -> None:
+        if point == "after apply" and scene.server.settings["cache"] > 30:
+            under.append(dict(scene.server.settings))
+            scene.server.later(3, scene.server.go_down)
+            scene.server.later(23, scene.server.come_up)
+
+    scene.server.crossing = crossing
+
+    ended = scene.run()
+
+    assert ended is SessionState.FINISHED
+    assert scene.at_home
+    assert under
+    assert len({str(settings) for settings in under}) == len(under)
+    fell = [fact for fact in scene.journal.of(Measured) if fact.interval.performance is None]
+    assert len(fell) == len(under) == scene.journal.status.unsafe
+    assert all(fact.lost > 0 for fact in fell)
+    assert scene.journal.notices.count("restarted") == len(under)
+
+
+def test_settings_that_are_known_to_be_safe_are_not_blamed_for_a_server_that_goes_down() -> None:
+    scene = stage(budget={"intervals": 30})
+    scene.server.effect = lambda config: 1.5 if config["fast"] else 1.0
+    down = 0
+
+    def crossing(point: str) -> None:
+        nonlocal down
+        kinds = [fact.suggestion.kind for fact in scene.journal.of(Intended)]
+        if point == "measure" and not down and not scene.at_home and kinds[-1] == "centre":
+            down += 1
+            scene.server.later(0.5, scene.server.go_down)
+            scene.server.later(23, scene.server.come_up)
+
+    scene.server.crossing = crossing
+
+    scene.run()
+
+    assert down
+    assert len(scene.journal.of(Skipped)) == 1
+    assert all(fact.interval.performance is not None for fact in scene.journal.of(Measured))
 
 
 def test_counters_that_begin_anew_are_noticed() -> None:
