@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -70,8 +71,9 @@ class Tuning:
 
         settings = settings or OnlineTuneSettings(margin=spec.margin)
         if spec.mode == "advice":
-            # Where nothing is applied no advice is ever taken, and the same would be shown for ever.
-            settings = settings.model_copy(update={"advice": False})
+            # Where nothing is applied no advice is ever taken, and the same would be shown for ever. Who has followed
+            # what was shown would be told to go back, for ever too: the reference is not measured any more.
+            settings = settings.model_copy(update={"advice": False, "recheck": sys.maxsize})
         self._tuner = OnlineTune(target, settings, guarded)
         noise = before.tuner.get("noise")
         self._meter = NoiseMeter(SecondNoise(**noise) if noise else None)

@@ -236,6 +236,19 @@ def test_advice_changes_nothing_and_says_what_it_would_do() -> None:
     assert scene.journal.status.unsafe == 0
 
 
+def test_who_has_followed_advice_is_not_told_to_go_back_for_ever() -> None:
+    scene = stage(mode="advice", interval=5.0, budget={"intervals": 60})
+    scene.server.effect = lambda config: 1.0 + 0.01 * (float(config["cache"]) - 20)
+    scene.server.later(50, lambda: scene.server.settings.update(cache=40))
+
+    scene.run()
+
+    measured = scene.journal.of(Measured)
+    assert measured[-1].interval.config["cache"] == 40
+    kinds = [fact.interval.suggestion.kind for fact in measured[-10:]]
+    assert "reference" not in kinds
+
+
 def suggestion_reference() -> Config:
     return {knob.name: knob.current for knob in KNOBS}
 
