@@ -25,7 +25,7 @@ from typing import Any
 
 from db_knobs.address import Address
 from db_knobs.catalog import Host
-from db_knobs.database import Database, Former, Probe
+from db_knobs.database import Database, Former, FormerSetting, Probe
 from db_knobs.errors import (
     ConnectionLost,
     DatabaseError,
@@ -237,7 +237,7 @@ class SessionLoop:
             raise RightMissing(f'role "{probe.role}" may not set the knobs of this session{why}', probe.missing)
         check_objective(self._spec, probe)
         knobs = choose(self._database, self._spec, probe)
-        former = self._database.former([knob.name for knob in knobs])
+        former = self._former(knobs)
         self._insight = self._tools.insight(self._database, probe, knobs, None, None)
         began = Began(
             former=former,
@@ -257,6 +257,12 @@ class SessionLoop:
         if noise := self._insight.noise(self._spec.interval):
             self._ledger.notice("noise", noise)
         self._commit(SessionState.RUNNING)
+
+    def _former(self, knobs: Sequence[Knob]) -> Former:
+        """What to go back to; where nothing is changed, what stands says it all, and it takes no right to see more."""
+        if self._spec.mode == "advice":
+            return {knob.name: FormerSetting(value=knob.current, text=None) for knob in knobs}
+        return self._database.former([knob.name for knob in knobs])
 
     def _take_over(self, began: Began) -> None:
         """Go on where an earlier runner stopped, from the former settings."""

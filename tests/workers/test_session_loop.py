@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from db_knobs.database import Capability
+from db_knobs.database import Capability, Former
+from db_knobs.errors import RightMissing
 from tests.workers.session_stage import INTERVALS, SECONDS, away_at, stage
-from tests.workers.simulated_server import KNOBS, PlainInsight
+from tests.workers.simulated_server import KNOBS, Connection, PlainInsight
 from tunewright.session import SessionState
 from tunewright.space import Config
 from workers.session_hold import Hold
@@ -234,6 +236,19 @@ def test_advice_changes_nothing_and_says_what_it_would_do() -> None:
     assert not any(suggestion.kind == "advice" for suggestion in advised), "no rule is ever heard twice"
     assert scene.journal.notices.count("advice") == 1
     assert scene.journal.status.unsafe == 0
+
+
+def test_advice_takes_no_right_to_see_in_which_file_a_setting_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unseen(connection: Connection, names: Sequence[str]) -> Former:
+        raise RightMissing('role "tuner" may not see in which file "cost" is set', ["GRANT pg_monitor TO tuner;"])
+
+    monkeypatch.setattr(Connection, "former", unseen)
+    scene = stage(mode="advice")
+
+    ended = scene.run()
+
+    assert ended is SessionState.FINISHED
+    assert any(fact.interval.suggestion for fact in scene.journal.of(Measured))
 
 
 def test_who_has_followed_advice_is_not_told_to_go_back_for_ever() -> None:
