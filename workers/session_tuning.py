@@ -24,7 +24,7 @@ from optimizers.onlinetune import (
     reference_seconds,
 )
 from tunewright.session import SessionSpec
-from tunewright.space import Config, Value
+from tunewright.space import Config, Value, config_key
 from tunewright.study import Objective
 from workers.session_journal import Began, Measured, SessionStatus
 from workers.session_knobs import from_plain, outside, placed
@@ -106,9 +106,13 @@ class Tuning:
         return self._tuner.expecting(interval)
 
     def unsafe(self, interval: Interval) -> bool:
-        """Whether settings of ours ran below the margin; what the server refused never ran."""
+        """Whether settings of ours ran below the margin; what the server refused never ran.
+
+        The reference is what others are measured by: where it does less than was expected of it, the load has changed.
+        """
         ran = interval.aborted or interval.performance is not None
-        return ran and self._applied(interval) and self._tuner.unsafe(interval)
+        ours = self._applied(interval) and not self._at_reference(interval)
+        return ran and ours and self._tuner.unsafe(interval)
 
     def ratio(self, interval: Interval) -> float | None:
         """Performance against what the reference is expected to have done, above 1 where better; None: not known."""
@@ -123,6 +127,8 @@ class Tuning:
         Args:
             expected: performance of the reference; None: what was expected of it.
         """
+        if expected is None and self._at_reference(interval):
+            return 0.0
         ratio = self.ratio(interval)
         if expected is not None and interval.performance is not None:
             ratio = math.exp(self._spec.gain(interval.performance) - self._spec.gain(expected))
@@ -158,6 +164,9 @@ class Tuning:
 
     def _applied(self, interval: Interval) -> bool:
         return self._spec.mode == "apply" and interval.suggestion is not None
+
+    def _at_reference(self, interval: Interval) -> bool:
+        return config_key(interval.config) == config_key(self.reference)
 
     def replay(self, measured: Measured) -> None:
         """Learn again what an earlier runner measured."""

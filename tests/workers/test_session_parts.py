@@ -10,7 +10,8 @@ import pytest
 from db_knobs.errors import KnobRefused
 from db_knobs.knob import Knob, Special, to_space
 from db_knobs.rules import Advice
-from optimizers.onlinetune import Rule
+from optimizers.onlinetune import Interval, Rule
+from optimizers.onlinetune.intervals import Expected
 from tests.workers.memory_session_journal import MemorySessionJournal
 from tests.workers.simulated_server import KNOBS, Server
 from tunewright.session import Range, SessionSpec, SessionState
@@ -98,6 +99,27 @@ def test_the_reference_is_measured_as_precisely_as_is_asked_and_others_to_the_en
 
     assert lengths == [60.0, 60.0, pytest.approx(25.0)]
     assert tuning.seconds(asked.model_copy(update={"kind": "safe"})) == 60.0
+
+
+@pytest.mark.parametrize(("cache", "unsafe", "lost"), [(20, False, 0.0), (21, True, 0.3)])
+def test_only_other_settings_can_be_worse_than_the_reference(cache: int, unsafe: bool, lost: float) -> None:
+    reference = {knob.name: knob.current for knob in KNOBS}
+    began = Began({}, reference, {knob.name: plain(knob) for knob in KNOBS}, ["rate"])
+    tuning = Tuning(
+        SessionSpec(database="app", interval=60.0), began, SessionStatus(SessionState.RUNNING, 0.0), lambda _: None
+    )
+    asked = tuning.suggest([0.0], [])
+    interval = Interval(
+        suggestion=asked.model_copy(update={"kind": "centre"}),
+        config={**reference, "cache": cache},
+        context=(0.0,),
+        performance=70.0,
+        seconds=60.0,
+        expected=Expected(reference=100.0, doubt=0.01, gain=0.0),
+    )
+
+    assert tuning.unsafe(interval) is unsafe
+    assert tuning.lost(interval) == pytest.approx(lost)
 
 
 @pytest.fixture
