@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pymysql
@@ -37,6 +37,7 @@ from db_knobs.errors import (
     DatabaseError,
     KnobRefused,
     RightMissing,
+    ServerBusy,
     StatementTimeout,
     UnknownKnob,
     ValueRefused,
@@ -232,6 +233,24 @@ class MySQL:
             connections.closed(connection)
 
     @contextmanager
+    def _setting(self) -> Iterator[Connection]:
+        """A connection to set variables by; of a server that is full the lasting one.
+
+        What has filled it may be what stands: then nobody gets in before it is put back.
+        """
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._opened())
+                if self.kind == "mariadb":
+                    # It may shrink its cache before it answers; the driver's limit has to do.
+                    rows(connection, "SET SESSION max_statement_time = 0")
+            except ServerBusy:
+                if self._connection is None or not self._connection.open:
+                    raise
+                connection = stack.enter_context(self._translated())
+            yield connection
+
+    @contextmanager
     def _seen(self) -> Iterator[tuple[Connection, views.Sees]]:
         """The lasting connection, and what can be seen through it."""
         with self._translated() as connection:
@@ -281,10 +300,7 @@ class MySQL:
         catalog = entries(self._reached())
         moved = {name: value for name, value in settings.items() if name in catalog and catalog[name].moves}
         refused: list[DatabaseError] = []
-        with self._opened() as connection:
-            if self.kind == "mariadb":
-                # It may shrink its cache before it answers; the driver's limit has to do.
-                rows(connection, "SET SESSION max_statement_time = 0")
+        with self._setting() as connection:
             for wanted in (settings, moved):
                 # The cache last: the server takes one resize at a time, so what has begun is waited for.
                 for name, value in sorted(self._differing(wanted).items(), key=lambda each: each[0] == _CACHE):

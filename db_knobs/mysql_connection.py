@@ -18,6 +18,7 @@ from db_knobs.errors import (
     DatabaseError,
     LoginRefused,
     RightMissing,
+    ServerBusy,
     StatementTimeout,
     UnknownServer,
 )
@@ -39,6 +40,8 @@ _UNLIMITED = "sql_select_limit = 18446744073709551615, sql_big_selects = 1, wait
 # Access denied (1045, 1698), no such database for this user (1044, 1049), host (1129, 1130), method (1251, 3159),
 # password expired (1820, 1862), account locked (3118, 4151), no TLS (2026).
 _REFUSED_LOGIN = {1044, 1045, 1049, 1129, 1130, 1251, 1698, 1820, 1862, 2026, 3118, 3159, 4151}
+# Too many connections: in all, and of this user (1203 by the server's limit, 1226 by the account's).
+_BUSY = {1040, 1203, 1226}
 # Killed, shut down, silent, or never there.
 _LOST = {0, 1053, 1152, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 3169, 4031}
 _TOO_LONG = {1205, 1317, 1969, 3024}
@@ -51,7 +54,7 @@ def opened(address: Address, *, read_seconds: float = ANSWER_SECONDS) -> tuple[C
     Without a current database: statements of ours then stand in nobody's statistics but the server's.
 
     Raises:
-        LoginRefused, ConnectionLost, UnknownServer: see `errors`.
+        LoginRefused, ConnectionLost, ServerBusy, UnknownServer: see `errors`.
     """
     socket = address.host if address.host.startswith("/") else None
     try:
@@ -181,4 +184,4 @@ def _login_error(address: Address, error: BaseException) -> DatabaseError:
         said = said.replace(address.password.secret, "***")
     if code_of(error) in _REFUSED_LOGIN or "SSL" in said or "certificate" in said.lower():
         return LoginRefused(f"{address}: {said}")
-    return ConnectionLost(f"{address}: {said}")
+    return (ServerBusy if code_of(error) in _BUSY else ConnectionLost)(f"{address}: {said}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, LiteralString
 
 from psycopg import errors as pg
@@ -37,6 +37,7 @@ from db_knobs.errors import (
     KnobRefused,
     NotVerified,
     RightMissing,
+    ServerBusy,
     UnknownKnob,
     UnknownServer,
     ValueRefused,
@@ -59,6 +60,7 @@ from tunewright.space import Config, Value
 
 VERSIONS = (13, 18)
 _KEPT_IN = "postgresql.auto.conf"
+_LOADED: LiteralString = "SELECT pg_conf_load_time()::text"
 # Two numbers that no application is likely to lock: "tune" and "wrig".
 _LOCK = (0x74756E65, 0x77726967)
 # Texts of statements come all or none, with those of other databases, whose encoding this one may not know.
@@ -261,14 +263,30 @@ class Postgres:
 
     def estimate(self, statements: Mapping[str, Statement]) -> dict[str, Estimate]:
         # What it sets for itself must not stay on the lasting connection.
-        with self._opened(more_seconds=ESTIMATED_STATEMENTS * ESTIMATE_SECONDS) as connection:
+        with self._apart(ESTIMATED_STATEMENTS * ESTIMATE_SECONDS) as connection:
             return views.estimates(connection, statements)
 
     # Connections
 
     @contextmanager
-    def _opened(self, more_seconds: float = 0.0) -> Iterator[Connection]:
-        """A connection of its own, which sees what new connections see."""
+    def _opened(self) -> Iterator[Connection]:
+        """A connection of its own, which sees what new connections see; of a server that is full the lasting one.
+
+        What has filled it may be what stands: then nobody gets in before it is put back. The lasting connection differs
+        in settings that were changed for this role or database since, and in none of those that are knobs.
+        """
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._apart())
+            except ServerBusy:
+                if self._connection is None or self._connection.closed:
+                    raise
+                connection = stack.enter_context(self._translated())
+            yield connection
+
+    @contextmanager
+    def _apart(self, more_seconds: float = 0.0) -> Iterator[Connection]:
+        """A connection of its own in any case."""
         if self._connection is None:
             self.connect()
         connection = opened(self._address)
@@ -327,14 +345,15 @@ class Postgres:
                 raise ValueRefused(name, first_line(error)) from None
 
     def _reload_and_read(self, names: Sequence[str]) -> Applied:
-        """Let the server read its files, wait until a new connection sees that it has, and read.
+        """Let the server read its files, wait until it has, and read what a new connection sees.
+
+        The lasting connection is told to read them once the server itself has.
 
         Raises:
             NotVerified: it does not within the deadline.
         """
-        with self._opened() as connection, reading(connection):
-            # As text, which the driver takes in whatever style this role or database writes dates.
-            before = connection.execute("SELECT pg_conf_load_time()::text").fetchall()[0][0]
+        # As text, which the driver takes in whatever style this role or database writes dates.
+        before = self._rows(_LOADED)
         try:
             self._rows("SELECT pg_reload_conf()")
         except RightMissing:
@@ -345,9 +364,9 @@ class Postgres:
         deadline = time.monotonic() + self._verify_seconds
         pause = 0.005
         while True:
-            with self._opened() as connection, reading(connection):
-                # Another time, not a later one: the server's clock may have been set back.
-                if connection.execute("SELECT pg_conf_load_time()::text <> %s", [before]).fetchall()[0][0]:
+            # Another time, not a later one: the server's clock may have been set back.
+            if self._rows(_LOADED) != before:
+                with self._opened() as connection, reading(connection):
                     settings = self._values(connection, names)
                     pending = connection.execute(
                         "SELECT name FROM pg_settings WHERE pending_restart AND name = ANY(%s)", [list(names)]

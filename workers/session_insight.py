@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from db_knobs import memory, noise, rules
 from db_knobs.context import ContextReader
 from db_knobs.database import Database, Estimate, Probe
-from db_knobs.errors import ConnectionLost, DatabaseError, UnknownKnob
+from db_knobs.errors import ConnectionLost, DatabaseError, ServerBusy, UnknownKnob
 from db_knobs.knob import Knob
 from db_knobs.statistics import Metrics, Statement, Workload, workload_between
 from optimizers.onlinetune import Rule
@@ -125,6 +125,9 @@ class ServerInsight:
         if new and self._probe.can("estimates"):
             try:
                 found = self._database.estimate(new)
+            except ServerBusy:
+                # It lets nobody in just now; the connection that there is is worth more than a plan.
+                new, found = {}, {}
             except ConnectionLost:
                 raise
             except DatabaseError:

@@ -21,6 +21,7 @@ from db_knobs.errors import (
     KnobRefused,
     LoginRefused,
     RightMissing,
+    ServerBusy,
     StatementTimeout,
     UnknownKnob,
 )
@@ -368,3 +369,27 @@ def test_nothing_of_a_refused_login_shows_the_password(mariadb_site: MariaDBSite
     error = pymysql.OperationalError(1045, f"Access denied, {mariadb_site.address.password.secret}")
 
     assert mariadb_site.address.password.secret not in str(_login_error(mariadb_site.address, error))
+
+
+def test_a_server_that_takes_no_more_connections_is_put_back_through_the_one_that_there_is(
+    mariadb_site: MariaDBSite,
+) -> None:
+    role = mariadb_site.create_role()
+    account = f"{role.user}@'127.0.0.1'"
+    mariadb_site.execute(f"GRANT SUPER ON *.* TO {account} WITH MAX_USER_CONNECTIONS 2")
+    database = MySQL(role)
+    database.connect()
+    former = database.former(["innodb_io_capacity", "sort_buffer_size"])
+    database.apply({"innodb_io_capacity": 400, "sort_buffer_size": 1048576})
+    assert database.lock("test")
+    last = MySQL(role)
+    last.connect()
+    with pytest.raises(ServerBusy):
+        MySQL(role).connect()
+
+    database.restore(former)
+
+    assert database.holds_lock()
+    assert database.read(list(former)) == {name: setting["value"] for name, setting in former.items()}
+    last.close()
+    database.close()

@@ -721,3 +721,35 @@ def test_who_was_let_in_and_is_sent_away_has_not_been_refused(said: str) -> None
 
     assert isinstance(postgres_connection._login_error(address, AfterAPassword(f"{before}FATAL:  nein")), LoginRefused)
     assert type(postgres_connection._login_error(address, AfterAPassword(before + said))) is ConnectionLost
+
+
+def test_a_server_that_takes_no_more_connections_is_put_back_through_the_one_that_there_is(
+    postgres_site: PostgresSite,
+) -> None:
+    """Settings that make every client wait may have filled it, and only their end empties it."""
+    if postgres_site.major < GRANTABLE:
+        pytest.skip("there whoever may set anything is a superuser, for whom some connections are kept")
+    role = postgres_site.create_role()
+    postgres_site.execute(
+        f"GRANT ALTER SYSTEM ON PARAMETER random_page_cost, work_mem TO {role.user}",
+        f"GRANT EXECUTE ON FUNCTION pg_reload_conf() TO {role.user}",
+        f"GRANT pg_monitor TO {role.user}",
+    )
+    database = Postgres(role)
+    former = database.former(["random_page_cost", "work_mem"])
+    database.apply({"random_page_cost": 1.5, "work_mem": 65536})
+    postgres_site.execute(f"ALTER ROLE {role.user} CONNECTION LIMIT 1")
+    assert database.lock("test")
+    with pytest.raises(ServerBusy):
+        Postgres(role).connect()
+
+    database.reread()
+    assert database.read(["work_mem"]) == {"work_mem": 65536}
+    database.restore(former)
+
+    assert database.holds_lock()
+    assert postgres_site.stands("work_mem") == str(former["work_mem"]["value"])
+    assert database.read(list(former)) == {name: setting["value"] for name, setting in former.items()}
+    with pytest.raises(ServerBusy):
+        database.estimate({})
+    database.close()

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import pytest
 
-from db_knobs.errors import KnobRefused
+from db_knobs.database import Capability, Database, Estimate
+from db_knobs.errors import KnobRefused, ServerBusy, UnknownKnob
 from db_knobs.knob import Knob, Special, to_space
 from db_knobs.rules import Advice
+from db_knobs.statistics import Metrics, Statement, Workload
 from optimizers.onlinetune import Interval, Rule
 from optimizers.onlinetune.intervals import Expected
 from tests.workers.memory_session_journal import MemorySessionJournal
 from tests.workers.simulated_server import KNOBS, Server
 from tunewright.session import Range, SessionSpec, SessionState
+from tunewright.space import Config
 from workers import session_pulse
-from workers.session_insight import as_rules, broken
+from workers.session_insight import ServerInsight, as_rules, broken
 from workers.session_journal import Began, Fenced, SessionStatus, Wanted
 from workers.session_knobs import choose, from_plain, outside, placed, plain
 from workers.session_pulse import Pulse
@@ -85,6 +90,46 @@ def test_advice_of_a_kind_of_server_becomes_rules_of_the_tuner() -> None:
     assert broken(rule, {"cache": 20, "sync": "off"})
     assert broken(rule, {"cache": 30, "sync": "on"})
     assert not broken(rule, {"cache": 30, "sync": "off"})
+
+
+class Full:
+    """A database of which a statement cannot be explained while its server is full."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[str]] = []
+        self.calls, self.full = 0.0, False
+
+    def read(self, names: Sequence[str]) -> Config:
+        raise UnknownKnob(names[0], "this server has no such setting")
+
+    def workload(self) -> Workload:
+        self.calls += 10
+        return {"s": Statement("SELECT * FROM t WHERE id = $1", calls=self.calls, seconds=self.calls, rows=self.calls)}
+
+    def estimate(self, statements: Mapping[str, Statement]) -> dict[str, Estimate]:
+        self.asked.append(set(statements))
+        if self.full:
+            raise ServerBusy("too many clients already")
+        return {"s": Estimate(rows=100.0, filtered=0.5, indexed=1.0)}
+
+
+def test_a_server_that_is_full_is_asked_for_plans_later() -> None:
+    server = Server()
+    server.capabilities = (Capability("statements", True), Capability("estimates", True))
+    connection = server.open()
+    connection.connect()
+    database = Full()
+    insight = ServerInsight(cast("Database", database), connection.probe(), list(KNOBS))
+    metrics = Metrics(seconds=10.0, throughput=1.0)
+
+    database.full = True
+    full = insight.context(metrics, {})
+    database.full = False
+    after = insight.context(metrics, {})
+    insight.context(metrics, {})
+
+    assert full != after
+    assert database.asked == [{"s"}, {"s"}]
 
 
 def test_the_reference_is_measured_as_precisely_as_is_asked_and_others_to_the_end() -> None:
