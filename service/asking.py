@@ -26,7 +26,7 @@ from workers.study_runner import NO_DESK
 # A request waits so long for a runner; a new one is there within a second or two.
 PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 0.1
-PAUSED_SECONDS = 0.5
+RESTING_SECONDS = 0.5
 RETRY_AFTER = "2"
 
 
@@ -40,10 +40,11 @@ async def ask(services: Services, study_id: str, wish: Ask) -> AskedJobs:
     """
     until = time.monotonic() + wish.wait
     given = await _asked(services, study_id, wish, time.monotonic())
-    while not given.jobs and not given.over and (left := until - time.monotonic()) > 0:
-        if given.state is StudyState.PAUSED:
-            await asyncio.sleep(min(PAUSED_SECONDS, left))
+    while not given.jobs and not given.over and time.monotonic() < until:
         given = await _asked(services, study_id, wish, until)
+        if not given.jobs and not given.over and (left := until - time.monotonic()) > 0:
+            # It gives no jobs out now, so nobody holds the answer back: it is paused, or winds down.
+            await asyncio.sleep(min(RESTING_SECONDS, left))
     return given
 
 

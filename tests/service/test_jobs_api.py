@@ -398,6 +398,30 @@ def test_a_paused_study_gives_no_jobs_and_keeps_what_is_told(create: Create) -> 
     assert study.finish(job).json()["ended"] is True
 
 
+def test_who_waits_for_a_study_that_winds_down_does_not_ask_it_all_the_time(
+    create: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = create(parallel=2)
+    study.job()
+    study.post(f"/studies/{study.id}/pause")
+    while study.ask()["reason"] != "the study is paused":
+        pass
+    desks, said = study.service.services.desks, 0
+    say = desks.say
+
+    async def counted(of: str, word: Word) -> Answer:
+        nonlocal said
+        said += 1
+        return await say(of, word)
+
+    monkeypatch.setattr(desks, "say", counted)
+
+    asked = study.ask({"wait": 2})
+
+    assert (asked["jobs"], asked["state"], asked["over"]) == ([], "running", False)
+    assert said < 10
+
+
 def test_clients_at_the_same_time_get_jobs_of_their_own(create: Create) -> None:
     study = create(budget={"trials": 40}, parallel=8)
     barrier = threading.Barrier(8)
