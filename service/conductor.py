@@ -43,8 +43,8 @@ RENEW_SECONDS = 2.0
 # So long after a conductor's death another one acts.
 LEAD_SECONDS = 6.0
 CONNECT_RETRY_SECONDS = 5.0
-# While the store is away, or this process is suspended, leases run out whose holders are well. After so long a silence
-# runners are given some time to renew theirs.
+# While the store is away, or this process is suspended, leases run out whose holders are well. After so long a silence,
+# or a leap of the store's clock, runners are given some time to renew theirs.
 SILENCE_SECONDS = 4.0
 RENEWAL_SECONDS = 4.0
 SWEEP_SECONDS = 10.0
@@ -101,6 +101,8 @@ class Conductor:
         self._epoch: int | None = None
         self._renewed_at = 0.0
         self._looked_at = 0.0
+        # The store's time then; None before the first look.
+        self._told: float | None = None
         self._patient_until = 0.0
         self._swept_at = 0.0
         self._shares = Shares()
@@ -275,11 +277,14 @@ class Conductor:
             self._seen, self._seen_at = ClusterSeen.of(*self._cluster.resources()), now
 
     def _patient(self) -> bool:
-        """Whether leases may have run out because nobody could renew them, and not because their holders are dead."""
-        now = time.monotonic()
-        if now - self._looked_at > SILENCE_SECONDS:
+        """Whether leases may have run out because nobody could renew them, or because the store's clock went ahead (as
+        it does on a machine that slept), and not because their holders are dead."""
+        told, now = leases.now(self._repository.engine), time.monotonic()
+        passed = now - self._looked_at
+        leapt = self._told is not None and told - self._told - passed > SILENCE_SECONDS
+        if leapt or passed > SILENCE_SECONDS:
             self._patient_until = now + RENEWAL_SECONDS
-        self._looked_at = now
+        self._looked_at, self._told = now, told
         return now < self._patient_until
 
     def _lead(self) -> bool:
@@ -358,12 +363,14 @@ class Conductor:
         return crashes is None or time.monotonic() >= crashes.not_before
 
     def _start(self, study: ConductorRow) -> None:
-        if self._running.pop(study.id, None) is not None and self._ran_out(study.id):
+        if study.id in self._running and self._ran_out(study.id):
             # It has not died, and does not say that it lives: it hangs, or is too slow.
+            del self._running[study.id]
             self._note_crash(study.id, "its lease ran out")
             return
         epoch = self._acquire(study.id)
         if epoch is None:
+            # Until there is another one it may still be at work: its lease reads oddly where the clock was set back.
             return
         with writing(self._repository.engine) as connection:
             sharing.forget(connection, study.id)

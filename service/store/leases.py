@@ -148,6 +148,12 @@ def lease(connection: Connection, name: str) -> Lease | None:
     return None if row is None else Lease(*row)
 
 
+def now(engine: Engine) -> float:
+    """The store's time, by which leases run out, in seconds since the epoch."""
+    with engine.connect() as connection:
+        return float(connection.execute(select(_now(connection))).scalar_one())
+
+
 def live(engine: Engine) -> set[str]:
     """Names of all leases that have not expired."""
     with engine.connect() as connection:

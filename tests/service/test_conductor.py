@@ -252,6 +252,33 @@ def test_runners_get_time_to_renew_leases_that_nobody_could_renew(
     assert len(cluster.started) == (1 if lives else 2)
 
 
+@pytest.mark.parametrize("seconds", [-3_600, -3, 3_600])
+def test_runners_outlive_a_clock_that_is_set(
+    repository: Repository, store_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Back, or ahead, as it is on a machine that slept. What runs is held on to: an actor without a handle is ended."""
+    repository.create_study(complete_spec())
+    cluster = QuietCluster()
+    conductor = make(repository, store_url, cluster)
+    conductor.tick()
+    cluster.started[0].heartbeat()
+    store_time, ahead = leases._now, 0.0
+    monkeypatch.setattr(leases, "_now", lambda connection: store_time(connection) + ahead)
+    clock.now += 0.5
+    conductor.tick()
+
+    ahead = seconds
+    for _ in range(20):
+        clock.now += 0.5
+        conductor.tick()
+        cluster.started[0].heartbeat()
+    cluster.deaths[0] = "killed"
+    conductor.tick()
+
+    assert len(cluster.started) == 1
+    assert [crashes.problem for crashes in conductor.facts().crashes.values()] == ["killed"]
+
+
 def test_runners_of_conductors_that_are_gone_are_ended_when_they_are_done(
     repository: Repository, store_url: str
 ) -> None:
