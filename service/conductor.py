@@ -384,6 +384,9 @@ class Conductor:
         if study.wanted is Wanted.CANCEL:
             self._close(study.id, StudyState.CANCELLED, None)
             return True
+        if study.workload == EXTERNAL and study.state is StudyState.RUNNING:
+            # Clients may be at work, whose jobs a pause lets be finished: only a runner knows of them.
+            return False
         if study.wanted is Wanted.PAUSE and study.state is not StudyState.PAUSED:
             self._close(study.id, StudyState.PAUSED, None)
         return study.wanted is Wanted.PAUSE

@@ -17,7 +17,7 @@ from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.tables import LeaseRow
 from tests.service.conftest import Runner, complete_spec, ended, incumbent, report, start
-from tunewright.study import Priority, StudyState, TrialState
+from tunewright.study import EXTERNAL, Priority, StudyState, TrialState
 from workers.checkpoints import CheckpointStore
 from workers.journal import Wanted
 from workers.leg import LegSettings
@@ -250,6 +250,23 @@ def test_runners_get_time_to_renew_leases_that_nobody_could_renew(
     conductor.tick()
 
     assert len(cluster.started) == (1 if lives else 2)
+
+
+def test_clients_finish_their_jobs_though_the_runner_dies_while_its_study_pauses(
+    repository: Repository, store_url: str
+) -> None:
+    elsewhere = {"workload": EXTERNAL, "resources": None}
+    studies = [repository.create_study(complete_spec().model_copy(update=elsewhere)).id for _ in range(2)]
+    Runner.of(repository, store_url, studies[0]).commit(start(0, 0))
+    for study in studies:
+        repository.steer(study, Wanted.PAUSE)
+    expire_all(repository)
+    cluster = QuietCluster()
+
+    make(repository, store_url, cluster).tick()
+
+    assert [journal.study_id for journal in cluster.started] == studies[:1]
+    assert [repository.study(study).state for study in studies] == [StudyState.RUNNING, StudyState.PAUSED]
 
 
 @pytest.mark.parametrize("seconds", [-3_600, -3, 3_600])

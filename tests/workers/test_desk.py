@@ -517,6 +517,19 @@ def test_a_pause_waits_for_the_jobs_that_are_out(start: Start) -> None:
     assert following.tell(second, (1.0, 0.5)).reply is Reply.CONTINUE
 
 
+def test_a_pause_waits_for_the_jobs_that_are_out_whichever_runner_hears_of_them(start: Start) -> None:
+    runner = start()
+    (job,) = runner.ask()
+    runner.journal.wanted = Wanted.PAUSE
+    following = runner.die()
+    following.pass_time(0)
+
+    assert following.ask() == []
+    assert following.tell(job, (1.0, 0.5)).reply is Reply.CONTINUE
+    assert following.complete(job).ended
+    assert following.end() is StudyState.PAUSED
+
+
 def test_a_pause_that_is_taken_back_ends_nothing(start: Start) -> None:
     runner = start()
     runner.ask()
