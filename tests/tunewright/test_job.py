@@ -99,6 +99,15 @@ def test_an_exception_fails_the_job_and_goes_on(service: LiveService, client: Cl
     assert "test_job.py" in str(trial.jobs[0].traceback)
 
 
+def test_an_exception_about_a_file_with_an_odd_name_fails_the_job_too(service: LiveService, client: Client) -> None:
+    study = create(service, client)
+
+    with pytest.raises(FileNotFoundError), client.job(study.id) as job:
+        raise FileNotFoundError("no file /data/\udcff\0")
+
+    assert client.trial(job.trial).problem == "FileNotFoundError: no file /data/??"
+
+
 def test_an_interrupted_job_is_given_back(service: LiveService, client: Client) -> None:
     study = create(service, client)
 
