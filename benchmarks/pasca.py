@@ -14,10 +14,12 @@ message.
 
 v3_minus_jknet_points         mean test accuracy over the data sets, difference in points
 gcn_*_minus_literature        points above the figures of Kipf and Welling on the same split
-hypervolume_ratio_vs_*        dominated volume of ours by theirs, median of the seeds; low and high: a 95% interval
+hypervolume_ratio_vs_*        dominated volume of ours by theirs, geometric mean of the seeds
 front_dominates_named         how many of V1 to V3 a found configuration dominates, median of the seeds
 speedup_v3_vs_jknet           processor time to one validation accuracy, V3's propagation included
 propagation_*                 GB/s at 64 features
+
+low and high of a figure are its 95% interval over the seeds, by Student's t.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import _pasca_accuracy, _pasca_propagation, pasca
+from benchmarks import _pasca_accuracy, _pasca_propagation, _pasca_search, pasca
+from benchmarks._pasca_accuracy import Trained
 from benchmarks._pasca_scale import Curve
 from benchmarks._pasca_search import Search
 from benchmarks.pasca import Scale
@@ -114,3 +115,22 @@ def test_a_study_dominates_what_it_is_nowhere_worse_than_and_somewhere_better() 
     assert not found.dominates(np.array([0.2, 1.0, 1.0]))
     assert not found.dominates(np.array([0.1, 2.0, 2.0]))
     assert 0 < found.volume < 1
+
+
+def test_intervals_of_few_seeds_hold_what_is_true_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    ratios = [_pasca_search._ratio("ratio", np.exp(rng.normal(0.1, 0.05, 5))) for _ in range(250)]
+    differences = []
+    for _ in range(250):
+        runs = {
+            (name, method): [Trained(0.0, test, 0, 0.0, 0.0) for test in rng.normal(70, 1, 5)]
+            for name in _pasca_accuracy.SETS
+            for method in ("v3", "jknet", "gcn")
+        }
+        differences.append(_pasca_accuracy._headline(runs, 5))
+
+    hit = [found["ratio_low"] <= np.exp(0.1) <= found["ratio_high"] for found in ratios]
+    met = [found["v3_minus_jknet_points_low"] <= 0 <= found["v3_minus_jknet_points_high"] for found in differences]
+    assert 0.91 < np.mean(hit) < 0.99
+    assert 0.91 < np.mean(met) < 0.99
+    assert all(found["ratio_low"] < found["ratio"] < found["ratio_high"] for found in ratios)
