@@ -41,13 +41,14 @@ class ModelShape:
 class Block(nn.Module):
     """Causal attention, then a feed-forward layer, each behind a norm and beside a residual."""
 
-    def __init__(self, width: int, feed: nn.Module, random: torch.Generator) -> None:
+    feed: nn.Module
+
+    def __init__(self, width: int, random: torch.Generator) -> None:
         super().__init__()
         self.heads = max(1, width // HEAD_WIDTH)
         self.before_attention, self.before_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mixed = _matrix(3 * width, width, random)
         self.out = _matrix(width, width, random)
-        self.feed = feed
 
     def forward(self, x: Tensor, ids: Tensor, shared: bool) -> Tensor:
         """(B, S, d) for (B, S, d) and token ids (B, S); `shared`: all tokens through the first expert, ungated."""
@@ -100,13 +101,17 @@ class LanguageModel(nn.Module):
         place = Place(shape.width, shape.n_experts, random, frequencies)
         hidden = HIDDEN_FACTOR * shape.width
 
-        def feed(index: int) -> nn.Module:
+        # Gates differ in what they draw: drawn last, they leave the first weights of all else the same.
+        blocks = [Block(shape.width, random) for _ in range(shape.layers)]
+        for index, block in enumerate(blocks):
             if shape.gate == DENSE or (shape.layers - 1 - index) % 2:
-                return FeedForward(shape.width, hidden, random)
-            experts = Experts(shape.n_experts, shape.width, hidden, "gelu", random)
-            return MoE(create(shape.gate, place, shape.settings), experts)
-
-        self.blocks = nn.ModuleList(Block(shape.width, feed(index), random) for index in range(shape.layers))
+                block.feed = FeedForward(shape.width, hidden, random)
+            else:
+                block.feed = Experts(shape.n_experts, shape.width, hidden, "gelu", random)
+        for block in blocks:
+            if isinstance(block.feed, Experts):
+                block.feed = MoE(create(shape.gate, place, shape.settings), block.feed)
+        self.blocks = nn.ModuleList(blocks)
         self.last = nn.LayerNorm(shape.width)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -68,7 +69,7 @@ class LanguageLearner:
 
     def __init__(self, shape: ModelShape, training: Training, tokens: Tokens, *, seed: int, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._tokens, self._training = tokens, training
+        self._tokens, self._training, self._seed = tokens, training, seed
         self._random = torch.Generator().manual_seed(seed)
         self.model = LanguageModel(shape, self._random, tokens.frequencies)
         self._optimizer = torch.optim.AdamW(
@@ -140,7 +141,9 @@ class LanguageLearner:
         rate = training.learning_rate * min(1.0, (self._done + 1) / (training.warmup + 1))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        inputs, targets = self._tokens.batch(training.batch, model.shape.context, self._random)
+        # Of the step alone: gates that draw noise see the same windows as those that do not.
+        windows = np.random.default_rng([self._seed, self._done])
+        inputs, targets = self._tokens.batch(training.batch, model.shape.context, windows)
         self._optimizer.zero_grad()
         loss = _cross_entropy(model(inputs), targets)
         (loss + self._auxiliary()).backward()  # type: ignore[no-untyped-call]

@@ -44,9 +44,9 @@ class Tokens:
         """(vocabulary,) how often each id occurs in the training part."""
         return torch.bincount(self.train, minlength=self.vocabulary)
 
-    def batch(self, sequences: int, context: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def batch(self, sequences: int, context: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Inputs and next tokens, (sequences, context) each, of windows drawn from the training part."""
-        starts = torch.randint(len(self.train) - context, (sequences,), generator=random)
+        starts = torch.from_numpy(random.integers(len(self.train) - context, size=sequences))
         return _windows(self.train, starts, context)
 
     def validation(self, windows: int, sequences: int, context: int) -> Iterator[tuple[Tensor, Tensor]]:

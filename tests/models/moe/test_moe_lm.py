@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from models.data import corpora
 from models.moe.gates import GATES
 from models.moe.language_model import LanguageModel, ModelShape
 from models.moe.options import read_options
-from models.moe.text import tokenize
+from models.moe.text import Tokens, tokenize
 from models.moe.workload import LanguageWorkload, gate_settings, learner_of
 from tunewright.errors import WorkloadError
 
@@ -45,6 +46,34 @@ def test_it_learns_under_every_gate(gate):
     assert last["perplexity"] == pytest.approx(math.exp(last["loss"]))
     assert last["load_imbalance"] >= 1
     assert 0 <= last["dropped_share"] < 1
+
+
+def test_every_gate_learns_from_the_same_windows_and_first_weights(monkeypatch):
+    drawn = []
+    batch = Tokens.batch
+
+    def kept(*arguments):
+        drawn.append(batch(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(Tokens, "batch", kept)
+
+    def begun(gate):
+        learner = learner_of(config(gate, layers=4), read_options(SMALL | {"steps": 3, "validation": 1}), seed=1)
+        first = {name: weight.detach().clone() for name, weight in learner.model.named_parameters()}
+        drawn.clear()
+        learner.step(1)
+        return first, torch.stack([inputs for inputs, _ in drawn])
+
+    first, windows = begun("switch")
+
+    for gate in ("dense", *GATES):
+        others, seen = begun(gate)
+        assert torch.equal(seen, windows), gate
+        for name in others:
+            # A dense layer is none of experts, and what a gate learns is its own.
+            if "feed" not in name.split(".") or (gate != "dense" and "experts" in name):
+                assert torch.equal(others[name], first[name]), (gate, name)
 
 
 @pytest.mark.parametrize("gate", [name for name in GATES if name != "expert_choice"])
@@ -124,7 +153,7 @@ def test_the_tokenizer_gives_the_same_tokens_again_and_covers_every_byte():
 def test_batches_are_the_next_tokens_and_validation_windows_stay_the_same():
     tokens = tokenize(corpora.load("grammar"), 300, 16)
 
-    inputs, targets = tokens.batch(4, 16, torch.Generator().manual_seed(1))
+    inputs, targets = tokens.batch(4, 16, np.random.default_rng(1))
     windows = [list(tokens.validation(10, 4, 16)) for _ in range(2)]
 
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
