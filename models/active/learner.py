@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -63,9 +63,16 @@ class ActiveLearner:
     Args:
         config: as `ActiveWorkload.space` declares it.
         seed: of choices that are drawn.
+    Raises:
+        WorkloadError: a value is none that the space could have; names the parameter.
     """
 
     def __init__(self, config: Config, options: ActiveOptions, *, seed: int) -> None:
+        for name, least in (("k", 1), ("batch", 1), ("penalty", 0), ("soft_weight", 0)):
+            if not config[name] >= least:
+                raise WorkloadError(f"{name}: {config[name]!r} must be {least} or more")
+        if config["query"] not in get_args(Query):
+            raise WorkloadError(f"query: {config['query']!r} is unknown; known: {', '.join(get_args(Query))}")
         ground = terrain(options.graph, int(config["k"]))
         self._campaign = Campaign(
             ground,

@@ -53,6 +53,8 @@ class Design:
                 f"design: depth {self.depth}, width {self.width}, post_steps {self.post_steps}; "
                 "give at least 1 layer of 1 unit, and 0 steps or more"
             )
+        if not 0 <= self.dropout < 1:
+            raise WorkloadError(f"dropout: {self.dropout} must be from 0 to below 1")
         for field, value, known in (
             ("message", self.message, MESSAGES),
             ("post_message", self.post_message, POST_MESSAGES),

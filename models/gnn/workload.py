@@ -8,6 +8,7 @@ from typing import Any
 from models.gnn.designs import MESSAGES, OPERATORS, POST_MESSAGES, V3, Design, Training
 from models.gnn.options import DATA_OPTIONS, read_options
 from models.training import train
+from tunewright.errors import WorkloadError
 from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace
 from tunewright.study import Fidelity, Objective
 from tunewright.workload import Checkpoint, Leg, Report, Workload
@@ -56,7 +57,7 @@ class SgapWorkload(Workload):
         """Train until `leg.end` epochs; reports `error`, `loss`, `inference_ms` and `memory_mb`.
 
         Raises:
-            WorkloadError: a data option is wrong.
+            WorkloadError: a data option or a setting is wrong.
         """
         options = read_options(data)
         from models.gnn.sgap import SgapLearner
@@ -88,7 +89,7 @@ class BaselineWorkload(Workload):
         """Train until `leg.end` epochs; reports `error`, `loss`, `inference_ms` and `memory_mb`.
 
         Raises:
-            WorkloadError: a data option is wrong.
+            WorkloadError: a data option or a setting is wrong.
         """
         options = read_options(data)
         from models.gnn.baselines import baseline
@@ -108,7 +109,14 @@ class BaselineWorkload(Workload):
 
 
 def design(config: Config) -> Design:
-    """The design that a configuration of `SgapWorkload.space` names."""
+    """The design that a configuration of `SgapWorkload.space` names.
+
+    Raises:
+        WorkloadError: there is no such design; names the parameter.
+    """
+    for field in ("pre_operator", "post_operator"):
+        if config[field] not in OPERATORS:
+            raise WorkloadError(f"{field}: {config[field]!r} is unknown; known: {', '.join(OPERATORS)}")
     return Design(
         operator=OPERATORS[str(config["pre_operator"])],
         steps=int(config["pre_steps"]),

@@ -287,6 +287,24 @@ def test_wrong_options_are_named(data, words):
         read_options({"dataset": "sbm", **data}, 0)
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"k": 0}, "k: 0 must be 1 or more"),
+        ({"batch": 0}, "batch: 0 must be 1 or more"),
+        ({"penalty": -1.0}, r"penalty: -1\.0 must be 0 or more"),
+        ({"soft_weight": float("nan")}, "soft_weight: nan must be 0 or more"),
+        ({"query": "maybe"}, "query: 'maybe' is unknown; known: relaxed, exact, either"),
+        ({"criterion": "best"}, "criterion: 'best' is unknown"),
+    ],
+)
+def test_a_setting_of_a_studys_own_space_that_cannot_be_is_named(changed, words):
+    with pytest.raises(WorkloadError, match=f"^{words}"):
+        ActiveLearner({**ActiveWorkload.space.default(), **changed}, read_options({"dataset": "sbm"}, 0), seed=0).step(
+            1
+        )
+
+
 def test_a_learner_reports_what_it_bought():
     learner = ActiveLearner(ActiveWorkload.space.default(), read_options({"dataset": "sbm"}, 0), seed=0)
 

@@ -21,6 +21,7 @@ from tunewright.errors import WorkloadError
 from tunewright.workload import Checkpoint, Leg
 
 FAST = Training(0.05, 1e-4)
+BASELINES = [*MODELS, "sgc", "sign", "s2gc", "gbp"]
 STEPS = [np.array([[1.0, -2.0]], np.float32), np.array([[3.0, 0.0]], np.float32), np.array([[2.0, 5.0]], np.float32)]
 GEOMETRIC = np.array([1, 0.85, 0.7225]) / 2.5725
 
@@ -146,7 +147,7 @@ def test_every_aggregator_learns(graph, message):
     assert learner.accuracy(graph.test) > 0.75
 
 
-@pytest.mark.parametrize("model", [*MODELS, "sgc", "sign", "s2gc", "gbp"])
+@pytest.mark.parametrize("model", BASELINES)
 def test_every_baseline_learns(graph, model):
     learner = baseline(model, graph, FAST, layers=2, width=32, dropout=0.2, seed=1)
 
@@ -232,6 +233,30 @@ def test_memory_counts_what_the_design_looks_at(graph):
 def test_designs_that_cannot_be_are_refused(fields, message):
     with pytest.raises(WorkloadError, match=message):
         Design(**fields)
+
+
+@pytest.mark.parametrize(
+    ("workload", "changed", "message"),
+    [
+        *((BaselineWorkload, {"model": model, "layers": 0}, "layers: 0 must be 1 or more") for model in BASELINES),
+        (BaselineWorkload, {"width": 0}, "width: 0 must be 1 or more"),
+        (BaselineWorkload, {"dropout": 1.0}, "dropout: 1.0 must be from 0 to below 1"),
+        (BaselineWorkload, {"model": "appnp", "alpha": 2.0}, "alpha: 2.0 must be from 0 to 1"),
+        (BaselineWorkload, {"model": "gat"}, "model: 'gat' is unknown; known: gcn, jknet"),
+        (SgapWorkload, {"pre_steps": 0}, "pre_steps: 0; propagate 1 step or more"),
+        (SgapWorkload, {"dropout": 1.0}, "dropout: 1.0 must be from 0 to below 1"),
+        (SgapWorkload, {"post_operator": "cheb"}, "post_operator: 'cheb' is unknown; known: symmetric"),
+    ],
+)
+def test_a_setting_of_a_studys_own_space_that_cannot_be_is_named(workload, changed, message, tmp_path):
+    with pytest.raises(WorkloadError, match=f"^{message}"):
+        workload().run(
+            {**workload.space.default(), **changed},
+            Leg(0, 1),
+            data={"dataset": "sbm"},
+            checkpoint=Checkpoint(tmp_path),
+            report=lambda resource, metrics: None,
+        )
 
 
 @pytest.mark.parametrize("workload", [SgapWorkload, BaselineWorkload])
