@@ -92,7 +92,7 @@ def labels(engine: Engine, labelling_id: str) -> LabelsView:
 
 def _graph(spec: LabellingSpec) -> Graph:
     try:
-        return load(spec.dataset)
+        return load(spec.dataset, classes=len(spec.classes) or None)
     except WorkloadError as error:
         raise WrongField("dataset", str(error).removeprefix("data.")) from error
 

@@ -28,7 +28,8 @@ class LabellingSpec(BaseModel):
 
     Attributes:
         dataset: a graph of the catalogue, or `file:/path/graph.npz` on the service's machine.
-        classes: a name for each of the graph's classes, in order; none to call them by number.
+        classes: a name for each of the graph's classes, in order; none to call them by number, where its labels tell
+            how many there are.
         criterion: how nodes are chosen: igp, or one of what it is compared with.
         batch: questions chosen together, before the model learns from the answers.
         steps: of propagation along edges.

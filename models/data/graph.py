@@ -90,6 +90,7 @@ def from_edges(
     valid: Part | None = None,
     test: Part | None = None,
     split_seed: int = 0,
+    classes: int | None = None,
 ) -> Graph:
     """A checked graph from a list of edges.
 
@@ -101,25 +102,28 @@ def from_edges(
         labels: (n,) classes from 0 without gaps, -1 where unknown.
         train, valid, test: the split, as node ids or as masks (n,) of bool; all three or none. None: see `resplit`,
             with `split_seed`.
+        classes: how many there are, where labels are still to be given: then not every class has to be met, the split
+            may lack parts, and without one all nodes of known class train. None, or no label is unknown: as the labels
+            say.
     Raises:
         WorkloadError: ids out of range, features that are not finite, labels or splits that do not fit; says where.
     """
     features = _checked_features(features, name)
-    labels, n_classes = _checked_labels(labels, len(features), name)
+    labels, n_classes = _checked_labels(labels, len(features), name, classes)
+    unfinished = classes is not None and bool((labels == UNKNOWN).any())
     indptr, indices = _adjacency(source, target, len(features), name)
     nothing = np.empty(0, dtype=np.int64)
     graph = Graph(len(features), indptr, indices, features, labels, n_classes, nothing, nothing, nothing, name)
-    if train is None and valid is None and test is None:
-        return resplit(graph, split_seed)
-    if train is None or valid is None or test is None:
+    parts = {"train": train, "valid": valid, "test": test}
+    if all(part is None for part in parts.values()):
+        return replace(graph, train=np.flatnonzero(labels != UNKNOWN)) if unfinished else resplit(graph, split_seed)
+    if not unfinished and any(part is None for part in parts.values()):
         raise WorkloadError(f"data.dataset: {name} gives a part of a split; give train, valid and test, or none")
-    graph = replace(
-        graph,
-        train=_checked_nodes(train, "train", graph.n, name),
-        valid=_checked_nodes(valid, "valid", graph.n, name),
-        test=_checked_nodes(test, "test", graph.n, name),
-    )
-    check_split(graph)
+    nodes = {
+        part: nothing if given is None else _checked_nodes(given, part, graph.n, name) for part, given in parts.items()
+    }
+    graph = replace(graph, **nodes)
+    check_split(graph, whole=not unfinished)
     return graph
 
 
@@ -147,11 +151,17 @@ def resplit(graph: Graph, seed: int, *, per_class: int = PER_CLASS, valid: int =
     return split
 
 
-def check_split(graph: Graph) -> None:
-    """Raise a WorkloadError where the split cannot be trained on: says which part, and what to do."""
+def check_split(graph: Graph, *, whole: bool = True) -> None:
+    """Raise a WorkloadError where the split cannot be trained on: says which part, and what to do.
+
+    Args:
+        whole: whether each part has nodes, and each class some to train on.
+    """
     for part in ("train", "valid", "test"):
         nodes: Nodes = getattr(graph, part)
         if len(nodes) == 0:
+            if not whole:
+                continue
             raise WorkloadError(f"data.dataset: {graph.name} has no {part} nodes; give at least one")
         if nodes[0] < 0 or nodes[-1] >= graph.n:
             raise WorkloadError(
@@ -165,12 +175,12 @@ def check_split(graph: Graph) -> None:
             )
     together = np.concatenate([graph.train, graph.valid, graph.test])
     values, counts = np.unique(together, return_counts=True)
-    if counts.max() > 1:
+    if len(values) and counts.max() > 1:
         raise WorkloadError(
             f"data.dataset: {graph.name}: node {values[counts.argmax()]} stands twice in the split; keep one"
         )
     missing = np.setdiff1d(np.arange(graph.n_classes), graph.labels[graph.train])
-    if len(missing):
+    if whole and len(missing):
         raise WorkloadError(
             f"data.dataset: {graph.name}: class {missing[0]} has no training node; label one, or leave the class out"
         )
@@ -213,7 +223,9 @@ def _checked_features(features: NDArray[np.floating], name: str) -> NDArray[np.f
     return features
 
 
-def _checked_labels(labels: NDArray[np.integer], n: int, name: str) -> tuple[NDArray[np.int64], int]:
+def _checked_labels(
+    labels: NDArray[np.integer], n: int, name: str, classes: int | None
+) -> tuple[NDArray[np.int64], int]:
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise WorkloadError(
             f"data.dataset: {name}: labels of shape {labels.shape} and type {labels.dtype} for {n} nodes; "
@@ -222,6 +234,12 @@ def _checked_labels(labels: NDArray[np.integer], n: int, name: str) -> tuple[NDA
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < UNKNOWN:
         raise WorkloadError(f"data.dataset: {name}: label {lowest}; classes count from 0, -1 means unknown")
+    if classes is not None and lowest == UNKNOWN and classes > 1:
+        if highest >= classes:
+            raise WorkloadError(
+                f"data.dataset: {name}: labels go up to {highest}, but there are {classes} classes, from 0; name more"
+            )
+        return labels.astype(np.int64), classes
     if highest < 1:
         raise WorkloadError(f"data.dataset: {name}: labels name {highest + 1} classes; there is nothing to tell apart")
     found = np.unique(labels[labels != UNKNOWN])

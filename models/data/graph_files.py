@@ -7,7 +7,8 @@
       nodes.parquet    column `label`, `split` (train, valid, test, or empty) if there is one, all others are features
       features.npy     (n, d) float32 in place of feature columns: memory-mapped, so it may be larger than memory
 
-Without a split one is drawn: 20 nodes of each class, 500 and 1,000 more.
+Without a split one is drawn: 20 nodes of each class, 500 and 1,000 more. A graph that is still to be labelled needs no
+labels at all, once it is said how many classes there are.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.graph import Graph, from_edges
+from models.data.graph import UNKNOWN, Graph, from_edges
 from tunewright.errors import WorkloadError
 
 _SPLIT = ("train", "valid", "test")
 
 
-def read(path: Path) -> Graph:
+def read(path: Path, classes: int | None = None) -> Graph:
     """A user's graph.
 
+    Args:
+        classes: how many there are, where labels are still to be given; see `from_edges`.
     Raises:
         WorkloadError: there is no such file, it lacks something, or it does not fit (see `from_edges`).
     """
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, classes)
     if not path.is_file():
         raise WorkloadError(f"data.dataset: {path} does not exist; give file:/path/to/graph.npz or a folder")
     if path.suffix != ".npz":
@@ -45,8 +48,8 @@ def read(path: Path) -> Graph:
             given = dict(arrays)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise WorkloadError(f"data.dataset: {path} cannot be read: {error}") from error
-    _require(given, ("edges", "features", "labels"), path)
-    return _made(given["edges"], given["features"], given["labels"], given, path)
+    _require(given, ("edges", "features", *(("labels",) if classes is None else ())), path)
+    return _made(given["edges"], given["features"], given.get("labels"), given, path, classes)
 
 
 def stamp(path: Path) -> tuple[Any, ...]:
@@ -58,7 +61,7 @@ def stamp(path: Path) -> tuple[Any, ...]:
         return ()
 
 
-def _folder(path: Path) -> Graph:
+def _folder(path: Path, classes: int | None) -> Graph:
     if (path / "edges.npy").exists():
         edges = _mapped(path / "edges.npy")
     else:
@@ -66,7 +69,7 @@ def _folder(path: Path) -> Graph:
         _require(table, ("source", "target"), path / "edges.parquet")
         edges = np.stack([table["source"], table["target"]])
     nodes = _parquet(path / "nodes.parquet")
-    _require(nodes, ("label",), path / "nodes.parquet")
+    _require(nodes, () if classes is not None else ("label",), path / "nodes.parquet")
     given = {part: np.flatnonzero(nodes["split"] == part) for part in _SPLIT} if "split" in nodes else {}
     if (path / "features.npy").exists():
         features = _mapped(path / "features.npy")
@@ -74,17 +77,24 @@ def _folder(path: Path) -> Graph:
         columns = [name for name in nodes if name not in ("label", "split")]
         _require(nodes, columns or ("a feature column",), path / "nodes.parquet")
         features = np.stack([_feature(nodes[name], name, path / "nodes.parquet") for name in columns], axis=1)
-    return _made(edges, features, nodes["label"], given, path)
+    return _made(edges, features, nodes.get("label"), given, path, classes)
 
 
 def _made(
-    edges: NDArray[Any], features: NDArray[Any], labels: NDArray[Any], given: Mapping[str, NDArray[Any]], path: Path
+    edges: NDArray[Any],
+    features: NDArray[Any],
+    labels: NDArray[Any] | None,
+    given: Mapping[str, NDArray[Any]],
+    path: Path,
+    classes: int | None,
 ) -> Graph:
     if edges.ndim != 2 or 2 not in edges.shape:
         raise WorkloadError(f"data.dataset: {path}: edges of shape {edges.shape}; give (2, m) or (m, 2)")
     source, target = edges if edges.shape[0] == 2 else edges.T
     parts: dict[str, Any] = {part: given.get(part) for part in _SPLIT}
-    return from_edges(source, target, features, labels, name=path.name, **parts)
+    if labels is None:
+        labels = np.full(features.shape[:1], UNKNOWN)
+    return from_edges(source, target, features, labels, name=path.name, classes=classes, **parts)
 
 
 def _feature(values: NDArray[Any], name: str, path: Path) -> NDArray[np.float32]:

@@ -43,11 +43,12 @@ class GraphEntry:
     fetch: Callable[[], Graph]
 
 
-def load(name: Any) -> Graph:
+def load(name: Any, classes: int | None = None) -> Graph:
     """Load a graph, the same one every time; a user's is read again once its files have changed.
 
     Args:
         name: of the catalogue, or `file:` and a path (see `models.data.graph_files`).
+        classes: how many there are, where the labels of a user's graph are still to be given; see `from_edges`.
     Raises:
         WorkloadError: no graph has this name, or it cannot be had or read.
     """
@@ -57,7 +58,7 @@ def load(name: Any) -> Graph:
         path = Path(name.removeprefix(FILE))
         found = stamp(path)
         # Files that are not there now are for `read` to name, whatever was read from them before.
-        return _read(path, found) if found else read(path)
+        return _read(path, found, classes) if found else read(path, classes)
     if not isinstance(name, str) or name not in GRAPHS:
         raise WorkloadError(f"data.dataset: {name!r} is unknown; known: {', '.join(GRAPHS)}, file:/path/graph.npz")
     return _loaded(name)
@@ -66,10 +67,10 @@ def load(name: Any) -> Graph:
 # What is computed of a graph is kept for as long as it is the same object: read anew for every question of a labelling,
 # it would be propagated anew for every batch.
 @lru_cache(maxsize=2)
-def _read(path: Path, stamp: tuple[Any, ...]) -> Graph:
+def _read(path: Path, stamp: tuple[Any, ...], classes: int | None) -> Graph:
     from models.data.graph_files import read
 
-    return _read_only(read(path))
+    return _read_only(read(path, classes))
 
 
 @lru_cache(maxsize=4)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.data.graphs import load
@@ -166,6 +168,23 @@ def test_the_classes_of_training_nodes_can_be_known_from_the_start(service: Serv
 
     assert [item["node"] for item in known] == load("sbm").train.tolist()
     assert following(service, labelling)["question"]["node"] not in load("sbm").train
+
+
+@sqlite_only
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_graph_without_labels_is_labelled_from_nothing(service: Service, tmp_path: Path, known: int) -> None:
+    graph = load("sbm")
+    labels = np.where(np.arange(graph.n) < known, graph.labels, -1)
+    rows = np.repeat(np.arange(graph.n), graph.degrees)
+    np.savez(tmp_path / "bare.npz", edges=np.stack([rows, graph.indices]), features=graph.features, labels=labels)
+    labelling = begin(service, dataset=f"file:{tmp_path}/bare.npz", from_train=True)
+
+    asked = label(service, labelling, 60)
+
+    found = service.client.get(f"{PATH}/{labelling['id']}/labels").json()["items"]
+    assert all(NAMES[graph.labels[item["node"]]] == item["class_name"] for item in found)
+    assert len({item["class_name"] for item in found}) == 3
+    assert [truth(question) for question in asked[-25:]].count("yes") > 15
 
 
 @sqlite_only

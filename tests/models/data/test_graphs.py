@@ -189,6 +189,33 @@ def test_a_users_folder_of_parquet_is_read_with_features_from_columns_or_mapped(
     assert np.array_equal(mapped, FEATURES * 2)
 
 
+def test_a_graph_that_is_still_to_be_labelled_needs_no_labels_once_its_classes_are_counted(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    edges = np.array([[0, 1], [1, 2], [4, 5]])
+    some = np.array([0, -1, -1, 2, -1, -1])
+    np.savez(tmp_path / "bare.npz", edges=edges, features=FEATURES)
+    np.savez(tmp_path / "some.npz", edges=edges, features=FEATURES, labels=some)
+    np.savez(tmp_path / "part.npz", edges=edges, features=FEATURES, labels=some, train=np.array([3]))
+    np.savez(tmp_path / "all.npz", edges=edges, features=FEATURES, labels=LABELS, **SPLIT)
+    np.save(tmp_path / "edges.npy", edges)
+    parquet.write_table(pa.table({f"f{i}": FEATURES[:, i] for i in range(3)}), tmp_path / "nodes.parquet")
+
+    bare, folder, named, part, whole = (
+        load(f"file:{tmp_path}{name}", 3) for name in ("/bare.npz", "", "/some.npz", "/part.npz", "/all.npz")
+    )
+
+    for graph in (bare, folder):
+        assert (graph.n_classes, graph.labels.tolist()) == (3, [UNKNOWN] * 6)
+        assert len(graph.train) == len(graph.valid) == len(graph.test) == 0
+    assert (named.n_classes, named.train.tolist(), part.train.tolist()) == (3, [0, 3], [3])
+    # Where no label is missing, those there are say how many classes there are.
+    assert whole.n_classes == 2
+    with pytest.raises(WorkloadError, match=r"bare\.npz has no labels"):
+        load(f"file:{tmp_path}/bare.npz")
+    with pytest.raises(WorkloadError, match=r"labels go up to 2, but there are 2 classes, from 0; name more"):
+        load(f"file:{tmp_path}/some.npz", 2)
+
+
 def test_files_that_are_missing_or_lack_something_are_named(tmp_path):
     with pytest.raises(WorkloadError, match=r"none\.npz does not exist"):
         load(f"file:{tmp_path}/none.npz")
