@@ -138,7 +138,7 @@ class ZoomerLearner:
         torch.set_num_threads(threads)
         self.model = Zoomer(recipe, train, seed=seed, graph=graph)
         self._recipe, self._train, self._judge, self._unit, self._seed = recipe, train, judge, unit, seed
-        self._clicked = train.clicked
+        self._clicked, self._sole = train.clicked, _sole_clicks(train)
         seen = np.bincount(train.item[self._clicked], minlength=train.items) + 1.0
         self._log_frequency = torch.from_numpy(np.log(seen / seen.sum()).astype(np.float32))
         self._optimizer = torch.optim.Adam(self.model.towers.parameters(), lr=recipe.learning_rate)
@@ -209,7 +209,8 @@ class ZoomerLearner:
         nobody, item = np.int32(-1), model.graph.item_nodes(train.item[rows])
         user = np.where(strange[0], nobody, model.graph.user_nodes(train.user[rows]))
         query = np.where(strange[1], nobody, model.graph.query_nodes(train.query[rows]))
-        given = read_request(model.sampler.draw(user, query, hidden=item, turn=at + 1), model.features)
+        drawn = model.sampler.draw(user, query, hidden=item, parted=self._sole[rows], turn=at + 1)
+        given = read_request(drawn, model.features)
         offered = model.features.codes[np.where(strange[2], model.features.unknown(2), item)].copy()
         # A stranger among the items is known by its fields.
         offered[:, 1:] = model.features.codes[item][:, 1:]
@@ -258,6 +259,16 @@ class ZoomerLearner:
             scores = self.model.request_vectors(ranked.user[part], ranked.query[part]) @ items.T
             found.append(ranks_of(scores, ranked.item[part].astype(np.int64), self._history[part]))
         return np.concatenate(found)
+
+
+def _sole_clicks(train: Interactions) -> NDArray[np.bool_]:
+    """(n,) whether a row is its user's only click under its query: no other makes them neighbours."""
+    sole = np.zeros(len(train), np.bool_)
+    rows = np.flatnonzero(train.clicked)
+    pairs = train.user[rows].astype(np.int64) * train.queries + train.query[rows]
+    _, which, clicks = np.unique(pairs, return_inverse=True, return_counts=True)
+    sole[rows] = clicks[which] == 1
+    return sole
 
 
 def _history(ranked: Interactions, train: Interactions) -> list[NDArray[np.int64]]:

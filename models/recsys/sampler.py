@@ -81,6 +81,7 @@ class Sampler:
         queries: NDArray[np.int32],
         *,
         hidden: NDArray[np.int32] | None = None,
+        parted: NDArray[np.bool_] | None = None,
         turn: int = 0,
     ) -> list[Level]:
         """The neighbourhood of requests, the focal nodes first.
@@ -90,6 +91,8 @@ class Sampler:
                 no neighbours and node number -1.
             hidden: (b,) item node that each request is not to see, -1 for none: in training the one that is asked
                 about, clicked or not, so that no edge tells the answer.
+            parted: (b,) whether the request's user and query are not to see each other: in training where they are
+                neighbours by the click alone that is asked about. What is to be judged later has no such edge.
             turn: draws with another turn are independent.
         Returns:
             hops + 1 levels; level 0 holds users then queries, 2 b rows.
@@ -97,12 +100,15 @@ class Sampler:
         requests = np.arange(len(users), dtype=np.int64)
         nodes, request = np.r_[users, queries].astype(np.int32), np.r_[requests, requests]
         hidden = np.full(len(users), -1, np.int32) if hidden is None else hidden
+        apart = np.full((len(users), 2), -1, np.int32)
+        if parted is not None:
+            apart[parted] = np.stack([users, queries], axis=1)[parted]
         focal = self._focal(users, queries)
         nothing = np.zeros(len(nodes), np.int64)
         levels = [Level(nodes, request, nothing, nothing, np.ones(len(nodes), np.float32))]
         for hop, k in enumerate(self.scale):
             seed = np.uint64((self._seed * 1_000_003 + turn * 16 + hop) & _WORD)
-            picked, weights = self._pick(levels[-1], focal, hidden, k, FAR_REACH if hop else REACH, seed)
+            picked, weights = self._pick(levels[-1], focal, hidden, apart, k, FAR_REACH if hop else REACH, seed)
             rows, kinds, places = np.nonzero(picked >= 0)
             levels.append(
                 Level(picked[rows, kinds, places], levels[-1].request[rows], rows, kinds, weights[rows, kinds, places])
@@ -123,19 +129,21 @@ class Sampler:
         level: Level,
         focal: NDArray[np.float32],
         hidden: NDArray[np.int32],
+        parted: NDArray[np.int32],
         k: int,
         look: int,
         seed: np.uint64,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         near = self._adjacency
+        asked = (level.nodes, level.request, hidden, parted)
         graph = (near.pointers, near.neighbours, near.weights)
         if self.method == "roi":
             sight = (focal, self.profiles, self._squares)
             noise = np.float32(NOISE)
-            return kernels.most_relevant(level.nodes, level.request, hidden, *graph, *sight, noise, look, k, seed)
+            return kernels.most_relevant(*asked, *graph, *sight, noise, look, k, seed)
         if self.method == "uniform":
-            return kernels.any_of(level.nodes, level.request, hidden, *graph, k, seed)
-        return kernels.first_of(level.nodes, level.request, hidden, *graph, k)
+            return kernels.any_of(*asked, *graph, k, seed)
+        return kernels.first_of(*asked, *graph, k)
 
 
 def _walked(adjacency: Adjacency, reach: int, seed: int) -> Adjacency:

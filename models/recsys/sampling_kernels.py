@@ -1,8 +1,9 @@
 """Kernels that pick neighbours. All take and give the same:
 
 nodes (m,) int32 whose neighbours are wanted, -1 for none; request (m,) int64; hidden (b,) int32, the item node that a
-request is not to see, however strong the edges to it, -1 for none; pointers (3, nodes + 1), neighbours, weights as in
-`Adjacency`; k, how many of each type
+request is not to see, however strong the edges to it, -1 for none; parted (b, 2) int32, two nodes that a request is not
+to see as neighbours of each other, -1 for none; pointers (3, nodes + 1), neighbours, weights as in `Adjacency`; k, how
+many of each type
 -> picked (m, 3, k) int32 node numbers, -1 where there is no further neighbour; weights (m, 3, k) float32
 """
 
@@ -34,11 +35,18 @@ def _uniform(seed: Any, a: Any, b: Any) -> Any:
     return np.float64(mixed >> np.uint64(11)) / 9007199254740992.0
 
 
+@kernel(inline=True)
+def _unseen(node: Any, other: Any, hidden: Any, one: Any, two: Any) -> Any:
+    """Whether a request is not to see one node among another's neighbours."""
+    return other == hidden or (node == one and other == two) or (node == two and other == one)
+
+
 @kernel()
 def most_relevant(
     nodes: NDArray[np.int32],
     request: NDArray[np.int64],
     hidden: NDArray[np.int32],
+    parted: NDArray[np.int32],
     pointers: NDArray[np.int64],
     neighbours: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -76,7 +84,7 @@ def most_relevant(
             held = 0
             for place in range(low, high):
                 other = neighbours[place]
-                if other == hidden[asked]:
+                if _unseen(node, other, hidden[asked], parted[asked, 0], parted[asked, 1]):
                     continue
                 dot = np.float32(0)
                 for j in range(d):
@@ -102,6 +110,7 @@ def any_of(
     nodes: NDArray[np.int32],
     request: NDArray[np.int64],
     hidden: NDArray[np.int32],
+    parted: NDArray[np.int32],
     pointers: NDArray[np.int64],
     neighbours: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -120,7 +129,7 @@ def any_of(
             seen = 0
             for place in range(pointers[kind, node], pointers[kind, node + 1]):
                 other = neighbours[place]
-                if other == hidden[asked]:
+                if _unseen(node, other, hidden[asked], parted[asked, 0], parted[asked, 1]):
                     continue
                 # Reservoir sampling: the n-th replaces one of the k with probability k / n.
                 slot = seen
@@ -138,6 +147,7 @@ def first_of(
     nodes: NDArray[np.int32],
     request: NDArray[np.int64],
     hidden: NDArray[np.int32],
+    parted: NDArray[np.int32],
     pointers: NDArray[np.int64],
     neighbours: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -163,7 +173,7 @@ def first_of(
                 if slot == width:
                     break
                 other = neighbours[place]
-                if other == hidden[asked]:
+                if _unseen(node, other, hidden[asked], parted[asked, 0], parted[asked, 1]):
                     continue
                 picked[row, kind, slot] = other
                 picked_weights[row, kind, slot] = weights[place]

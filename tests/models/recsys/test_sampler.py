@@ -81,6 +81,22 @@ def test_the_item_that_is_asked_about_is_not_seen(train, graph, method):
         assert not (level.nodes == item[level.request]).any()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_user_and_a_query_that_are_parted_do_not_see_each_other(train, graph, method):
+    rows = np.flatnonzero(train.clicked)[:200]
+    user, query = graph.user_nodes(train.user[rows]), graph.query_nodes(train.query[rows])
+    parted = np.arange(200) % 2 == 0
+
+    _, level = Sampler(graph, method, (REACH,)).draw(user, query, parted=parted)
+
+    asks = np.r_[user, query][level.parent]
+    met = ((asks == user[level.request]) & (level.nodes == query[level.request])) | (
+        (asks == query[level.request]) & (level.nodes == user[level.request])
+    )
+    assert not met[parted[level.request]].any()
+    assert met[~parted[level.request]].any()
+
+
 def test_more_neighbours_than_a_node_has_are_all_of_them(graph):
     near = graph.adjacency(REACH)
     _, level = Sampler(graph, "roi", (REACH,)).draw(graph.user_nodes(USERS), graph.query_nodes(QUERIES))

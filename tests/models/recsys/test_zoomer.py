@@ -52,6 +52,29 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+def test_a_row_to_learn_from_sees_edges_of_other_rows_alone(split, monkeypatch):
+    """An edge between user and query of the very click that is asked about would tell the answer."""
+    monkeypatch.setattr("models.recsys.learner.STRANGERS", 0.0)
+    train = split.train.take(np.arange(1_500), split.train.part)
+    made = learner(replace(split, train=train), build_graph(train), method="full", scale=(1_000,), batch=1_024)
+    drawn = []
+    draw = made.model.sampler.draw
+    monkeypatch.setattr(made.model.sampler, "draw", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+
+    made.learn(1)
+
+    (levels,) = drawn
+    rows, pairs = made._rows(0, 1_024), train.user * train.queries + train.query
+    others = np.bincount(pairs, train.clicked)[pairs] - train.clicked > 0
+    users, queries = levels[0].nodes.reshape(2, -1)
+    near = levels[1]
+    by_user, by_query = near.parent < len(rows), near.parent >= len(rows)
+    for of_these, wanted in ((by_user, queries), (by_query, users)):
+        seen = of_these & (near.nodes == wanted[near.request])
+        assert np.array_equal(np.isin(np.arange(len(rows)), near.request[seen]), others[rows])
+    assert (~others & train.clicked)[rows].sum() > 20
+
+
 def test_it_learns_what_was_planted(trained):
     found = trained.measure()
 
