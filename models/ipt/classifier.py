@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.data.text import TextSet, split
 from models.ipt.backbone import load_backbone
 from models.ipt.heads import word_tokens
-from models.ipt.learner import CARD_FILE, Card, Learner, Texts, load_tuned, scored
+from models.ipt.learner import CARD_FILE, Card, Learner, Texts, load_tuned, scored, warn_of_cut
 from models.ipt.methods import Method, build
 from models.ipt.options import read_label_words
 from models.ipt.workload import SPACE
@@ -85,7 +85,7 @@ class TextClassifier:
         return self
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Probabilities (n, classes), in the order of `classes_`.
+        """Probabilities (n, classes), in the order of `classes_`; warns of texts that are cut off.
 
         Raises:
             WorkloadError: not fitted, or an empty text.
@@ -94,6 +94,7 @@ class TextClassifier:
             raise WorkloadError("the classifier is not fitted: call fit, or load one")
         checked(texts)
         tokens = self._method.backbone.tokenize(texts, self._max_tokens)
+        warn_of_cut(tokens.truncated, self._max_tokens)
         scores = scored(self._method, Texts(self._method, tokens, keep=False)).astype(np.float64)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         found: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)

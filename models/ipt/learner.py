@@ -117,11 +117,7 @@ class Learner:
         )
         train, valid = (backbone.tokenize(part, max_tokens) for part in (texts.train, texts.valid))
         self.truncated = train.truncated + valid.truncated
-        if self.truncated:
-            warnings.warn(
-                f"{self.truncated} texts are longer than {max_tokens} tokens, or than the window, and are cut off",
-                stacklevel=2,
-            )
+        warn_of_cut(self.truncated, max_tokens)
         self._train, self._valid = (Texts(self.method, tokens, keep=True) for tokens in (train, valid))
         self._y, self._y_valid = torch.tensor(texts.y_train), texts.y_valid
         self._optimizer = _optimizer(self._config, self.method)
@@ -189,6 +185,14 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.method.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
+
+
+def warn_of_cut(truncated: int, max_tokens: int) -> None:
+    """Say how many texts are cut off, if any."""
+    if truncated:
+        warnings.warn(
+            f"{truncated} texts are longer than {max_tokens} tokens, or than the window, and are cut off", stacklevel=3
+        )
 
 
 def _optimizer(config: dict[str, Any], method: Method) -> torch.optim.Optimizer:

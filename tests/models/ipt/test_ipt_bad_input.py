@@ -59,10 +59,17 @@ def test_a_long_text_is_cut_and_said_so():
         classifier().fit([text + " and again" * 40 for text in TEXTS], LABELS)
 
 
+def test_a_long_text_to_predict_is_cut_and_said_so():
+    fitted = classifier().fit(TEXTS, LABELS)
+
+    with pytest.warns(UserWarning, match="2 texts are longer than 16 tokens"):
+        fitted.predict([*TEXTS, *(text + " and again" * 40 for text in TEXTS[:2])])
+
+
 def test_short_texts_are_not_warned_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        classifier().fit(TEXTS, LABELS)
+        classifier().fit(TEXTS, LABELS).predict(TEXTS)
 
 
 def test_a_text_longer_than_the_window_is_cut_there():
