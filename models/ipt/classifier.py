@@ -61,11 +61,17 @@ class TextClassifier:
         """Learn from 70% of the texts and measure on the others.
 
         Raises:
-            WorkloadError: an empty text, unequal lengths, one class, or a model that cannot be used.
+            WorkloadError: an empty text, a missing label, unequal lengths, one class, or a model that cannot be used.
         """
         checked(texts)
         if len(texts) != len(labels):
             raise WorkloadError(f"labels: {len(labels)} for {len(texts)} texts; give one for each")
+        for number, label in enumerate(labels):
+            # NaN is what a table's reader makes of an empty cell.
+            if label is None or label != label or not str(label).strip():
+                raise WorkloadError(
+                    f"labels: number {number} is {label!r}; give a label for each text, or drop the text"
+                )
         return self.fit_split(split(list(texts), [str(label) for label in labels]))
 
     def fit_split(self, texts: TextSet) -> TextClassifier:

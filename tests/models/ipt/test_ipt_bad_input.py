@@ -89,6 +89,12 @@ def test_missing_labels_are_refused():
         classifier().fit(TEXTS, LABELS[1:])
 
 
+@pytest.mark.parametrize("label", [None, float("nan"), "", " "])
+def test_a_missing_label_is_no_class(label):
+    with pytest.raises(WorkloadError, match=r"labels: number 19 is .*; give a label"):
+        classifier().fit([*TEXTS, "more music"], [*LABELS[:-1], label, label])
+
+
 def test_a_class_with_one_text_is_refused():
     with pytest.raises(WorkloadError, match="class 'other' has one text"):
         classifier().fit(TEXTS, [*LABELS[1:], "other"])
