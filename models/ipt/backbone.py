@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -236,18 +237,31 @@ def _family(folder: Path) -> type[Architecture]:
 def _check_memory(folder: Path) -> None:
     import psutil
 
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    if not size:
+    files_of_weights = list(folder.glob("*.safetensors"))
+    if not files_of_weights:
         raise WorkloadError(
             f"data.model: {folder} holds no *.safetensors; save the model with save_pretrained "
             "(files of pickles are not read, since they may run code)"
         )
+    size = sum(map(_bytes_of, files_of_weights))
     free = int(psutil.virtual_memory().available)
     if MEMORY_FACTOR * size > HEADROOM * free:
         raise WorkloadError(
             f"data.model: {folder} needs about {MEMORY_FACTOR * size / 2**30:.1f} GiB of memory and "
             f"{free / 2**30:.1f} GiB are free: take a smaller model, or fewer trials at a time"
         )
+
+
+def _bytes_of(path: Path) -> int:
+    """Bytes that a file's weights take once they are read: four each, whatever the file holds them in."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except SafetensorError:
+        # What is wrong with it is told when it is read.
+        return path.stat().st_size
 
 
 def _weights(folder: Path, class_name: str) -> Any:

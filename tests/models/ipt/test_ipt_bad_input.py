@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -191,6 +192,18 @@ def test_a_model_too_large_for_memory_is_refused_before_it_is_read(folder, monke
 
     with pytest.raises(WorkloadError, match=r"GiB of memory and .* GiB are free"):
         load_backbone(str(folder))
+
+
+def test_weights_of_half_precision_count_as_what_they_become(tmp_path, monkeypatch):
+    model, tokenizer = tiny("tiny-bert")
+    model.half().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    room = SimpleNamespace(available=1.5 * 4 * numbers / backbone.HEADROOM)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: room)
+
+    with pytest.raises(WorkloadError, match=r"GiB of memory and .* GiB are free"):
+        load_backbone(str(tmp_path))
 
 
 def test_no_model_of_this_name(tmp_path):
