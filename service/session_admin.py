@@ -31,6 +31,7 @@ from workers.session_custody import Custody, Returned, changed_by
 from workers.session_journal import Began, Restored, SessionBatch, SessionRecord
 from workers.session_knobs import from_plain, moved_along, needs_restart
 from workers.session_ledger import intended, left_at
+from workers.session_pulse import Pulse
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ def restore(settings: ServiceSettings, session_id: str, seconds: float) -> Resto
     Raises:
         NotFound: there is no such session, or its database was detached.
         Conflict: a runner has the session, another session holds the server's lock, or nothing was ever changed.
+        Fenced: a runner got the session while the store could not be reached; nothing was put back.
         DatabaseError: the database does not let us in, or does not take the settings.
     """
     deadline = time.monotonic() + seconds
@@ -60,7 +62,9 @@ def restore(settings: ServiceSettings, session_id: str, seconds: float) -> Resto
         journal = SqlSessionJournal(settings.store_url, found, epoch, password)
         try:
             record = journal.load()
-            batch = _written(record, _put_back(record, deadline))
+            # A database may take longer to let us in than a lease lasts.
+            with Pulse(journal) as pulse:
+                batch = _written(record, _put_back(record, pulse, deadline))
             journal.commit(batch)
         finally:
             journal.release()
@@ -98,13 +102,15 @@ def _session(settings: ServiceSettings, engine: Engine, given: str) -> tuple[str
     return fitting[0].id, Passwords(settings).open(databases.row(engine, fitting[0].database_id))
 
 
-def _put_back(record: SessionRecord, deadline: float) -> Returned:
+def _put_back(record: SessionRecord, pulse: Pulse, deadline: float) -> Returned:
     began = next((fact for fact in record.facts if isinstance(fact, Began)), None)
     if began is None:
         raise Conflict(f"session {record.session} has not begun; it has changed nothing")
     database = open_database(record.address, record.host)
     try:
         _hold(database, record, deadline)
+        # Whoever had the session meanwhile may have changed more than the record says.
+        pulse.wanted()
         return _returned(database, record, began)
     finally:
         database.close()
