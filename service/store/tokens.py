@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 from sqlalchemy.orm import aliased
 
 from service.caller import Caller
+from service.store.engine import queue_up
 from service.store.errors import Conflict, NotFound
 from service.store.tables import TokenRow
 from service.tokens import NO_DIGEST, Secret, new
@@ -55,6 +56,8 @@ def create(
     Raises:
         Conflict: another token that is not revoked has the name.
     """
+    # Two who ask for a free name at the same moment would both find it free.
+    queue_up(connection, f"token {name}")
     taken = select(TokenRow.id).where(TokenRow.name == name, TokenRow.parent.is_(None), TokenRow.revoked_at.is_(None))
     if connection.execute(taken.limit(1)).one_or_none() is not None:
         raise Conflict(f'there is a token "{name}" already; revoke it, or choose another name')

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from db_knobs.lab.postgres import PrivatePostgres
-from service.store import event_log
+from service.store import event_log, tokens
 from service.store.engine import writing
 from service.store.errors import Conflict, NotFound
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
 from service.store.request_keys import RequestKey
 from tests.service.conftest import Runner, complete_spec, postgresql_only, report, start
+from tunewright.access import Scope
 from tunewright.study import Budget, StudyState
 from tunewright.views import Study
 from workers.journal import Batch, JournalUnavailable, Status, Wanted
@@ -57,6 +58,19 @@ def test_one_key_for_two_requests_makes_one_of_them(repository: Repository) -> N
 
     assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 3
     assert len(repository.studies(limit=10).items) == 1
+
+
+def test_one_name_makes_one_token(repository: Repository) -> None:
+    def create() -> str:
+        with writing(repository.engine) as connection:
+            return tokens.create(connection, "ci", Scope.READ, "*")[0].id
+
+    for _ in range(5):
+        made = [outcome for outcome in at_once(*[create] * 8) if not isinstance(outcome, Conflict)]
+
+        assert len(made) == 1
+        with writing(repository.engine) as connection:
+            tokens.revoke(connection, *made)
 
 
 def test_other_keys_do_not_wait(repository: Repository) -> None:
