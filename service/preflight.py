@@ -5,6 +5,7 @@ Nothing is changed: no lock is kept, no directory made, no table touched.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -155,9 +156,19 @@ def _port(host: str, port: int) -> Iterator[Finding]:
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
+        number = error.errno or 0
+        # Numbers below zero are the resolver's.
+        if number == errno.EADDRNOTAVAIL or number < 0:
+            yield _problem(
+                "host-not-here",
+                f"{host} is no address of this machine ({(error.strerror or str(error)).partition(' (while')[0]})",
+                "the service listens there",
+                "choose another with --host, such as 127.0.0.1",
+            )
+            return
         yield _problem(
             "port-taken",
-            f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0)})",
+            f"port {port} on {host} cannot be used ({os.strerror(number)})",
             "the service listens there",
             "choose another with --port, or let --port 0 take a free one",
         )

@@ -135,6 +135,16 @@ def test_a_port_that_is_taken_is_told(settings: ServiceSettings) -> None:
         assert str(port) in found(settings.model_copy(update={"port": port}))["port-taken"].seen
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_a_host_that_is_not_this_machine_is_not_taken_for_a_port(settings: ServiceSettings, host: str) -> None:
+    findings = found(settings.model_copy(update={"host": host, "port": 8400}))
+
+    assert findings.keys() == {"host-not-here"}
+    assert host in findings["host-not-here"].seen
+    assert "Unknown error" not in findings["host-not-here"].seen
+    assert "--host" in findings["host-not-here"].remedy
+
+
 def test_a_directory_too_long_for_rays_sockets_is_told(settings: ServiceSettings) -> None:
     deep = settings.model_copy(update={"ray_temp_dir": Path("/tmp/" + 60 * "r")})
 
