@@ -110,6 +110,25 @@ def test_markup_and_long_names_are_text_on_the_overview(running: Service, open_p
     assert page.evaluate(TOO_WIDE) is False
 
 
+def test_an_older_answer_does_not_take_back_what_an_event_told(running: Service, open_page: Open) -> None:
+    study = running.study("overtaken")
+    study.run_trial(0, [0.9, 0.25])
+    page = open_page(running.url)
+    row = page.locator(f"#studies tr[data-study='{study.id}']")
+    expect(row).to_contain_text("0.2500")
+
+    page.evaluate(HOLD, "/v1/overview")
+    study.fail_trial(1)
+    page.wait_for_function(HELD)
+    study.run_trial(2, [0.125])
+    page.wait_for_timeout(200)
+    page.evaluate("release()")
+
+    expect(page.locator(f"[data-failure='{study.id}']")).to_be_visible()
+    expect(row).to_contain_text("0.1250", timeout=5_000)
+    study.commit(state=StudyState.COMPLETED, progress=1.0)
+
+
 # A trial
 
 

@@ -609,6 +609,29 @@ def test_events_that_arrive_while_trials_are_fetched_are_not_lost(
     expect(page.locator("#trials tbody tr[data-trial]").first).to_have_attribute("data-trial", "131")
 
 
+def test_list_does_not_go_back_to_an_older_answer(running: Service, open_page: Callable[..., Any]) -> None:
+    study = running.study()
+    study.run_trial(0, [0.9])
+    page = open_page(f"{running.url}/studies")
+    row = page.locator(f"tr[data-study='{study.id}']")
+    expect(row).to_contain_text("running")
+
+    page.evaluate("() => void (window.real = fetch)")
+    page.evaluate(HOLD, f"/v1/studies/{study.id}")
+    study.commit(state=StudyState.PAUSED)
+    page.wait_for_function(HELD)
+    page.evaluate("() => void (window.fetch = window.real)")
+    study.commit(state=StudyState.COMPLETED)
+    expect(row).to_contain_text("completed")
+    page.evaluate("release()")
+    # Drawn once more, whatever is known by now.
+    page.wait_for_timeout(100)
+    study.commit(reports(0, [0.9, 0.125])[1:], state=StudyState.COMPLETED)
+
+    expect(row).to_contain_text("0.1250")
+    expect(row).to_contain_text("completed")
+
+
 def test_page_that_opens_in_the_background_lets_its_connection_go(
     running: Service, open_page: Callable[..., Any]
 ) -> None:

@@ -76,7 +76,7 @@ async function update() {
   const changed = [...news];
   news.clear();
   // When this fails the connection is gone, and everything is fetched again once it is back.
-  await Promise.all(changed.map(loadSide)).catch(() => null);
+  await feed.hold(() => Promise.all(changed.map(loadSide))).catch(() => null);
   redraw.request();
   drawCharts();
 }

@@ -12,6 +12,7 @@ const card = byId("question-card");
 const buttons = [...card.querySelectorAll("button[data-answer]")];
 const chosen = () => location.hash.slice(1);
 const api = () => `/v1/labellings/${encodeURIComponent(chosen())}`;
+let listed = null; // The newest request for the list.
 let open = null; // The question that is shown, while it can be answered.
 
 addEventListener("hashchange", choose);
@@ -21,8 +22,11 @@ list();
 ask();
 
 async function list() {
+  const asked = (listed = {});
   try {
     const items = await getAll("/v1/labellings");
+    // Asked for anew meanwhile: this one may be older.
+    if (listed !== asked) return;
     table.tBodies[0].replaceChildren(...items.map(row));
     byId("empty").hidden = items.length > 0;
     table.hidden = items.length === 0;

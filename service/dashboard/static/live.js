@@ -27,6 +27,7 @@ export class Feed {
   #source = null;
   #waiting = null;
   #holds = new Set();
+  #turn = Promise.resolve();
   #retry = 0;
   #hidden = 0;
 
@@ -52,28 +53,36 @@ export class Feed {
   /** Fetch the state again. */
   async reload() {
     const source = this.#source;
-    try {
-      await this.hold(this.#load);
-    } catch {
-      if (source === this.#source) this.#lost();
-      return;
-    }
-    if (source === this.#source) this.#show("live");
+    await this.hold(async () => {
+      try {
+        await this.#load();
+        if (source === this.#source) this.#show("live");
+      } catch {
+        if (source === this.#source) this.#lost();
+      }
+    });
   }
 
   /**
    * Keep events back while `fetch` runs, and apply them afterwards: its answer may be older than they are.
    *
-   * A `fetch` that fails leaves them where they are, so whoever calls this deals with failures in there.
+   * One `fetch` runs after the other, so that no answer that comes late is taken for newer than those before it.
    */
   async hold(fetch) {
     const source = this.#source;
     const hold = {};
     this.#holds.add(hold);
     this.#waiting ??= [];
-    await fetch();
-    this.#holds.delete(hold);
-    if (source !== this.#source || this.#holds.size > 0) return;
+    this.#turn = this.#turn.then(() => fetch(), () => fetch());
+    try {
+      await this.#turn;
+    } finally {
+      this.#holds.delete(hold);
+      if (source === this.#source && this.#holds.size === 0) this.#release();
+    }
+  }
+
+  #release() {
     const waiting = this.#waiting ?? [];
     this.#waiting = null;
     waiting.forEach((event) => this.#apply(event));
@@ -118,6 +127,8 @@ export class Feed {
     this.#source = null;
     this.#waiting = null;
     this.#holds.clear();
+    // An answer that never comes keeps nobody waiting who connects anew.
+    this.#turn = Promise.resolve();
   }
 
   #visibility() {

@@ -10,6 +10,8 @@ export class LiveList {
   #items = new Map();
   #rows = new Map();
   #changed = new Set();
+  // Item -> what changed of it since it was asked for.
+  #asked = new Map();
   #redraw = new Redraw(() => this.#draw());
   #table;
   #more = byId("more");
@@ -17,6 +19,7 @@ export class LiveList {
   #make;
   #fill;
   #drawn;
+  #hold;
   #cursor = null;
   #oldest = null;
 
@@ -25,15 +28,17 @@ export class LiveList {
    * @param {string} path of the collection; an item's is that and its id.
    * @param {(item) => {line: HTMLElement}} make a row, yet to be filled.
    * @param {(row, item) => void} fill what may change of a row.
+   * @param {(fetch) => Promise} hold as that of the page's feed.
    * @param {() => void} drawn called after everything was drawn.
    */
-  constructor(table, path, { make, fill, drawn = () => {} }) {
+  constructor(table, path, { make, fill, hold, drawn = () => {} }) {
     this.#table = table;
     this.#path = path;
     this.#make = make;
     this.#fill = fill;
+    this.#hold = hold;
     this.#drawn = drawn;
-    this.#more.addEventListener("click", () => this.#loadMore());
+    this.#more.addEventListener("click", () => this.#hold(() => this.#loadMore()));
   }
 
   /** The first page, for `begin`. */
@@ -44,6 +49,7 @@ export class LiveList {
   /** Show this page, and nothing of what was known before. */
   begin(page) {
     this.#items.clear();
+    this.#asked.clear();
     this.#rows.clear();
     this.#table.tBodies[0].replaceChildren();
     this.#take(page);
@@ -56,14 +62,20 @@ export class LiveList {
     const item = this.#items.get(id);
     if (!item) return;
     Object.assign(item, fields);
+    Object.assign(this.#asked.get(id) ?? {}, fields);
     this.#changed.add(id);
     this.#redraw.request();
   }
 
   /** An item that is new, or in many ways not as it was. */
   async fetch(id) {
+    const since = {};
+    this.#asked.set(id, since);
     try {
-      const item = await getJson(`${this.#path}/${encodeURIComponent(id)}`);
+      const item = Object.assign(await getJson(`${this.#path}/${encodeURIComponent(id)}`), since);
+      // Asked for anew meanwhile, or removed: this answer may be older.
+      if (this.#asked.get(id) !== since) return;
+      this.#asked.delete(id);
       // It is on a page that is not loaded yet.
       const older = this.#cursor !== null && Date.parse(item.created_at) < Date.parse(this.#oldest.created_at);
       if (!this.#rows.has(id) && older) return;
@@ -80,10 +92,13 @@ export class LiveList {
     this.#rows.get(id)?.line.remove();
     this.#rows.delete(id);
     this.#items.delete(id);
+    this.#asked.delete(id);
     this.#redraw.request();
   }
 
   async #loadMore() {
+    // The list may have been fetched anew before it was this one's turn.
+    if (this.#cursor === null) return;
     this.#more.disabled = true;
     try {
       this.#take(await getJson(`${this.#path}?limit=${PAGE}&cursor=${encodeURIComponent(this.#cursor)}`));

@@ -16,7 +16,7 @@ const redraw = new Redraw(draw);
 let overview = null;
 let newsTimer = 0;
 
-new Feed({ kinds: ["study", "progress", "session", "interval"], load, apply, label: byId("connection") });
+const feed = new Feed({ kinds: ["study", "progress", "session", "interval"], load, apply, label: byId("connection") });
 setInterval(() => document.hidden || refresh(), REFRESH_MILLISECONDS);
 
 async function load() {
@@ -27,7 +27,7 @@ async function load() {
 
 /** Fetched again without a word when it fails: the feed shows that the connection is gone. */
 function refresh() {
-  return load().catch(() => null);
+  return feed.hold(load).catch(() => null);
 }
 
 function apply(event) {

@@ -7,9 +7,9 @@ import { LiveList } from "./live_list.js";
 import { fillRow, makeRow } from "./study_rows.js";
 
 const chosen = new Chosen();
-const studies = new LiveList(byId("studies"), "/v1/studies", { make, fill: fillRow });
+const studies = new LiveList(byId("studies"), "/v1/studies", { make, fill: fillRow, hold: (fetch) => feed.hold(fetch) });
 
-new Feed({ load, apply, label: byId("connection") });
+const feed = new Feed({ load, apply, label: byId("connection") });
 
 async function load() {
   studies.begin(await studies.first());

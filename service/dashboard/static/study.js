@@ -23,7 +23,7 @@ const findings = new Findings(byId("findings"), `${api}/diagnosis`);
 const changed = new Set();
 const stale = { best: true, curves: true };
 const redraw = new Redraw(draw);
-const steering = new Steering(api, state, () => redraw.now());
+const steering = new Steering(api, state, () => feed, () => redraw.now());
 let charts = null;
 let chartsProblem = null;
 let improvementsTimer = 0;
@@ -88,7 +88,7 @@ function fetchImprovements() {
   improvementsTimer = setTimeout(async () => {
     improvementsTimer = 0;
     try {
-      state.setImprovements(await getJson(`${api}/improvements`));
+      await feed.hold(async () => state.setImprovements(await getJson(`${api}/improvements`)));
       stale.best = true;
       redraw.request();
     } catch {

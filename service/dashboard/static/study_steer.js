@@ -19,13 +19,15 @@ const PRIORITIES = [["low", "low"], ["normal", "normal"], ["high", "high"]];
 export class Steering {
   #api;
   #state;
+  #feed;
   #redraw;
   #closed = false;
 
-  /** `redraw` is called when the state has changed. */
-  constructor(api, state, redraw) {
+  /** `feed()` gives the page's; `redraw` is called when the state has changed. */
+  constructor(api, state, feed, redraw) {
     this.#api = api;
     this.#state = state;
+    this.#feed = feed;
     this.#redraw = redraw;
     const copy = byId("copy-dialog");
     byId("copy").addEventListener("click", () => showRecipes(copy, `${api}/recipe`));
@@ -84,7 +86,7 @@ export class Steering {
 
   async #steer(verb) {
     VERBS.forEach((id) => (byId(id).disabled = true));
-    await this.#told(async () => this.#took(await postJson(`${this.#api}/${verb}`)));
+    await this.#told(() => this.#take(() => postJson(`${this.#api}/${verb}`)));
     VERBS.forEach((id) => (byId(id).disabled = false));
   }
 
@@ -98,7 +100,7 @@ export class Steering {
     });
     const extend = new FormDialog("extend-dialog", {
       make: (fields) => budgetFields(fields),
-      send: async (body) => this.#took(await postJson(`${this.#api}/extend`, { budget: {}, ...body })),
+      send: (body) => this.#take(() => postJson(`${this.#api}/extend`, { budget: {}, ...body })),
     });
     byId("extend").addEventListener("click", () => extend.open({ budget: given(this.#state.study.spec.budget) }));
     this.#enqueueDialog();
@@ -109,7 +111,7 @@ export class Steering {
     const whole = { name: "", tags: [], notes: "", ...said };
     const changes = Object.fromEntries(Object.entries(whole).filter(([field, value]) => !same(value, before[field])));
     try {
-      this.#took(await patchJson(this.#api, changes));
+      await this.#take(() => patchJson(this.#api, changes));
     } catch (problem) {
       // Whoever saves again after reading this means it.
       if (problem.status === 409) said.revision = (await getJson(this.#api)).revision;
@@ -171,8 +173,8 @@ export class Steering {
     byId(id).disabled = false;
   }
 
-  #took(study) {
-    this.#state.setStudy(study);
+  async #take(send) {
+    await this.#feed().hold(async () => this.#state.setStudy(await send()));
     this.#redraw();
   }
 

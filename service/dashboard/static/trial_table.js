@@ -187,10 +187,14 @@ export class TrialTable {
 
   async #loadDetail(row) {
     if (!row.body.hasChildNodes()) row.body.append(element("p", { class: "hint", text: "Loading…" }));
+    const asked = (row.asked = {});
     try {
       const trial = await getJson(`/v1/trials/${encodeURIComponent(`${this.#state.study.id}-${row.number}`)}`);
+      // Asked for anew meanwhile: this one may be older.
+      if (row.asked !== asked) return;
       row.body.replaceChildren(detail(trial, isOpen(this.#state.study)));
     } catch (problem) {
+      if (row.asked !== asked) return;
       row.body.replaceChildren(element("p", { class: "notice notice-bad", text: problem.message }));
     }
   }

@@ -22,7 +22,6 @@ let charts = null;
 let chartsProblem = null;
 let updating = 0;
 let gone = false;
-let before = Promise.resolve();
 
 const feed = new Feed({ study: root.dataset.session, kinds: ["session", "interval", "notice"], load, apply, label: byId("connection") });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw.request());
@@ -33,15 +32,9 @@ byId("more").addEventListener("click", showMore);
 const steers = byId("stop") !== null;
 if (steers) steering();
 
-/** One after the other: an answer that comes late must not put what it tells over what is newer. */
-function inTurn(work) {
-  before = before.then(work, work);
-  return before;
-}
-
 async function load() {
   try {
-    await inTurn(() => state.load());
+    await state.load();
   } catch (problem) {
     if (problem.status !== 404) throw problem;
     deleted();
@@ -77,7 +70,7 @@ function apply({ body }) {
   updating = setTimeout(async () => {
     updating = 0;
     try {
-      await inTurn(() => state.update());
+      await feed.hold(() => state.update());
       redraw.request();
     } catch {
       feed.reload();
@@ -97,7 +90,7 @@ function deleted() {
 async function showMore() {
   byId("more").disabled = true;
   try {
-    await inTurn(() => state.showMore());
+    await feed.hold(() => state.showMore());
     notice(byId("problem"), null);
     redraw.now();
   } catch (problem) {
@@ -243,7 +236,7 @@ async function steer(verb) {
   const buttons = ["pause", "resume", "stop"].map(byId);
   buttons.forEach((button) => (button.disabled = true));
   try {
-    await inTurn(async () => state.setSession(await postJson(`${api}:${verb}`)));
+    await feed.hold(async () => state.setSession(await postJson(`${api}:${verb}`)));
     notice(byId("problem"), null);
     redraw.now();
   } catch (problem) {

@@ -7,10 +7,10 @@ import { Feed } from "./live.js";
 import { LiveList } from "./live_list.js";
 import { gain, objectiveText } from "./tuning_words.js";
 
-const sessions = new LiveList(byId("sessions"), "/v1/sessions", { make, fill, drawn });
+const sessions = new LiveList(byId("sessions"), "/v1/sessions", { make, fill, drawn, hold: (fetch) => feed.hold(fetch) });
 let databases = [];
 
-new Feed({ kinds: ["session", "interval"], load, apply, label: byId("connection") });
+const feed = new Feed({ kinds: ["session", "interval"], load, apply, label: byId("connection") });
 
 async function load() {
   const [page, attached] = await Promise.all([sessions.first(), getJson("/v1/databases?limit=200")]);
