@@ -30,10 +30,10 @@ class _TooDeep(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads numbers and escapes as YAML 1.2 and JSON do, or refuses them; and no key twice.
+    """Safe YAML that reads numbers, words and escapes as YAML 1.2 and JSON do, or refuses them; and no key twice.
 
-    PyYAML by itself reads 1e-3 as a string, 012 as 10, 12:30:00 as 45000, and the two halves of "\\ud83d\\ude00" as two
-    characters.
+    PyYAML by itself reads 1e-3 as a string, 012 as 10, 12:30:00 as 45000, off as false, and the two halves of
+    "\\ud83d\\ude00" as two characters.
     """
 
     _depth = 0
@@ -117,6 +117,11 @@ _OCTAL = re.compile(r"[-+]?0[0-7_]")
 _EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+# Leaves true and false: yes, no, on and off are words.
+for _first in "yYnNoO":
+    _Loader.yaml_implicit_resolvers[_first] = [
+        (tag, pattern) for tag, pattern in _Loader.yaml_implicit_resolvers[_first] if not tag.endswith(":bool")
+    ]
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.bounded_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.bounded_float)
 

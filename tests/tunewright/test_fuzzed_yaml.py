@@ -170,10 +170,27 @@ def test_what_could_not_be_sent_on_is_refused_by_name(tmp_path: Path, text: str,
         ("a: [0, -0, 0x1F, 0b11, 0.5, 012.5, 1_000]", [0, 0, 31, 3, 0.5, 12.5, 1000]),
         ("a: ['012', '12:30:00', 02:00-04:00, 08]", ["012", "12:30:00", "02:00-04:00", "08"]),
         ("a: {<<: {b: 1, c: 1}, b: 2}", {"b": 2, "c": 1}),
+        ("a: [off, On, yes, NO, y, 'true', ~, null]", ["off", "On", "yes", "NO", "y", "true", None, None]),
+        ("a: {on: [true, False, TRUE]}", {"on": [True, False, True]}),
     ],
 )
 def test_what_can_mean_one_thing_only_is_read(text: str, value: Any) -> None:
     assert read_mapping(text, "study", "fields") == {"a": value}
+
+
+def test_a_word_stands_for_a_truth_value_where_one_is_wanted() -> None:
+    space = {
+        "x": {"type": "float", "low": 0.1, "high": 1.0, "log": "yes"},
+        "mode": {"type": "categorical", "choices": ["off", "on"]},
+    }
+    text = yaml.safe_dump({**STUDY, "space": space}).replace("'", "")
+
+    study = StudySpec.from_yaml(text)
+
+    assert study.space is not None
+    log, mode = study.space["x"], study.space["mode"]
+    assert (log.log, mode.choices) == (True, ["off", "on"])
+    assert StudySpec.from_yaml(study.to_yaml()) == study
 
 
 def test_one_mapping_may_be_merged_and_stand_again() -> None:
