@@ -2,7 +2,8 @@
 
 A token that was found valid is known for `KNOWN_SECONDS`, so that requests which follow each other cost no look into
 the store; for so long at most a token that is revoked lets its holder in. Whoever sends wrong ones is soon not looked
-at any more; tokens that are known are heard all the same, so that nobody is locked out by a neighbour.
+at any more; tokens that are known are heard all the same, so that nobody is locked out by a neighbour. The same wrong
+one sent again is no further guess: a page whose token was revoked sends it with every request that it has under way.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from service.tokens import Secret, parse
 
 KNOWN_SECONDS = 3.0
 MAX_KNOWN = 10_000
+MAX_WRONG = 1_000
 # Wrong tokens from one client: so many at once, and then one in so many seconds.
 FAILURES = 10
 FAILURE_SECONDS = 6.0
@@ -60,6 +62,8 @@ class Authenticator:
         self._clock = clock
         self._failures = RateLimit(1 / FAILURE_SECONDS, FAILURES)
         self._known: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
+        # None of them becomes valid again.
+        self._wrong: OrderedDict[tuple[str, str], None] = OrderedDict()
         always = settings.auth == "on" or settings.exposed
         # None: as soon as there is a token.
         self._required = False if settings.auth == "off" else (True if always else None)
@@ -87,12 +91,19 @@ class Authenticator:
         found = None if secret is None else self._recall(secret)
         if found is not None:
             return found
+        if self._was_wrong(secret):
+            return None
         wait = self._failures.wait(client, self._clock())
         if wait > 0:
             raise TooManyFailures(wait)
         found = None if secret is None else await self._find(secret)
-        if found is None:
+        # Others that came with it may have been looked up meanwhile.
+        if found is None and not self._was_wrong(secret):
             self._failures.take(client, self._clock())
+            if secret is not None:
+                self._wrong[secret.id, secret.digest] = None
+                if len(self._wrong) > MAX_WRONG:
+                    self._wrong.popitem(last=False)
         return found
 
     async def still_valid(self, sent: str) -> bool:
@@ -105,6 +116,9 @@ class Authenticator:
         secret = parse(sent)
         if secret is not None:
             self._known.pop(secret.digest, None)
+
+    def _was_wrong(self, secret: Secret | None) -> bool:
+        return secret is not None and (secret.id, secret.digest) in self._wrong
 
     def _recall(self, secret: Secret) -> Caller | None:
         # Found by its digest, of which nobody learns by how long that takes.

@@ -98,6 +98,21 @@ def test_guesses_at_the_login_are_limited(service: Service) -> None:
     assert "Too many wrong tokens" in answers[-1].text
 
 
+@sqlite_only
+def test_a_page_whose_token_was_revoked_does_not_lock_its_user_out(service: Service) -> None:
+    before, after = make_token(service), make_token(service, name="after")
+    log_in(service, before)
+    revoke(service, before)
+    pass_time(service, auth.KNOWN_SECONDS)
+
+    # A page that compares six studies sends twelve requests at once.
+    statuses = [service.client.get("/v1/studies").status_code for _ in range(12)]
+    again = log_in(service, after)
+
+    assert statuses == [401] * 12
+    assert again.status_code == 303, again.text
+
+
 def test_logging_out_ends_the_session(service: Service) -> None:
     log_in(service, make_token(service))
     session = service.client.cookies["tunewright"]
