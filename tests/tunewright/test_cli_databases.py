@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from db_knobs.address import parse_dsn
@@ -20,7 +21,9 @@ from optimizers.onlinetune import Suggestion
 from tests.tunewright.live_service import LiveService
 from tests.tunewright.session_writer import BETTER, FORMER, SessionWriter, attach
 from tunewright.cli import app
-from tunewright.session import SessionState
+from tunewright.client import Client
+from tunewright.session import Range, Restarts, SessionBudget, SessionSpec, SessionState
+from tunewright.session_views import SessionView
 from workers.session_journal import Began, Intended, Noticed, RestartIntended, Restored, Skipped
 from workers.session_knobs import plain
 
@@ -183,6 +186,38 @@ def test_tune_db_takes_options_over_a_file(postgres: PrivatePostgres, tmp_path: 
     assert spec["objective"] == {"throughput": 0.7, "latency_mean": 0.3}
     assert spec["bounds"] == {"work_mem": {"low": 2048.0, "high": 65536.0}}
     assert run("sessions", "stop", "last").exit_code == 0
+
+
+def test_an_option_leaves_what_else_the_file_says_of_bounds_budget_and_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SessionSpec] = []
+
+    def create(_client: Client, spec: SessionSpec) -> SessionView:
+        asked.append(spec)
+        raise typer.Exit
+
+    monkeypatch.setattr(Client, "create_session", create)
+    file = tmp_path / "session.yaml"
+    file.write_text(
+        """
+        database: prod
+        knobs: [work_mem, max_wal_size, shared_buffers]
+        bounds: {work_mem: {low: 4096, high: 8192}, max_wal_size: {low: 1024, high: 2048}}
+        accepted: {fsync: in these words}
+        budget: {seconds: 3600}
+        restarts: {command: prod, window: "02:00-04:00", most: 1}
+        """
+    )
+
+    run("tune-db", str(file), "--bound", "work_mem=4096:6144", "--accept", "full_page_writes=and these")
+    run("tune-db", str(file), "--intervals", "100", "--restart", "other", "--window", "03:00-03:30")
+
+    first, second = asked
+    assert first.bounds == {"work_mem": Range(low=4096, high=6144), "max_wal_size": Range(low=1024, high=2048)}
+    assert first.accepted == {"fsync": "in these words", "full_page_writes": "and these"}
+    assert second.budget == SessionBudget(seconds=3600, intervals=100)
+    assert second.restarts == Restarts(command="other", window="03:00-03:30", most=1)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ from tunewright.errors import SpecError
 from tunewright.session import SessionSpec, SessionState
 from tunewright.session_views import SessionView
 
+# Of these an option replaces what it names; what else a file says stays: without its bound a knob would go further.
+_BY_NAME = {"accepted", "bounds", "budget", "restarts"}
+
 app = typer.Typer(help="List tuning sessions, look at one, steer it.", invoke_without_command=True)
 
 
@@ -92,7 +95,10 @@ def tune_db(
         "keep": keep or None,
         "seed": seed,
     }
-    spec = _spec({**given, **{name: option for name, option in options.items() if option is not None}}, file)
+    for name, option in options.items():
+        if option is not None:
+            given[name] = _over(given.get(name), option) if name in _BY_NAME else option
+    spec = _spec(given, file)
     with Client(url) as client:
         session = client.create_session(spec)
         if json and not following:
@@ -208,6 +214,10 @@ def _read(file: Path) -> dict[str, Any]:
         return read_mapping(source, "session", "database, knobs and budget")
     except SpecError as error:
         raise Refused(str(error)) from None
+
+
+def _over(before: Any, option: dict[str, Any]) -> dict[str, Any]:
+    return {**before, **option} if isinstance(before, dict) else option
 
 
 def _spec(given: dict[str, Any], file: Path | None) -> SessionSpec:
