@@ -263,6 +263,17 @@ def test_sessions_are_listed_and_shown(begin: Callable[..., SessionWriter]) -> N
     assert run("sessions", "show", "nope").exit_code == 2
 
 
+def test_a_session_shows_what_stood_in_the_servers_own_file(begin: Callable[..., SessionWriter]) -> None:
+    writer = begin()
+    former = {"work_mem": FormerSetting(value=65536, text="64MB"), "jit": FormerSetting(value=True, text=None)}
+    writer.commit(Began(former, {"work_mem": 65536, "jit": True}, {}, ("arrivals",)))
+
+    shown = run("sessions", "show", writer.id)
+
+    lines = [line.split("\t") for line in shown.stdout.splitlines()]
+    assert {line[0]: line[-1] for line in lines if line[0] in former} == {"work_mem": "64MB", "jit": "-"}
+
+
 def test_a_session_is_followed_line_by_line(begin: Callable[..., SessionWriter]) -> None:
     writer = begin()
     writer.begin()

@@ -61,8 +61,11 @@ def settings(found: SessionView) -> None:
     for name, before in settings_before(found).items():
         now = (found.current or {}).get(name, before)
         unit = str(found.knobs.get(name, {}).get("unit") or "-")
-        rows.append((name, value(before), value(now), unit, "-" if now == before else "changed"))
-    output.table(("Knob", "Former", "Now", "Unit", "Note"), rows, right=("Former", "Now"))
+        # What whoever goes back by hand writes there again, or removes.
+        filed = found.former[name]["text"]
+        note = "-" if now == before else "changed"
+        rows.append((name, value(before), value(now), unit, note, "-" if filed is None else filed))
+    output.table(("Knob", "Former", "Now", "Unit", "Note", "Filed before"), rows, right=("Former", "Now"))
 
 
 def interval(found: IntervalView, of: SessionView, before: Mapping[str, Any]) -> str:
