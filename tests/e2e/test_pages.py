@@ -408,6 +408,11 @@ def test_pages_fit_the_window_also_with_a_long_name(
     expect(page.locator("#studies tbody tr").first).to_be_visible()
     assert page.evaluate(TOO_WIDE) is False
 
+    for path in (f"/trials/{study.id}-1", f"/studies/{study.id}/plots"):
+        page.goto(running.url + path)
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+        assert page.evaluate(TOO_WIDE) is False, path
+
 
 def test_colours_follow_the_system_on_the_page_and_in_the_charts(
     running: Service, open_page: Callable[..., Any]
