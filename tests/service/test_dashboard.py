@@ -162,6 +162,16 @@ def test_modules_import_only_modules_that_exist() -> None:
             assert (DIRECTORY / imported).is_file(), f"{module.name} imports {imported}"
 
 
+def test_the_page_of_a_trial_has_words_for_every_rule_of_an_optimizer() -> None:
+    words = (DIRECTORY / "trial_words.js").read_text()
+    optimizers = "".join(module.read_text() for module in (Path(__file__).parents[2] / "optimizers").glob("*.py"))
+
+    rules = re.findall(r'(?:"rule": |_draw\(rng, )"([^"]+)"', optimizers)
+
+    assert len(rules) > 20
+    assert {rule for rule in rules if not re.search(rf'^  "?{rule}"?: ', words, re.MULTILINE)} == set()
+
+
 def test_plotly_comes_under_its_version(client: TestClient, repository: Repository) -> None:
     page = client.get(f"/studies/{submit(repository, 'digits')}/plots").text
     link = next(link for link in links(page) if "plotly.min.js" in link)

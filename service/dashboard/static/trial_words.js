@@ -12,6 +12,7 @@ const RULES = {
   "expected hypervolume improvement": () => "Of all candidates, the model expects this one to move the Pareto front furthest.",
   "density ratio": ({ good, of }) => `Configurations like this one are much more common among the ${good} good ones of ${of} than among the rest.`,
   "no new candidate": () => "Nothing new was left near the good configurations, so it was drawn at random.",
+  "no new child": () => "No new mixture of good configurations was left, so it was drawn at random.",
   "no new mutation": () => "No new change of a good configuration was left, so it was drawn at random.",
   mutation: ({ tournament, changed }) => `A changed copy of the best of ${tournament} trials that were drawn${changed?.length ? `; changed: ${changed.join(", ")}` : ""}.`,
   crossover: ({ parents }) => `Made of two good configurations${parents ? `, ranks ${parents.join(" and ")}` : ""}.`,
