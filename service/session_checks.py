@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -41,12 +42,13 @@ def check(spec: SessionSpec, database: Database) -> None:
 
 
 def check_restarts(spec: SessionSpec, commands: Mapping[str, RestartCommand], host: str, port: int) -> None:
-    """Check that the service has the restart command that a session names, for the server at this address.
+    """Check that the service has the restart command that a session names, for the server at this address, and that
+    there is time for a trial.
 
     Args:
         commands: that the service has, by name.
     Raises:
-        WrongField: it has none of this name, or that restarts another server.
+        WrongField: it has none of this name, or that restarts another server; or a trial never fits into the window.
     """
     if spec.restarts is None:
         return
@@ -57,6 +59,13 @@ def check_restarts(spec: SessionSpec, commands: Mapping[str, RestartCommand], ho
             "restarts.command",
             f'restarts.command: the service has no command "{spec.restarts.command}" that restarts this server '
             f"({known}); its administrator names them in TUNEWRIGHT_RESTART_COMMANDS",
+        )
+    takes = spec.restarts.trial_seconds(spec.interval, commands[spec.restarts.command].seconds)
+    if takes > spec.restarts.seconds:
+        raise WrongField(
+            "restarts.window",
+            f"restarts.window: {spec.restarts.window} is open for {spec.restarts.seconds / 60:.0f} minutes, and to try "
+            f"a setting takes up to {math.ceil(takes / 60)}; open it for longer, or take a shorter interval or settle",
         )
 
 

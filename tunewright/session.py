@@ -25,6 +25,9 @@ MEASURES: Mapping[str, tuple[str, bool]] = {
 # Shorter intervals measure the server's noise.
 LEAST_INTERVAL = 1.0
 _DAY = 86_400.0
+# A trial of what needs a restart takes so many intervals each time that it measures, and measures so often.
+TRIAL_INTERVALS = 4
+TRIAL_MEASUREMENTS = 3
 
 
 class SessionState(StrEnum):
@@ -110,10 +113,23 @@ class Restarts(_Frozen):
         Args:
             at: wall clock, seconds since the epoch, as are the answers.
         """
-        begin, end = (60.0 * minutes for minutes in self._minutes())
-        length = (end - begin) % _DAY or _DAY
-        began = at - (at - begin) % _DAY
-        return (began, began + length) if at < began + length else None
+        began = at - (at - 60.0 * self._minutes()[0]) % _DAY
+        return (began, began + self.seconds) if at < began + self.seconds else None
+
+    @property
+    def seconds(self) -> float:
+        """How long the window is open every day."""
+        begin, end = self._minutes()
+        return (60.0 * (end - begin)) % _DAY or _DAY
+
+    def trial_seconds(self, interval: float, command: float) -> float:
+        """What a trial takes that is kept: each time it measures, its intervals, a restart, and what settles after it.
+
+        Args:
+            interval: of the session, in seconds.
+            command: seconds that the command may take.
+        """
+        return TRIAL_MEASUREMENTS * (TRIAL_INTERVALS * 1.2 * interval + 2.0 * command + self.settle)
 
     def _minutes(self) -> tuple[int, int]:
         begin, end = (60 * int(text[:2]) + int(text[3:]) for text in self.window.split("-"))

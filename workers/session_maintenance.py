@@ -26,7 +26,7 @@ from db_knobs.restart import RestartCommand
 from optimizers.onlinetune import Rule
 from optimizers.onlinetune.restarts import next_trial
 from optimizers.onlinetune.rules import RuleBook, about
-from tunewright.session import Restarts, SessionSpec
+from tunewright.session import TRIAL_INTERVALS, TRIAL_MEASUREMENTS, Restarts, SessionSpec
 from tunewright.space import Config
 from workers.session_hold import Hold
 from workers.session_journal import RestartTried, Wanted
@@ -36,9 +36,6 @@ from workers.session_recovery import NOT_RECOVERED, RECOVERED, recover
 from workers.session_watch import SECOND, Clock
 from workers.watchdog import environment
 
-# Intervals of each of a trial's measurements, and how many of these one that is kept takes.
-INTERVALS = 4
-MEASUREMENTS = 3
 # Probability with which settings that make no difference are taken for better, and the gain that is worth a change.
 ALPHA = 0.05
 LEAST_GAIN = 0.01
@@ -221,7 +218,7 @@ class Maintenance:
     def _measured(self, observe: Observe, before: float | None) -> list[float] | None:
         """Gains of the intervals; fewer where a test ended them, None where one could not be judged."""
         gains: list[float] = []
-        while len(gains) < INTERVALS:
+        while len(gains) < TRIAL_INTERVALS:
             seen = observe(before)
             if seen is None:
                 return None
@@ -308,16 +305,17 @@ class Maintenance:
         """The same of a trial that is kept: three measurements, and three restarts with what follows them."""
         if self._command is None:
             return False
-        once = INTERVALS * 1.2 * self._interval + 2.0 * self._command.seconds + self._restarts.settle
-        return self._time_for(MEASUREMENTS * once) and self._budget_for(MEASUREMENTS * once)
+        seconds = self._restarts.trial_seconds(self._interval, self._command.seconds)
+        return self._time_for(seconds) and self._budget_for(seconds)
 
     def _budget_for(self, seconds: float) -> bool:
         """Whether the session's budget leaves room for a trial of so many seconds; says so where it does not."""
         left_seconds = math.inf if self._budget.seconds is None else self._budget.seconds - self._ledger.active_seconds
         left = math.inf if self._budget.intervals is None else self._budget.intervals - self._ledger.intervals
-        if left_seconds >= seconds and left >= MEASUREMENTS * INTERVALS:
+        intervals = TRIAL_MEASUREMENTS * TRIAL_INTERVALS
+        if left_seconds >= seconds and left >= intervals:
             return True
-        text = f"the budget leaves no room for another restart: one takes {MEASUREMENTS * INTERVALS} intervals"
+        text = f"the budget leaves no room for another restart: one takes {intervals} intervals"
         self._ledger.notice_once("restart", "budget", f"{text} and about {seconds:.0f} s")
         return False
 

@@ -85,6 +85,11 @@ def test_a_session_is_begun_with_what_was_asked_and_its_databases_id(service: Se
             "TUNEWRIGHT_RESTART_COMMANDS",
         ),
         ({"knobs": ["jit"], "restarts": {**RESTARTS, "window": "2-4"}}, "restarts.window", "match pattern"),
+        (
+            {"knobs": ["jit", "shared_buffers"], "restarts": {**RESTARTS, "window": "23:50-00:20"}},
+            "restarts.window",
+            "is open for 30 minutes, and to try a setting takes up to",
+        ),
         ({"restarts": RESTARTS}, "body", "name the knobs to turn"),
     ],
 )

@@ -17,7 +17,7 @@ from optimizers.onlinetune import OnlineTuneSettings, Rule
 from tests.workers.memory_session_journal import MemorySessionJournal
 from tests.workers.simulated_server import Connection, Killed, NotedWatchdog, PlainInsight, Server
 from tunewright.errors import SpecError
-from tunewright.session import SessionSpec, SessionState
+from tunewright.session import TRIAL_INTERVALS, SessionSpec, SessionState
 from tunewright.space import Config
 from workers.session_custody import Custody
 from workers.session_journal import (
@@ -33,7 +33,7 @@ from workers.session_journal import (
     Wanted,
 )
 from workers.session_loop import SessionLoop, Tools
-from workers.session_maintenance import INTERVALS, surely_better
+from workers.session_maintenance import surely_better
 from workers.session_recovery import RECOVERED
 
 AWAY = 3.0
@@ -811,10 +811,12 @@ def test_windows_are_hours_of_every_day(window: str, at: float, opened: tuple[fl
 def test_chance_is_seldom_taken_for_better() -> None:
     rng = np.random.default_rng(0)
     kept = [
-        surely_better(list(rng.normal(0, 0.1, INTERVALS)), list(rng.normal(0, 0.1, INTERVALS))) for _ in range(2000)
+        surely_better(list(rng.normal(0, 0.1, TRIAL_INTERVALS)), list(rng.normal(0, 0.1, TRIAL_INTERVALS)))
+        for _ in range(2000)
     ]
     assert np.mean(kept) < 0.06
     better = [
-        surely_better(list(rng.normal(0, 0.02, INTERVALS)), list(rng.normal(0.1, 0.02, INTERVALS))) for _ in range(200)
+        surely_better(list(rng.normal(0, 0.02, TRIAL_INTERVALS)), list(rng.normal(0.1, 0.02, TRIAL_INTERVALS)))
+        for _ in range(200)
     ]
     assert np.mean(better) > 0.95
