@@ -700,6 +700,24 @@ def test_lost_connection_is_shown_and_caught_up(running: Service, open_page: Cal
     expect(page.locator("#progress")).to_have_attribute("aria-valuenow", "40")
 
 
+def test_a_service_that_answers_with_a_problem_is_not_taken_for_a_lost_connection(
+    running: Service, open_page: Callable[..., Any]
+) -> None:
+    study = running.study()
+    page = open_page(running.page_of(study), tolerate="503")
+    expect(page.locator("#connection")).to_have_text("Live")
+    problem = {"title": "The store cannot be used now", "detail": "Nothing was changed; try again."}
+
+    page.route("**/v1/studies/*", lambda route: route.fulfill(status=503, json=problem))
+    study.commit(state=StudyState.PAUSED)
+
+    told = "The store cannot be used now. Nothing was changed; try again."
+    expect(page.locator("#connection")).to_have_text(told)
+    page.unroute("**/v1/studies/*")
+    expect(page.locator("#connection")).to_have_text("Live")
+    expect(page.locator("#state")).to_have_text("paused")
+
+
 def test_deleted_study_says_so(running: Service, open_page: Callable[..., Any]) -> None:
     study = running.study()
     study.commit(state=StudyState.CANCELLED)

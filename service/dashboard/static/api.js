@@ -1,5 +1,7 @@
 // The REST API. Failures are `ApiProblem`s whose message can be shown as it is.
 
+import { sentence } from "./format.js";
+
 const PAGE = 500;
 
 export class ApiProblem extends Error {
@@ -47,6 +49,11 @@ async function request(method, path, sent, key) {
   // The session is over, or its token.
   if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`);
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiProblem(response.status, body?.detail || body?.title || `The service answered ${response.status}.`, body?.errors);
+  if (!response.ok) throw new ApiProblem(response.status, told(response.status, body) || `The service answered ${response.status}.`, body?.errors);
   return body;
+}
+
+/** What a problem document says. Where the service failed, its detail says what to do, and its title what happened. */
+function told(status, body) {
+  return status >= 500 ? [body?.title, body?.detail].filter(Boolean).map(sentence).join(" ") : body?.detail || body?.title;
 }

@@ -30,6 +30,7 @@ export class Feed {
   #turn = Promise.resolve();
   #retry = 0;
   #hidden = 0;
+  #answered = "";
 
   constructor({ study, kinds = ["study", "progress"], load, apply, label }) {
     this.#url = study ? `/v1/events?study=${encodeURIComponent(study)}` : "/v1/events";
@@ -56,9 +57,10 @@ export class Feed {
     await this.hold(async () => {
       try {
         await this.#load();
+        this.#answered = "";
         if (source === this.#source) this.#show("live");
-      } catch {
-        if (source === this.#source) this.#lost();
+      } catch (problem) {
+        if (source === this.#source) this.#lost(problem);
       }
     });
   }
@@ -107,15 +109,25 @@ export class Feed {
 
   #error(source) {
     if (source !== this.#source) return;
-    this.#show("lost");
-    if (source.readyState !== EventSource.CLOSED) return;
+    if (source.readyState !== EventSource.CLOSED) {
+      this.#answered = "";
+      this.#show("lost");
+      return;
+    }
     // The browser connects again by itself after a broken connection, but not after an answer like 503. It does not say
     // which one: asking for the page's state leads to the login where that is the reason.
-    this.#load().catch(() => null);
+    this.#load().catch((problem) => this.#note(problem));
     this.#lost();
   }
 
-  #lost() {
+  /** Keep in mind what the service said, where it answered: then it is not the connection that is lost. */
+  #note(problem) {
+    this.#answered = problem.status && problem.status !== 401 ? problem.message : "";
+    if (this.#label.dataset.state === "lost") this.#show("lost");
+  }
+
+  #lost(problem) {
+    if (problem) this.#note(problem);
     this.#drop();
     this.#show("lost");
     this.#retry = setTimeout(() => this.#open(), RETRY_MILLISECONDS);
@@ -144,8 +156,9 @@ export class Feed {
   }
 
   #show(state) {
+    const text = (state === "lost" && this.#answered) || LABELS[state];
     this.#label.dataset.state = state;
-    if (this.#label.textContent !== LABELS[state]) this.#label.textContent = LABELS[state];
+    if (this.#label.textContent !== text) this.#label.textContent = text;
   }
 }
 
