@@ -91,6 +91,7 @@ def _document(engine: Engine, study: Study) -> Iterator[bytes]:
         head,
         earlier=exports.document_earlier(engine, study.id),
         queue=exports.document_queue(engine, study.id, horizon),
+        improvements=exports.document_improvements(engine, study.id, horizon),
         trials=exports.document_trials(engine, study.id, horizon),
     )
     group: list[str] = []

@@ -20,6 +20,7 @@ from tunewright.document import (
     LISTS,
     DocumentEarlier,
     DocumentHead,
+    DocumentImprovement,
     DocumentQueued,
     DocumentTrial,
 )
@@ -29,9 +30,10 @@ from workers.study_runner import make_optimizer
 
 M = TypeVar("M", bound=BaseModel)
 
-_ITEMS: dict[str, type[DocumentEarlier] | type[DocumentQueued] | type[DocumentTrial]] = {
+_ITEMS: dict[str, type[DocumentEarlier] | type[DocumentQueued] | type[DocumentImprovement] | type[DocumentTrial]] = {
     "earlier": DocumentEarlier,
     "queue": DocumentQueued,
+    "improvements": DocumentImprovement,
     "trials": DocumentTrial,
 }
 

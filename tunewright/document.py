@@ -9,7 +9,8 @@ it hold what was measured:
                  "reports": [{"resource": 1, "metrics": {"loss": 0.25}}]}]}
 
 That much is enough for results from elsewhere. An export says more, so that a study that was imported can go on as if
-it had never been anywhere else: jobs and reports carry the places (`seq`) at which the optimizer saw them.
+it had never been anywhere else: jobs and reports carry the places (`seq`) at which the optimizer saw them, and
+`improvements`, before the trials, tell when the best one changed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tunewright.study import MAX_TRIALS, Notes, StudySpec, StudyState, TrialStat
 FORMAT = "tunewright-study"
 VERSION = 1
 # The lists of a document, in the order in which they stand in it.
-LISTS = ("earlier", "queue", "trials")
+LISTS = ("earlier", "queue", "improvements", "trials")
 
 
 def _within_the_calendar(moment: datetime) -> datetime:
@@ -132,6 +133,29 @@ class DocumentEarlier(_Part):
     config: Config
     reports: list[tuple[_Finite, dict[str, _Finite]]]
     failed: bool = False
+
+
+class DocumentBest(_Part):
+    """The best trial of some moment, with what it had measured at a resource."""
+
+    trial: _Number
+    config: Config
+    resource: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    metrics: dict[str, _Finite]
+
+
+class DocumentImprovement(_Part):
+    """A moment at which the best trial (of several, the first) became another one, or better.
+
+    Attributes:
+        seconds: that the study had run.
+        trials: that it had started.
+    """
+
+    at: Moment
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    trials: _Number
+    best: DocumentBest
 
 
 class DocumentStudy(_Part):

@@ -14,8 +14,25 @@ from typing import Any
 from sqlalchemy import Column, Engine, Row, func, join, select, true, tuple_
 
 from service.store.rows import utc
-from service.store.tables import EarlierRow, EnqueuedRow, JobRow, ReportRow, StatusRow, TrialNoteRow, TrialRow
-from tunewright.document import DocumentEarlier, DocumentJob, DocumentQueued, DocumentReport, DocumentTrial
+from service.store.tables import (
+    EarlierRow,
+    EnqueuedRow,
+    ImprovementRow,
+    JobRow,
+    ReportRow,
+    StatusRow,
+    TrialNoteRow,
+    TrialRow,
+)
+from tunewright.document import (
+    DocumentBest,
+    DocumentEarlier,
+    DocumentImprovement,
+    DocumentJob,
+    DocumentQueued,
+    DocumentReport,
+    DocumentTrial,
+)
 from tunewright.study import MAX_TRIALS, TrialState
 
 # Trials, or entries of other lists, in one transaction; and reports, of which a trial may have ten thousand.
@@ -67,20 +84,24 @@ class Horizon:
     Attributes:
         place: the first that it does not tell.
         trials: that had begun by then.
+        batch: the last one that had been written by then.
     """
 
     place: int
     trials: int
+    batch: int
 
     @classmethod
     def of(cls, engine: Engine, study_id: str) -> Horizon:
         """All that there is now."""
         with engine.connect() as connection:
-            place = connection.scalar(select(StatusRow.seq).where(StatusRow.study_id == study_id)) or 0
+            place, batch = connection.execute(
+                select(StatusRow.seq, StatusRow.batch).where(StatusRow.study_id == study_id)
+            ).one_or_none() or (0, 0)
             last = connection.scalar(
                 select(func.max(JobRow.trial)).where(JobRow.study_id == study_id, JobRow.seq < place)
             )
-        return cls(place, 0 if last is None else last + 1)
+        return cls(place, 0 if last is None else last + 1, batch)
 
 
 def document_trials(engine: Engine, study_id: str, horizon: Horizon) -> Iterator[DocumentTrial]:
@@ -131,6 +152,14 @@ def document_queue(engine: Engine, study_id: str, horizon: Horizon) -> Iterator[
             retry_of=row.retry_of,
             created_at=utc(row.created_at),
         )
+
+
+def document_improvements(engine: Engine, study_id: str, horizon: Horizon) -> Iterator[DocumentImprovement]:
+    """How the best trial changed, oldest first."""
+    for row in _rows(engine, ImprovementRow, study_id, "batch"):
+        if row.batch > horizon.batch:
+            return
+        yield DocumentImprovement(at=utc(row.at), seconds=row.seconds, trials=row.trials, best=DocumentBest(**row.best))
 
 
 def document_earlier(engine: Engine, study_id: str) -> Iterator[DocumentEarlier]:

@@ -31,6 +31,7 @@ from service.store.tables import (
 )
 from tunewright.document import (
     DocumentEarlier,
+    DocumentImprovement,
     DocumentJob,
     DocumentQueued,
     DocumentReport,
@@ -71,6 +72,9 @@ class StudyImport:
         self._earlier = 0
         self._counts: Counter[TrialState] = Counter()
         self._best = _Best(spec.objectives)
+        # What the document tells of how the best changed; nothing, of results from elsewhere.
+        self._improvements = 0
+        self._best_trial = -1
         # Numbers of jobs; the rest of a document's journal.
         self._with_jobs: bool | None = None
         self._jobs: set[int] = set()
@@ -96,7 +100,7 @@ class StudyImport:
                 )
             )
 
-    def add(self, item: DocumentTrial | DocumentQueued | DocumentEarlier) -> None:
+    def add(self, item: DocumentTrial | DocumentQueued | DocumentImprovement | DocumentEarlier) -> None:
         """An item of the document's lists.
 
         Raises:
@@ -106,6 +110,8 @@ class StudyImport:
             self._add_trial(item)
         elif isinstance(item, DocumentQueued):
             self._add_queued(item)
+        elif isinstance(item, DocumentImprovement):
+            self._add_improvement(item)
         else:
             self._add_earlier(item)
         if self._size >= CHUNK:
@@ -119,6 +125,8 @@ class StudyImport:
         """
         if not self._trials:
             raise SpecError("trials: there are none")
+        if self._best_trial >= self._trials:
+            raise SpecError(f"improvements: there is no trial {self._best_trial}")
         if len(self._jobs) <= max(self._jobs, default=-1):
             missing = next(number for number in range(len(self._jobs) + 1) if number not in self._jobs)
             raise SpecError(f"trials: job {missing} is missing; a document with jobs holds all of them")
@@ -135,7 +143,7 @@ class StudyImport:
             status = {
                 "state": study.state if was_over else StudyState.COMPLETED,
                 "reason": study.reason if was_over else f"imported; it was {study.state} when it was exported",
-                "batch": self._best.improvements,
+                "batch": self._improvements or self._best.improvements,
                 "seq": self._seq + len(self._open),
                 "counts": dict(self._counts),
                 "progress": 1.0,
@@ -218,14 +226,14 @@ class StudyImport:
                 raise SpecError(
                     f"{where}.reports: resource {report.resource:g} is above fidelity.max ({self._spec.fidelity.max:g})"
                 )
-            self._require_objectives(where, report.resource, report.metrics)
+            self._require_objectives(f"{where}.reports", report.resource, report.metrics)
             last = report.resource
         return reports
 
     def _require_objectives(self, where: str, resource: float, metrics: Mapping[str, float]) -> None:
         for objective in self._spec.objectives:
             if objective.metric not in metrics:
-                raise SpecError(f'{where}.reports: no "{objective.metric}" at resource {resource:g}')
+                raise SpecError(f'{where}: no "{objective.metric}" at resource {resource:g}')
 
     def _journal(
         self, where: str, trial: DocumentTrial, state: TrialState, reports: Sequence[DocumentReport]
@@ -309,7 +317,7 @@ class StudyImport:
         self._put(ReportRow, trial=trial, at=_seconds(report.at, ended), **report.model_dump(exclude={"at"}))
 
     def _note_best(self, trial: Measured, at: float) -> None:
-        if self._best.take(trial):
+        if self._best.take(trial) and not self._improvements:
             self._put(
                 ImprovementRow,
                 batch=self._best.improvements,
@@ -332,10 +340,26 @@ class StudyImport:
         self._seq = max(self._seq, (entry.seq or 0) + 1)
         self._queued += 1
 
+    def _add_improvement(self, improvement: DocumentImprovement) -> None:
+        where, best = f"improvements.{self._improvements}", improvement.best
+        if self._trials:
+            raise SpecError("improvements: they stand behind the trials; put them before these")
+        self._require_objectives(f"{where}.best.metrics", best.resource, best.metrics)
+        self._improvements += 1
+        self._best_trial = max(self._best_trial, best.trial)
+        self._put(
+            ImprovementRow,
+            batch=self._improvements,
+            at=improvement.at.timestamp(),
+            seconds=improvement.seconds,
+            trials=improvement.trials,
+            best={**best.model_dump(), "config": self._config(f"{where}.best", best.config)},
+        )
+
     def _add_earlier(self, earlier: DocumentEarlier) -> None:
         where = f"earlier.{self._earlier}"
         for resource, metrics in earlier.reports:
-            self._require_objectives(where, resource, metrics)
+            self._require_objectives(f"{where}.reports", resource, metrics)
         self._put(
             EarlierRow,
             number=self._earlier,

@@ -249,6 +249,27 @@ def test_an_imported_study_is_extended_and_goes_on_as_the_first_would(service: S
     assert following[0] == following[1]
 
 
+def test_how_the_best_changed_comes_along_and_patience_with_it(service: Service) -> None:
+    study = service.create(optimizer="asha", budget={"trials": 20, "patience": 3})["id"]
+    runner = service.runner(study)
+    for n in range(4):
+        runner.counts = {TrialState.WAITING: n + 1}
+        told = {"best": [incumbent(0, 0.5)], "improved": n == 0}
+        runner.commit(start(n, n, end=3.0), report(n, n, 3.0, loss=0.5 + n), ended(n, n, TrialState.WAITING), **told)
+    # The first is trained on, and better than it was, when four have been started.
+    runner.commit(start(4, 0, begin=3.0, end=9.0), report(4, 0, 9.0, loss=0.25))
+    runner.commit(ended(4, 0, TrialState.COMPLETED), best=[incumbent(0, 0.25)], improved=True)
+
+    brought = bring(service, export(service, study, format="json").content)
+
+    assert brought.status_code == 201, brought.text
+    shown = [service.client.get(f"/v1/studies/{each}/improvements").json() for each in (study, brought.json()["id"])]
+    assert shown[0] == shown[1]
+    assert [(entry["trials"], entry["best"]["metrics"]["loss"]) for entry in shown[1]] == [(1, 0.5), (4, 0.25)]
+    more = {"budget": {"trials": 20, "patience": 3}}
+    assert service.client.post(f"/v1/studies/{brought.json()['id']}/extend", json=more).status_code == 202
+
+
 def test_a_study_that_was_running_is_over_when_it_is_imported(service: Service) -> None:
     study = service.create()["id"]
     service.runner(study).commit(
@@ -325,6 +346,14 @@ def test_several_objectives_make_a_front(service: Service) -> None:
     assert [best["trial"] for best in bring(service, document).json()["best"]] == [1, 0]
 
 
+def improved(document: dict[str, Any], *, behind: bool = False, **changes: Any) -> None:
+    best = {"trial": 0, "config": {"x": 0}, "resource": 1, "metrics": {"loss": 0.5}, **changes}
+    trials = document.pop("trials")
+    entries = [{"at": "2026-01-01T00:00:00Z", "seconds": 1, "trials": 1, "best": best}]
+    lists = {"improvements": entries, "trials": trials}
+    document |= dict(reversed(lists.items())) if behind else lists
+
+
 def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     document = external()
     change(document)
@@ -367,6 +396,10 @@ def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
             ),
             "trials.1.jobs",
         ),
+        (broken(lambda d: improved(d, trial=3)), "improvements: there is no trial 3"),
+        (broken(lambda d: improved(d, config={"x": 2})), 'improvements.0.best.config: parameter "x": 2'),
+        (broken(lambda d: improved(d, metrics={})), 'improvements.0.best.metrics: no "loss" at resource 1'),
+        (broken(lambda d: improved(d, behind=True)), "improvements: they stand behind the trials"),
         ('{"format": "tunewright-study", "version": 1, "study": {"spec": NaN}}', "NaN"),
         ("not json", "not JSON"),
         (b"\xff", "UTF-8"),
