@@ -20,6 +20,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -566,8 +567,12 @@ class SessionLoop:
         novelty = self._novelty
         if novelty is None or self._tuning is None:
             return False
+        before, now = novelty.before, self._database.measure()
+        if now.epoch == before.epoch and now.at <= before.at:
+            # A clock that was set back tells nothing.
+            return False
         try:
-            between(novelty.before, self._database.measure())
+            between(before, now)
             # The connection broke, and that is all.
             return False
         except StatisticsReset:
@@ -658,6 +663,9 @@ class SessionLoop:
             if not restoring and told is None:
                 self._commit(SessionState.RESTORING, _not_back(end, str(error)))
             raise
+        # Whoever pauses a session because the server went down will resume it.
+        with suppress(DatabaseError):
+            self._went_down()
         # Before it is written: of a runner that dies between the two, the watchdog must not undo what is kept.
         self._hold.release()
         self._commit(end.state, end.reason)

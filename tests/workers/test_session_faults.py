@@ -216,6 +216,25 @@ def test_settings_under_which_the_server_went_down_are_not_tried_again() -> None
     assert scene.journal.notices.count("restarted") == len(under)
 
 
+def test_settings_under_which_the_server_went_down_are_not_tried_again_after_a_pause_either() -> None:
+    scene = stage(budget={"intervals": 12})
+
+    def go_down() -> None:
+        scene.server.go_down()
+        scene.journal.wanted = Wanted.PAUSE
+        scene.server.later(23, scene.server.come_up)
+
+    away_at(scene, go_down)
+    assert scene.run() is SessionState.PAUSED
+    (under,) = scene.server.seen
+    assert scene.at_home
+
+    scene.follow(wanted=Wanted.RUN)
+
+    assert len(scene.server.seen) > 1
+    assert under not in scene.server.seen[1:]
+
+
 def test_settings_that_are_known_to_be_safe_are_not_blamed_for_a_server_that_goes_down() -> None:
     scene = stage(budget={"intervals": 30})
     scene.server.effect = lambda config: 1.5 if config["fast"] else 1.0
@@ -259,6 +278,24 @@ def test_a_cut_connection_is_made_anew_with_the_lock_and_the_former_settings() -
     assert len(skipped) == 1
     assert "connection was lost" in skipped[0].reason
     assert scene.at_home
+
+
+def test_a_connection_that_breaks_in_the_moment_of_a_change_is_not_put_down_to_it() -> None:
+    scene = stage()
+    cut = 0
+
+    def crossing(point: str) -> None:
+        nonlocal cut
+        if point == "after apply" and not cut:
+            cut += 1
+            scene.server.cut()
+
+    scene.server.crossing = crossing
+
+    scene.run()
+
+    assert cut
+    assert all(fact.interval.performance is not None for fact in scene.journal.of(Measured))
 
 
 def test_a_session_that_is_stopped_while_the_server_is_away_restores_when_it_is_back() -> None:
