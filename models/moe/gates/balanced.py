@@ -100,7 +100,7 @@ class LossFree(Gate):
 
 
 def _assigned(scores: Tensor) -> Tensor:
-    return torch.from_numpy(balanced_assignment(scores.numpy()))
+    return torch.from_numpy(balanced_assignment(scores.cpu().numpy())).to(scores.device)
 
 
 def _balanced_table(frequencies: Tensor, n_experts: int) -> Tensor:

@@ -86,7 +86,7 @@ class Gate(nn.Module, ABC):
         """Scores of all experts, (T, E)."""
         if self.training and self.jitter:
             low, high = 1 - self.jitter, 1 + self.jitter
-            x = x * torch.empty_like(x).uniform_(low, high, generator=self.random)
+            x = x * self.room(x).uniform_(low, high, generator=self.random).to(x.device)
         found = functional.linear(x, self.weight)
         # One sum shows every NaN and infinity, cheaper than a mask of them.
         if not torch.isfinite(found.detach().sum()):
@@ -102,6 +102,10 @@ class Gate(nn.Module, ABC):
     def places(self, n_tokens: int) -> int | None:
         """Places in an expert's queue; None where there is no end."""
         return capacity(n_tokens, self.n_experts, self.k, self.capacity_factor) if self.training else None
+
+    def room(self, like: Tensor) -> Tensor:
+        """An unfilled tensor of the same shape, for noise: where the generator is, which may be another device."""
+        return torch.empty(like.shape, dtype=like.dtype, device=self.random.device)
 
     def auxiliary(self, logits: Tensor, balance: Tensor) -> Tensor:
         """The weighted sum of balance loss and z-loss."""

@@ -87,4 +87,4 @@ class DenseToSparse(Gate):
         return queue_up(tokens, experts, weights.T[taken.T], n_experts=self.n_experts, auxiliary=auxiliary)
 
     def _gumbel(self, logits: Tensor) -> Tensor:
-        return -torch.empty_like(logits, requires_grad=False).exponential_(generator=self.random).log()
+        return -self.room(logits).exponential_(generator=self.random).log().to(logits.device)

@@ -30,5 +30,5 @@ class ExpertChoice(Gate):
             return queue_choices(choices, weights, n_experts=self.n_experts, auxiliary=auxiliary)
         taken = min(places, len(x))
         weights, tokens = gates.T.topk(taken, dim=-1)
-        experts = torch.arange(self.n_experts).repeat_interleave(taken)
+        experts = torch.arange(self.n_experts, device=x.device).repeat_interleave(taken)
         return queue_up(tokens.flatten(), experts, weights.flatten(), n_experts=self.n_experts, auxiliary=auxiliary)

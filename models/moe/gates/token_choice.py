@@ -51,10 +51,10 @@ class GShard(Gate):
         gates = logits.softmax(-1)
         best, choices = gates.topk(2, dim=-1)
         weights = best / best.sum(-1, keepdim=True)
-        tokens = torch.arange(len(x)).repeat(2)
+        tokens = torch.arange(len(x), device=x.device).repeat(2)
         experts, weights = choices.T.flatten(), weights.T.flatten()
         if self.training:
-            drawn = torch.rand(len(x), generator=self.random)
+            drawn = self.room(weights[: len(x)]).uniform_(generator=self.random).to(x.device)
             second = 2 * weights[len(x) :].detach() > drawn
             taken = torch.cat([torch.ones_like(second), second])
             tokens, experts, weights = tokens[taken], experts[taken], weights[taken]
@@ -75,7 +75,7 @@ class KTop1(Gate):
         gates = logits.view(-1, self.k, size).softmax(-1)
         weights, inside = gates.max(-1)
         balance = torch.stack([balance_loss(gates[:, group], inside[:, group]) for group in range(self.k)]).mean()
-        choices = inside + size * torch.arange(self.k)
+        choices = inside + size * torch.arange(self.k, device=x.device)
         auxiliary = self.auxiliary(logits, balance)
         places = self.places(len(x))
         return queue_choices(choices, weights, n_experts=self.n_experts, places=places, auxiliary=auxiliary)
@@ -105,10 +105,10 @@ class SAM(Gate):
         grouped = gates.view(-1, self.groups, size)
         sums = grouped.sum(-1)
         group = sums.argmax(-1)
-        weights, inside = grouped[torch.arange(len(x)), group].topk(self.k, dim=-1)
+        weights, inside = grouped[torch.arange(len(x), device=x.device), group].topk(self.k, dim=-1)
         choices = inside + size * group[:, None]
         excess = functional.relu(grouped - weights[:, -1:, None])
-        outside = torch.arange(self.groups) != group[:, None]
+        outside = torch.arange(self.groups, device=x.device) != group[:, None]
         alignment = (excess.sum(-1) * outside).sum(-1).mean()
         balance = balance_loss(sums, group) + balance_loss(gates, choices)
         auxiliary = self.auxiliary(logits, balance) + self.alignment * alignment

@@ -87,6 +87,20 @@ def test_noise_comes_from_the_place_s_generator_alone(name):
         assert torch.equal(first.weights, second.weights)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", GATES)
+def test_all_that_a_gate_makes_lies_where_its_tokens_do(name, training):
+    gate = create(name, place(), {} if name in ("hash", "base") else {"jitter": 0.1}).train(training)
+    given = tokens(40)
+
+    # Stands for tokens on a device that is not the default one, as on a GPU: what is made without a device goes astray.
+    with torch.device("meta"):
+        routing = gate(*given)
+
+    for made in (routing.tokens, routing.weights, routing.counts, routing.auxiliary, routing.positions):
+        assert made.device == given[0].device
+
+
 @pytest.mark.parametrize("name", CAPACITY_GATES)
 @pytest.mark.parametrize("factor", [0.25, 1.0])
 def test_queues_end_at_the_capacity_in_training_and_the_rest_is_dropped(name, factor):
