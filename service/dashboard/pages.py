@@ -154,7 +154,7 @@ async def session_page(request: Request, session_id: str, services: ServicesDep)
 @router.get("/labelling")
 def labelling_page(request: Request) -> HTMLResponse:
     """All labellings; or the next question of one of them, which the fragment names."""
-    return page(request, "labelling.html", section="labelling")
+    return page(request, "labelling.html", section="labelling", address=str(request.base_url).rstrip("/"))
 
 
 @router.get("/static/vendor/{name}")

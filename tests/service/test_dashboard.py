@@ -77,6 +77,13 @@ def test_names_are_escaped(client: TestClient, repository: Repository) -> None:
     assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;" in page
 
 
+def test_the_command_that_begins_a_labelling_is_for_this_service(client: TestClient) -> None:
+    page = client.get("/labelling").text
+
+    assert "curl http://testserver/v1/labellings " in page
+    assert "Bearer $TUNEWRIGHT_TOKEN" in page
+
+
 @pytest.mark.parametrize("study", ["unknown", "%3Cscript%3Ealert(1)"])
 def test_unknown_study_is_a_page_of_its_own_with_status_404(client: TestClient, study: str) -> None:
     page = client.get(f"/studies/{study}")
