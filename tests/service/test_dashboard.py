@@ -18,7 +18,7 @@ from service.caller import LOCAL
 from service.dashboard.static_files import BASIC_PLOTLY, DIRECTORY
 from service.store.engine import migrate, open_engine
 from service.store.repository import Repository
-from tunewright.study import StudySpec
+from tunewright.study import Resources, StudySpec, TrialLimits
 
 
 @pytest.fixture
@@ -167,6 +167,14 @@ def test_modules_import_only_modules_that_exist() -> None:
         for imported in re.findall(r'from "([^"]+)"', module.read_text()):
             assert imported.startswith("./"), f"{module.name} imports {imported}"
             assert (DIRECTORY / imported).is_file(), f"{module.name} imports {imported}"
+
+
+def test_the_form_has_every_number_of_a_study() -> None:
+    form = (DIRECTORY / "study_sections.js").read_text()
+
+    for part, model in {"limits": TrialLimits, "resources": Resources}.items():
+        for name in model.model_fields:
+            assert f'["{part}", "{name}"]' in form
 
 
 def test_the_page_of_a_trial_has_words_for_every_rule_of_an_optimizer() -> None:

@@ -162,6 +162,8 @@ export function more(fields) {
     number(["limits", "silent_seconds"], "Silent seconds", "600", "Without a report for so long, a trial counts as hung"),
     number(["limits", "retry_failed"], "Retries of what failed", "0", "From the last state"),
     number(["limits", "retries"], "Retries of what was lost", "3", "With its worker"),
+    number(["limits", "checkpoint_seconds"], "Seconds between states", "10", "In the middle of a leg"),
+    number(["limits", "lease_seconds"], "Seconds of a lease", "60", "Of external: a silent client may lose its job then"),
     fields.make(["warm_start"], { label: "Warm start", kind: "words", hint: "Ids of earlier studies to learn from" }),
     fields.make(["project"], { label: "Project", placeholder: "the token's own", hint: "Who may see it" }),
   );
