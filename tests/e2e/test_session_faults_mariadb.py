@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from db_knobs.address import parse_dsn
+from db_knobs.database import Database
 from db_knobs.lab.mariadb import PrivateMariaDB, binaries
 from tests.e2e.session_stage import FileSessionJournal, Session, measured, traffic, wait_for
 from tunewright.session import SessionSpec, SessionState
@@ -138,3 +139,53 @@ def test_a_hand_that_changes_a_tuned_setting_keeps_it(
     assert standing(server) == {**home, "join_buffer_size": "1048576"}
     assert "join_buffer_size" in journal.of(Restored)[-1].left
     server.execute(f"SET GLOBAL join_buffer_size = {home['join_buffer_size']}")
+
+
+@pytest.mark.usefixtures("granted")
+def test_a_right_that_is_revoked_is_asked_for_until_everything_is_back(
+    server: PrivateMariaDB, journal: FileSessionJournal, home: dict[str, str]
+) -> None:
+    session = Session(journal)
+    changed(server, home)
+    server.execute(f"REVOKE SUPER ON *.* FROM {ROLE}@'127.0.0.1'")
+    wait_for(lambda: journal.status.state is SessionState.RESTORING, "the end")
+    assert standing(server) != home
+    server.execute(f"GRANT SUPER ON *.* TO {ROLE}@'127.0.0.1'")
+
+    session.wait(SessionState.FAILED)
+
+    assert standing(server) == home
+    assert f"GRANT SUPER ON *.* TO '{ROLE}'@'127.0.0.1'" in (journal.status.reason or "")
+    assert "right_lost" in journal.notices
+
+
+class OutOfRange:
+    """A database whose first changes carry a value that the server does not take."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._left = 2
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def apply(self, settings: dict[str, Any]) -> Any:
+        if self._left:
+            self._left -= 1
+            settings = {**settings, "innodb_change_buffering": "sometimes"}
+        return self._database.apply(settings)
+
+
+@pytest.mark.usefixtures("granted")
+def test_a_value_that_the_server_refuses_changes_nothing(
+    server: PrivateMariaDB, journal: FileSessionJournal, home: dict[str, str]
+) -> None:
+    session = Session(journal, OutOfRange)
+    wait_for(lambda: "refused" in journal.notices, "the refusal")
+    assert standing(server) == home
+    changed(server, home)
+
+    session.stop()
+
+    assert standing(server) == home
+    assert any(fact.interval.performance is None for fact in journal.of(Measured))
