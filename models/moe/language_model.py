@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from models.moe.gates import Place, create
 from models.moe.layer import Experts, MoE
+from tunewright.errors import WorkloadError
 
 HEAD_WIDTH = 32
 HIDDEN_FACTOR = 4
@@ -46,6 +47,10 @@ class Block(nn.Module):
     def __init__(self, width: int, random: torch.Generator) -> None:
         super().__init__()
         self.heads = max(1, width // HEAD_WIDTH)
+        if width % self.heads:
+            raise WorkloadError(
+                f"width: {width} cannot be shared by {self.heads} heads; take a multiple of {HEAD_WIDTH}"
+            )
         self.before_attention, self.before_feed = nn.LayerNorm(width), nn.LayerNorm(width)
         self.mixed = _matrix(3 * width, width, random)
         self.out = _matrix(width, width, random)

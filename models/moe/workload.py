@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.moe.options import DATA_OPTIONS, TextOptions, read_options
 from models.training import train
+from tunewright.errors import WorkloadError
 from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace
 from tunewright.study import Fidelity, Objective
 from tunewright.workload import Checkpoint, Leg, Report, Workload
@@ -74,7 +75,14 @@ class LanguageWorkload(Workload):
 
 
 def learner_of(config: Config, options: TextOptions, seed: int) -> LanguageLearner:
-    """The learner of a configuration."""
+    """The learner of a configuration.
+
+    Raises:
+        WorkloadError: a value is none that the space could have; names the parameter, or the gate's setting.
+    """
+    for name, least in (("layers", 1), ("width", 1), ("experts", 1), ("warmup", 0), ("shared_steps", 0)):
+        if not config.get(name, least) >= least:
+            raise WorkloadError(f"{name}: {config[name]!r} must be {least} or more")
     from models.moe.language_model import ModelShape
     from models.moe.learner import LanguageLearner, Training
     from models.moe.text import tokenize

@@ -207,6 +207,21 @@ def test_wrong_options_are_named(data, message):
         read_options(data)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"layers": 0}, "layers: 0 must be 1 or more"),
+        ({"width": 0}, "width: 0 must be 1 or more"),
+        ({"width": 65}, "width: 65 cannot be shared by 2 heads; take a multiple of 32"),
+        ({"experts": 0}, "experts: 0 must be 1 or more"),
+        ({"warmup": -1}, "warmup: -1 must be 0 or more"),
+    ],
+)
+def test_a_setting_of_a_studys_own_space_that_cannot_be_is_named(changed, message):
+    with pytest.raises(WorkloadError, match=f"^{message}"):
+        learner_of(config("switch", **changed), read_options(SMALL), seed=1).step(1)
+
+
 def test_too_little_text_is_named(tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("a few words")
