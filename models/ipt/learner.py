@@ -20,6 +20,7 @@ from torch.nn import functional
 from models.data.text import TextSet
 from models.ipt.backbone import Backbone, Tokens
 from models.ipt.heads import LabelWords, word_tokens
+from models.ipt.kept import lower_states
 from models.ipt.methods import Method, build
 from models.metrics import classification_metrics
 
@@ -28,8 +29,6 @@ MAX_GRADIENT_NORM = 1.0
 # A head starts from nothing: it needs larger steps than a model that knows much already.
 HEAD_RATE = 3e-3
 EVALUATION_BATCH = 32
-# Hidden states that do not depend on what is tuned are kept up to this size, for all texts to learn from together.
-KEPT_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -56,18 +55,8 @@ class Texts:
     def __init__(self, method: Method, tokens: Tokens, *, keep: bool) -> None:
         self.tokens = tokens
         self._below: Tensor | None = None
-        size = 4 * tokens.ids.numel() * method.backbone.parts.width
-        if keep and method.fixed_layers and size <= KEPT_BYTES:
-            with torch.no_grad():
-                parts = [
-                    method.backbone.lower(Tokens(ids, seen, 0), method.fixed_layers)
-                    for ids, seen in zip(
-                        torch.split(tokens.ids, EVALUATION_BATCH),
-                        torch.split(tokens.seen, EVALUATION_BATCH),
-                        strict=True,
-                    )
-                ]
-            self._below = torch.cat(parts)
+        if keep and method.fixed_layers:
+            self._below = lower_states(method.backbone, method.fixed_layers, tokens)
 
     def rows(self, index: Tensor) -> tuple[Tokens, Tensor | None]:
         """Some texts and their lower hidden states, if kept."""

@@ -144,6 +144,8 @@ class Inside(Method):
 
     def __init__(self, config: dict[str, Any], backbone: Backbone, random: torch.Generator) -> None:
         super().__init__(backbone)
+        # From now on its weights are not those of its files.
+        backbone.origin = None
         if config["strategy"] == "lora":
             _add_lora(backbone, int(config["lora_rank"]), random)
             chosen = [(name, p) for name, p in backbone.model.named_parameters() if "lora_" in name]

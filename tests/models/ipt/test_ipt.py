@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from models.data.text import load_texts
-from models.ipt.backbone import load_backbone
+from models.ipt import kept
+from models.ipt.backbone import Backbone, load_backbone
 from models.ipt.classifier import load
 from models.ipt.encoders import BUCKETS, InstanceEncoder, Phm, pool
 from models.ipt.learner import Learner, macro_f1
@@ -45,6 +46,50 @@ def test_a_restored_learner_goes_on_bit_for_bit(model, strategy, tmp_path):
 
     assert untimed(resumed.step(2)) == expected
     assert expected["loss"] != before["loss"]
+
+
+@pytest.mark.parametrize("strategy", ["late", "probe"])
+def test_what_no_trial_changes_is_computed_once_for_all_trials(strategy, monkeypatch):
+    kept._kept.clear()
+    expected = untimed(learner(strategy=strategy).step(1))
+    monkeypatch.setattr(Backbone, "lower", lambda *_: pytest.fail("computed again"))
+
+    assert untimed(learner(strategy=strategy).step(1)) == expected
+    learner(strategy=strategy, seed=3, learning_rate=0.1).step(1)
+
+
+def test_a_model_that_is_not_as_it_was_read_shares_nothing(tmp_path):
+    model, tokenizer = tiny("tiny-bert")
+    tokenizer.save_pretrained(tmp_path)
+    found = []
+    for scale in (1.0, 2.0):
+        with torch.no_grad():
+            model.embeddings.word_embeddings.weight.mul_(scale)
+        model.save_pretrained(tmp_path)
+        found.append(learner(backbone=load_backbone(str(tmp_path)), strategy="probe")._train.rows(torch.arange(4))[1])
+    changed = load_backbone(str(tmp_path))
+    learner(backbone=changed, strategy="full").step(1)
+    found.append(learner(backbone=changed, strategy="probe")._train.rows(torch.arange(4))[1])
+
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
+
+
+def test_of_what_is_kept_the_oldest_goes_first(monkeypatch):
+    kept._kept.clear()
+    backbone, layers = load_backbone("tiny-bert"), 1
+    tokens = [backbone.tokenize([word], 16) for word in ("music", "weather", "awful")]
+    one = kept.lower_states(backbone, layers, tokens[0])
+    monkeypatch.setattr(kept, "KEPT_BYTES", 2 * one.nbytes)
+
+    kept.lower_states(backbone, layers, tokens[1])
+    assert kept.lower_states(backbone, layers, tokens[0]) is one
+    kept.lower_states(backbone, layers, tokens[2])
+
+    assert kept.lower_states(backbone, layers, tokens[0]) is one
+    assert len(kept._kept) == 2
+    monkeypatch.setattr(kept, "KEPT_BYTES", one.nbytes - 1)
+    assert kept.lower_states(backbone, layers, tokens[0]) is None
 
 
 VARIANTS = [
