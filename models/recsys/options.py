@@ -18,6 +18,7 @@ from models.data.interactions import (
     split_per_user,
 )
 from models.options import MAX_THREADS, whole
+from models.recsys.graph import Graph, build_graph
 from tunewright.errors import WorkloadError
 
 DEFAULT_DATASET = "movielens-100k"
@@ -63,6 +64,10 @@ class RecommenderOptions:
         """The data set's parts, read once for each process."""
         return _split(self)
 
+    def graph(self) -> Graph:
+        """The graph of the part to learn from, built once for each process."""
+        return _graph(self)
+
 
 def read_options(data: Mapping[str, Any]) -> RecommenderOptions:
     """Check the options; the data set is loaded later.
@@ -86,6 +91,11 @@ def read_options(data: Mapping[str, Any]) -> RecommenderOptions:
 @lru_cache(maxsize=2)
 def _split(options: RecommenderOptions) -> Split:
     return SPLITS[options.cut](_table(options))
+
+
+@lru_cache(maxsize=1)
+def _graph(options: RecommenderOptions) -> Graph:
+    return build_graph(options.split().train)
 
 
 def _table(options: RecommenderOptions) -> Interactions:

@@ -58,7 +58,13 @@ class ZoomerWorkload(Workload):
         split = options.split()
         judge = judged(split.valid, options.judged, options.ranked)
         learner = ZoomerLearner(
-            recipe(config), split.train, judge, unit=options.unit, seed=leg.seed, threads=options.threads
+            recipe(config),
+            split.train,
+            judge,
+            unit=options.unit,
+            seed=leg.seed,
+            threads=options.threads,
+            graph=options.graph(),
         )
         train(learner, leg, checkpoint=checkpoint, report=report)
 

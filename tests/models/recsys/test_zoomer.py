@@ -16,7 +16,9 @@ from models.recsys.losses import focal_loss, sampled_softmax
 from models.recsys.options import read_options
 from models.recsys.ranking import auc, hit_rate, ndcg, ranks_of
 from models.recsys.serving import Recommender
+from models.recsys.zoomer import ZoomerWorkload
 from tunewright.errors import WorkloadError
+from tunewright.workload import Checkpoint, Leg
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,25 @@ def test_each_level_can_be_switched_off(split, graph, off):
         made.learn(1)
 
     assert whole.measure()["auc"] != without.measure()["auc"]
+
+
+def test_a_graph_is_built_once_for_all_legs_of_a_process(tmp_path, monkeypatch):
+    sizes = {"users": 60, "items": 40, "queries": 8, "interactions": 1_500, "unit": 64, "judged": 60, "ranked": 20}
+    built = []
+    monkeypatch.setattr("models.recsys.options.build_graph", lambda train: built.append(build_graph(train)) or built[0])
+    monkeypatch.setattr("models.recsys.learner.build_graph", lambda train: built.append(build_graph(train)) or built[0])
+
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        ZoomerWorkload().run(
+            {**ZoomerWorkload.space.default(), "near": 2 + number},
+            Leg(0, 1),
+            data={"dataset": "generated", **sizes},
+            checkpoint=Checkpoint(tmp_path / str(number)),
+            report=lambda resource, metrics: None,
+        )
+
+    assert len(built) == 1
 
 
 def test_a_step_touches_only_the_embeddings_it_looked_up_and_padding_stays_zero():
