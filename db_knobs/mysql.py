@@ -122,7 +122,8 @@ class MySQL:
         reported = self._reported()
         names = self._chosen(reported, allowed)
         role, version_text, read_only = self._rows("SELECT CURRENT_USER(), VERSION(), @@GLOBAL.read_only")[0]
-        held = rights.rights_of(line for (line,) in self._rows("SHOW GRANTS"))
+        grants = [line for (line,) in self._rows("SHOW GRANTS")]
+        held = rights.rights_of(grants)
         missing = self._missing(role, held, names, statistics=self._statistics_on())
         with self._seen() as (connection, sees):
             replicas = bool(sees.lag) and bool(rows(connection, sees.lag))
@@ -142,7 +143,7 @@ class MySQL:
             host=self._host,
             max_connections=int(reported["max_connections"].current),
             connections=max(connected - 1, 0),
-            notes=tuple(self._notes(reported, names, sees, role)),
+            notes=(*self._notes(reported, names, sees, role), *(self._dormant(grants, role) if missing else ())),
         )
 
     def knobs(self, allowed: Allowed = Allowed()) -> list[Knob]:  # noqa: B008
@@ -416,6 +417,12 @@ class MySQL:
         if not sees.lag:
             lacks = "REPLICATION CLIENT" if self.kind == "mysql" else "SLAVE MONITOR"
             yield f"the lag of replication is not seen: {rights.grant([lacks], rights.EVERYWHERE, role)}"
+
+    def _dormant(self, grants: Sequence[str], role: str) -> Iterator[str]:
+        ((active,),) = self._rows("SELECT CURRENT_ROLE()")
+        for dormant in rights.dormant_roles(grants, active):
+            remedy = rights.default_role(self.kind, dormant, role)
+            yield f"role {dormant} is granted, but not active; where it has what is missing: {remedy}"
 
 
 def _statements(missing: Sequence[str], *, works: bool, counted: bool) -> Capability:

@@ -22,6 +22,9 @@ _FINER = {
 }
 _GRANT = re.compile(r"GRANT (?P<privileges>.+?) ON (?P<where>(?:`[^`]*`|[^\s`])+) TO ", re.IGNORECASE)
 _ALL = {"ALL PRIVILEGES", "ALL"}
+# A role of MariaDB is a name, one of MySQL a name and a host; whoever has a host is an account.
+_ROLE = re.compile(r"`[^`]*`(?:@`[^`]*`)?")
+_ROLES = re.compile(rf"GRANT (?P<roles>{_ROLE.pattern}(?:,\s*{_ROLE.pattern})*) TO `[^`]*`@`")
 
 
 def rights_of(grants: Iterable[str]) -> Rights:
@@ -29,26 +32,53 @@ def rights_of(grants: Iterable[str]) -> Rights:
     found: dict[str, set[str]] = {}
     for grant in grants:
         if match := _GRANT.match(grant):
-            where = re.sub(r"[`'\"\\]", "", match["where"]).lower()
+            where = re.sub(r"[`'\"]", "", match["where"]).lower()
             # Columns' names stand in brackets, and hold commas.
             privileges = re.sub(r"\([^)]*\)", "", match["privileges"])
             found.setdefault(where, set()).update(name.strip().upper() for name in privileges.split(","))
     return found
 
 
+def dormant_roles(grants: Iterable[str], active: str | None) -> list[str]:
+    """Roles that an account was granted and that are not active, as statements name them.
+
+    Args:
+        active: what CURRENT_ROLE() tells.
+    """
+    found = []
+    for grant in grants:
+        if match := _ROLES.match(grant):
+            found += _ROLE.findall(match["roles"])
+    awake = re.sub("[`'\"]", "", active or "").split(",")
+    return [role for role in found if re.sub("`", "", role) not in awake]
+
+
 def has(rights: Rights, privilege: str, where: str = EVERYWHERE) -> bool:
     """Whether a privilege is held there, or on the whole schema or server around it."""
-    schema = f"{where.partition('.')[0]}.*"
+    schema = where.partition(".")[0]
     return any(
-        privilege in rights.get(place, ()) or rights.get(place, set()) & _ALL for place in (where, schema, EVERYWHERE)
+        held & {privilege, *_ALL}
+        for place, held in rights.items()
+        if place in (where, EVERYWHERE) or (schema != "*" and place.endswith(".*") and _of_schema(place, schema))
     )
+
+
+def _of_schema(place: str, schema: str) -> bool:
+    """Whether a place lies in a schema; a grant on a whole one names it by a pattern of LIKE."""
+    pattern, _, rest = place.rpartition(".")
+    if rest != "*":
+        return pattern.replace("\\", "") == schema
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    like = "".join({"%": ".*", "_": "."}.get(part, re.escape(part[-1])) for part in parts)
+    return pattern == "*" or re.fullmatch(like, schema, re.DOTALL) is not None
 
 
 def reads(rights: Rights, database: str) -> bool:
     """Whether any data can be read: of one database, or of any where none is named."""
-    places = [place for place in rights if place.split(".")[0] not in ("performance_schema", "information_schema")]
+    views = ("performance_schema", "information_schema")
+    places = [place for place in rights if place.split(".")[0].replace("\\", "") not in views]
     if database:
-        places = [place for place in places if place.split(".")[0] in ("*", database.lower())]
+        places = [place for place in places if _of_schema(place, database.lower())]
     return any(rights[place] & {"SELECT", *_ALL} for place in places)
 
 
@@ -69,6 +99,11 @@ def grant(privileges: Sequence[str], where: str, account: str) -> str:
         account: as CURRENT_USER() tells: `user@host`.
     """
     return f"GRANT {', '.join(privileges)} ON {where} TO {quoted_account(account)};"
+
+
+def default_role(kind: Kind, role: str, account: str) -> str:
+    """The statement by which a role that was granted is active from the next login on."""
+    return f"SET DEFAULT ROLE {role} {'TO' if kind == 'mysql' else 'FOR'} {quoted_account(account)};"
 
 
 def quoted_account(account: str) -> str:

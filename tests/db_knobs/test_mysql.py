@@ -118,6 +118,26 @@ def test_a_variable_with_a_finer_privilege_asks_for_that_alone(mariadb_site: Mar
     database.close()
 
 
+def test_a_role_that_is_granted_and_not_active_is_told(mariadb_site: MariaDBSite) -> None:
+    address = mariadb_site.create_role()
+    account = f"{address.user}@'127.0.0.1'"
+    mariadb_site.execute("CREATE ROLE seer", "GRANT SUPER, BINLOG ADMIN, CONNECTION ADMIN ON *.* TO seer")
+    mariadb_site.execute(r"GRANT SELECT ON `perf%`.* TO seer", f"GRANT seer TO {account}")
+    database = MySQL(address)
+
+    asleep = database.probe()
+    (note,) = [note for note in asleep.notes if "seer" in note]
+    mariadb_site.execute(note.rpartition(": ")[2])
+    database.connect()
+    awake = database.probe()
+
+    database.close()
+    mariadb_site.execute("DROP ROLE seer")
+    assert asleep.missing
+    assert awake.missing == ()
+    assert not [note for note in awake.notes if "seer" in note]
+
+
 def test_an_enum_that_may_lose_data_needs_the_words(mariadb_database: Database) -> None:
     loses = entries("mariadb")["sync_binlog"].loses
     with pytest.raises(KnobRefused, match="replicas may differ"):

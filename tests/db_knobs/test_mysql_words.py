@@ -19,7 +19,7 @@ from db_knobs.errors import DatabaseError, StatementTimeout, UnknownServer, Valu
 from db_knobs.knob import Applies, to_space
 from db_knobs.mysql_connection import server_of
 from db_knobs.mysql_plans import estimate_of, explainable
-from db_knobs.mysql_rights import grant, has, missing_to_set, reads, rights_of
+from db_knobs.mysql_rights import dormant_roles, grant, has, missing_to_set, reads, rights_of
 from db_knobs.mysql_variables import MYSQL, literal, reported_by, resizing
 from db_knobs.statistics import MAX_STATEMENTS, Snapshot, between
 
@@ -100,6 +100,43 @@ def test_grants_are_read_with_roles_columns_and_quotes() -> None:
     assert has(
         rights_of(["GRANT ALL PRIVILEGES ON *.* TO 'r'@'%' WITH GRANT OPTION"]), "SELECT", "performance_schema.*"
     )
+
+
+@pytest.mark.parametrize(
+    ("where", "database", "covered"),
+    [
+        (r"`db\_%`.*", "db_orders", True),
+        (r"`db\_%`.*", "dbxorders", False),
+        ("`db_1`.*", "dbx1", True),
+        (r"`db\_1`.*", "dbx1", False),
+        (r"`performance\_schema`.*", "performance_schema", True),
+        ("`perf%`.*", "performance_schema", True),
+        ("`db_1`.`t`", "dbx1", False),
+    ],
+)
+def test_a_grant_on_a_pattern_holds_for_the_databases_that_fit(where: str, database: str, covered: bool) -> None:
+    rights = rights_of([f"GRANT SELECT ON {where} TO `u`@`%`"])
+
+    assert has(rights, "SELECT", f"{database}.*") == covered
+    assert not has(rights, "SELECT")
+    if database != "performance_schema":
+        assert reads(rights, database) == covered
+
+
+@pytest.mark.parametrize(
+    ("grants", "active", "dormant"),
+    [
+        (["GRANT `seer` TO `u`@`%`"], None, ["`seer`"]),
+        (["GRANT `seer` TO `u`@`%` WITH ADMIN OPTION", "GRANT `inner` TO `seer`"], "seer", []),
+        (["GRANT `a`@`%`,`b`@`%` TO `u`@`%`"], "`b`@`%`", ["`a`@`%`"]),
+        (["GRANT `a`@`%` TO `u`@`%`"], "NONE", ["`a`@`%`"]),
+        (["GRANT SELECT ON `a`.* TO `u`@`%`", "GRANT PROXY ON ''@'%' TO 'u'@'%'"], None, []),
+    ],
+)
+def test_roles_that_are_granted_and_not_active_are_known(
+    grants: list[str], active: str | None, dormant: list[str]
+) -> None:
+    assert dormant_roles(grants, active) == dormant
 
 
 @pytest.mark.parametrize(
