@@ -20,6 +20,10 @@ SELECT current_user, current_setting('server_version'), pg_is_in_recovery(),
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())
 """
+# Who was granted a right may have to SET ROLE to use it.
+_MONITORS = """
+SELECT rolinherit, pg_has_role('pg_read_all_stats', 'MEMBER') FROM pg_roles WHERE rolname = current_user
+"""
 # What the command line sets is flagged for ever where a file says something else.
 _PENDING = "SELECT name FROM pg_settings WHERE pending_restart AND source <> 'command line' ORDER BY name"
 _DENIED = """
@@ -56,7 +60,7 @@ def probed(connection: Connection, server: Server, names: Sequence[str], sees: S
     """What the server is and what the role may do, for these knobs; reads only."""
     (found,) = connection.execute(_ROLE).fetchall()
     role, version_text, standby, superuser, connections = found
-    seeing = _missing_to_see(role, sees)
+    seeing = _missing_to_see(connection, server.version[0], role, sees)
     setting = () if superuser else _missing_to_set(connection, server.version[0], role, names)
     return Probe(
         kind="postgresql",
@@ -106,10 +110,13 @@ def left_out(connection: Connection, reported: Mapping[str, Reported]) -> dict[s
     return found
 
 
-def _missing_to_see(role: str, sees: Sees) -> tuple[str, ...]:
+def _missing_to_see(connection: Connection, major: int, role: str, sees: Sees) -> tuple[str, ...]:
     """Grants without which others' activity, or where a setting comes from, cannot be seen."""
-    missing = () if sees.others else (rights.grant_monitor(role),)
-    return missing if sees.usable or not sees.schema else (*missing, rights.grant_schema(sees.schema, role))
+    missing: list[str] = []
+    if not sees.others:
+        ((inherits, member),) = connection.execute(_MONITORS).fetchall()
+        missing = rights.use_monitor(major, role, inherits=inherits, member=member)
+    return (*missing,) if sees.usable or not sees.schema else (*missing, rights.grant_schema(sees.schema, role))
 
 
 def _missing_to_set(connection: Connection, major: int, role: str, names: Sequence[str]) -> tuple[str, ...]:

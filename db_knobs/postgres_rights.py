@@ -8,6 +8,8 @@ from db_knobs.database import Capability
 
 # From here on a role that is no superuser can be granted what it takes.
 GRANTABLE = 15
+# From here on a grant says whether it is inherited; what the role says is the default.
+_GRANT_INHERITS = 16
 
 
 def quoted(name: str) -> str:
@@ -16,6 +18,19 @@ def quoted(name: str) -> str:
 
 def grant_monitor(role: str) -> str:
     return f"GRANT pg_monitor TO {quoted(role)};"
+
+
+def use_monitor(major: int, role: str, *, inherits: bool, member: bool) -> list[str]:
+    """What lets a role use the rights of pg_monitor as its own.
+
+    Args:
+        inherits: whether the role was made with INHERIT; from PostgreSQL 16 on that is each grant's affair.
+        member: whether it has been granted them, and would have to SET ROLE.
+    """
+    if major >= _GRANT_INHERITS and (member or not inherits):
+        return [f"GRANT pg_monitor TO {quoted(role)} WITH INHERIT TRUE;"]
+    given = [grant_monitor(role)] if inherits or not member else []
+    return given if inherits else [*given, f"ALTER ROLE {quoted(role)} INHERIT;"]
 
 
 def grant_parameters(major: int, names: Sequence[str], role: str) -> str:

@@ -34,7 +34,7 @@ from db_knobs.lab.postgres import PrivatePostgres, binaries
 from db_knobs.postgres import Postgres
 from db_knobs.postgres_connection import translation
 from db_knobs.postgres_probe import left_out
-from db_knobs.postgres_rights import GRANTABLE
+from db_knobs.postgres_rights import GRANTABLE, use_monitor
 from db_knobs.statistics import between
 from tests.db_knobs.sites import PostgresSite, eventually, run
 from workers.session_custody import Custody
@@ -230,6 +230,41 @@ def test_a_setting_is_left_alone_when_nobody_tells_in_which_file_it_is(postgres_
     assert database.former(["work_mem"]) == {"work_mem": {"value": 12288, "text": "12MB"}}
     database.close()
     postgres_site.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("member", [False, True])
+def test_a_role_that_inherits_nothing_is_told_what_lets_it_see(postgres_site: PostgresSite, member: bool) -> None:
+    address = postgres_site.create_role()
+    postgres_site.execute(f"ALTER ROLE {address.user} NOINHERIT")
+    if member:
+        postgres_site.execute(f"GRANT pg_monitor TO {address.user}")
+    database = Postgres(address)
+
+    postgres_site.execute(*database.probe().missing)
+
+    assert database.probe().missing == ()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("major", "inherits", "member", "statements"),
+    [
+        (15, True, False, ["GRANT pg_monitor TO"]),
+        (15, False, True, ["ALTER ROLE"]),
+        (15, False, False, ["GRANT pg_monitor TO", "ALTER ROLE"]),
+        (16, True, False, ["GRANT pg_monitor TO"]),
+        (16, True, True, ["GRANT pg_monitor TO .* WITH INHERIT TRUE"]),
+        (16, False, False, ["GRANT pg_monitor TO .* WITH INHERIT TRUE"]),
+    ],
+)
+def test_what_lets_a_role_see_follows_the_version(
+    major: int, inherits: bool, member: bool, statements: list[str]
+) -> None:
+    found = use_monitor(major, "a;b", inherits=inherits, member=member)
+
+    assert len(found) == len(statements)
+    assert all(re.match(pattern, statement) for pattern, statement in zip(statements, found, strict=True))
+    assert all(statement.endswith(";") and '"a;b"' in statement for statement in found)
 
 
 def test_a_knob_that_needs_a_restart_waits_for_it(postgres_site: PostgresSite, postgres_database: Database) -> None:
