@@ -262,8 +262,8 @@ class Postgres:
                     return views.statements(connection, self._version[0], sees, texts=False)
 
     def estimate(self, statements: Mapping[str, Statement]) -> dict[str, Estimate]:
-        # What it sets for itself must not stay on the lasting connection.
-        with self._apart(ESTIMATED_STATEMENTS * ESTIMATE_SECONDS) as connection:
+        # What it sets for itself must not stay on the lasting connection, and statements name tables of applications.
+        with self._apart(ESTIMATED_STATEMENTS * ESTIMATE_SECONDS, own_names=False) as connection:
             return views.estimates(connection, statements)
 
     # Connections
@@ -285,11 +285,11 @@ class Postgres:
             yield connection
 
     @contextmanager
-    def _apart(self, more_seconds: float = 0.0) -> Iterator[Connection]:
+    def _apart(self, more_seconds: float = 0.0, *, own_names: bool = True) -> Iterator[Connection]:
         """A connection of its own in any case."""
         if self._connection is None:
             self.connect()
-        connection = opened(self._address)
+        connection = opened(self._address, own_names=own_names)
         try:
             with translation(self._address, connection, seconds=self._answer_seconds + more_seconds):
                 yield connection

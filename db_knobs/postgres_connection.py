@@ -36,9 +36,11 @@ _GONE = re.compile(r"shutting down|terminating connection|due to timeout|out of 
 _ANSWERED = re.compile(r"failed: [^\s:]+( [^\s:]+)?:  ")
 
 
-def opened(address: Address) -> Connection:
+def opened(address: Address, *, own_names: bool = True) -> Connection:
     """A new connection; each statement commits, none may run or wait for a lock for long.
 
+    Args:
+        own_names: names mean the server's own views and functions, whatever others of the same names stand in the way.
     Raises:
         LoginRefused, ConnectionLost, ServerBusy: see `errors`.
     """
@@ -56,7 +58,8 @@ def opened(address: Address) -> Connection:
             # Whatever role or database are in: the driver knows not all encodings, and gives bytes in SQL_ASCII.
             client_encoding="UTF8",
             # Nothing that is a knob: what a session is given hides what the server stands at.
-            options=f"-c statement_timeout={int(1000 * STATEMENT_SECONDS)}  -c lock_timeout={int(1000 * LOCK_SECONDS)}",
+            options=f"-c statement_timeout={int(1000 * STATEMENT_SECONDS)} -c lock_timeout={int(1000 * LOCK_SECONDS)}"
+            + (" -c search_path=pg_catalog" if own_names else ""),
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,

@@ -214,7 +214,7 @@ def estimates(connection: Connection, found: Mapping[str, Statement]) -> dict[st
     connection.execute(f"SET statement_timeout = {int(1000 * ESTIMATE_SECONDS)}".encode())
     # Under the vendor's settings of all that plans depend on, so that what is tried does not look like other data.
     connection.execute(
-        "SELECT set_config(name, boot_val, false) FROM pg_settings"
+        "SELECT pg_catalog.set_config(name, boot_val, false) FROM pg_catalog.pg_settings"
         " WHERE (category LIKE 'Query Tuning%%' OR name = ANY(%s)) AND context = 'user' AND boot_val IS NOT NULL",
         [list(_PLANNED_BY)],
     )
@@ -222,7 +222,9 @@ def estimates(connection: Connection, found: Mapping[str, Statement]) -> dict[st
     connection.execute("SET default_transaction_read_only = on")
     sizes: dict[str, float] = {
         name: float(rows)
-        for name, rows in connection.execute("SELECT relname, greatest(reltuples, 0) FROM pg_class").fetchall()
+        for name, rows in connection.execute(
+            "SELECT relname, greatest(reltuples, 0) FROM pg_catalog.pg_class"
+        ).fetchall()
     }
     estimated = {}
     for name, text in reads[:ESTIMATED_STATEMENTS]:

@@ -267,6 +267,26 @@ def test_what_lets_a_role_see_follows_the_version(
     assert all(statement.endswith(";") and '"a;b"' in statement for statement in found)
 
 
+def test_views_of_the_servers_names_do_not_stand_in_for_its_own(postgres_site: PostgresSite) -> None:
+    address = postgres_site.create_role()
+    postgres_site.execute(
+        "CREATE SCHEMA shadow",
+        f"GRANT USAGE ON SCHEMA shadow TO {address.user}",
+        "CREATE VIEW shadow.pg_settings AS SELECT * FROM pg_catalog.pg_settings WHERE false",
+        f"GRANT SELECT ON shadow.pg_settings TO {address.user}",
+        f"ALTER ROLE {address.user} SET search_path = shadow, public, pg_catalog",
+    )
+    database = Postgres(address)
+
+    found = database.read(["work_mem"])
+    knobs = database.knobs(Allowed(names=["work_mem"]))
+
+    database.close()
+    postgres_site.execute("DROP SCHEMA shadow CASCADE")
+    assert found == {"work_mem": int(postgres_site.stands("work_mem"))}
+    assert [knob.name for knob in knobs] == ["work_mem"]
+
+
 def test_a_knob_that_needs_a_restart_waits_for_it(postgres_site: PostgresSite, postgres_database: Database) -> None:
     with pytest.raises(KnobRefused, match="restart"):
         postgres_database.knobs(Allowed(names=["shared_buffers"]))
