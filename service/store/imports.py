@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from optimizers.protocol import Incumbent, JobEnd, losses, violation
 from service.store import event_log, labels, storable
@@ -147,7 +147,7 @@ class StudyImport:
                 "seq": self._seq + len(self._open),
                 "counts": dict(self._counts),
                 "progress": 1.0,
-                "best": [best_json(incumbent) for incumbent in self._best.front],
+                "best": [best_json(incumbent) for incumbent in self._front(connection)],
                 "active_seconds": study.active_seconds,
                 "cluster_seconds": study.cluster_seconds,
                 "started_at": None if study.started_at is None else study.started_at.timestamp(),
@@ -157,6 +157,28 @@ class StudyImport:
             labels.tag(connection, self.study_id, self._spec)
             body = {"state": status["state"], "reason": status["reason"], "name": self._spec.name}
             event_log.append(connection, self.study_id, "study", self._now, body, self._project)
+
+    def _front(self, connection: Connection) -> list[Incumbent]:
+        """The best of all trials, as an optimizer that has seen them has it: at the largest resource to which any job
+        has completed, also where a trial was cut short once it had measured there."""
+        measured = (
+            select(func.max(ReportRow.resource))
+            .join(TrialRow, (TrialRow.study_id == ReportRow.study_id) & (TrialRow.number == ReportRow.trial))
+            .where(ReportRow.study_id == self.study_id, ReportRow.late.is_(False), TrialRow.state != TrialState.FAILED)
+        )
+        ends = (JobRow.study_id == ReportRow.study_id) & (JobRow.trial == ReportRow.trial)
+        completed = measured.join(JobRow, ends & (JobRow.end == ReportRow.resource))
+        level = connection.scalar(completed.where(JobRow.state == JobEnd.COMPLETED)) or connection.scalar(measured)
+        found = _Best(self._spec.objectives)
+        if level is None:
+            return []
+        for number, config, metrics in connection.execute(
+            measured.with_only_columns(TrialRow.number, TrialRow.config, ReportRow.metrics)
+            .where(ReportRow.resource == level)
+            .order_by(TrialRow.number)
+        ):
+            found.take(Measured(number, config, {level: metrics}, level))
+        return found.front
 
     def abandon(self) -> None:
         """Take away all that was written."""
@@ -435,10 +457,15 @@ class _Best:
             self.front = []
         mine = losses(new.metrics, self._objectives)
         others = [(losses(other.metrics, self._objectives), other) for other in self.front]
-        if missed > least or any(all(a <= b for a, b in zip(theirs, mine, strict=True)) for theirs, _ in others):
+        if missed > least or any(_beats(theirs, mine) for theirs, _ in others):
             return
-        kept = [pair for pair in others if any(a < b for a, b in zip(pair[0], mine, strict=True))]
+        kept = [pair for pair in others if not _beats(mine, pair[0])]
         self.front = [other for _, other in sorted([*kept, (mine, new)], key=lambda pair: (pair[0], pair[1].trial))]
+
+
+def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether losses `a`, which were there before, leave no place beside them for `b`."""
+    return all(x <= y for x, y in zip(a, b, strict=True)) and (a != b or len(a) == 1)
 
 
 def _seconds(moment: datetime | None, default: float) -> float:
