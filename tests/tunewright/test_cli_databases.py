@@ -211,13 +211,13 @@ def test_an_option_leaves_what_else_the_file_says_of_bounds_budget_and_restarts(
     )
 
     run("tune-db", str(file), "--bound", "work_mem=4096:6144", "--accept", "full_page_writes=and these")
-    run("tune-db", str(file), "--intervals", "100", "--restart", "other", "--window", "03:00-03:30")
+    run("tune-db", str(file), "--intervals", "100", "--window", "03:00-03:30")
 
     first, second = asked
     assert first.bounds == {"work_mem": Range(low=4096, high=6144), "max_wal_size": Range(low=1024, high=2048)}
     assert first.accepted == {"fsync": "in these words", "full_page_writes": "and these"}
     assert second.budget == SessionBudget(seconds=3600, intervals=100)
-    assert second.restarts == Restarts(command="other", window="03:00-03:30", most=1)
+    assert second.restarts == Restarts(command="prod", window="03:00-03:30", most=1)
 
 
 @pytest.mark.parametrize(

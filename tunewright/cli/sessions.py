@@ -91,7 +91,7 @@ def tune_db(
         "mode": "advice" if advice else None,
         "budget": {name: limit for name, limit in limits.items() if limit is not None} or None,
         "margin": margin,
-        "restarts": _restarts(restart, window),
+        "restarts": _restarts(restart, window, given.get("restarts")),
         "keep": keep or None,
         "seed": seed,
     }
@@ -240,10 +240,11 @@ def _objective(given: Sequence[str]) -> dict[str, float] | None:
     return found or None
 
 
-def _restarts(command: str | None, window: str | None) -> dict[str, str] | None:
-    if (command is None) != (window is None):
+def _restarts(command: str | None, window: str | None, in_file: Any) -> dict[str, str] | None:
+    said = {name: text for name, text in (("command", command), ("window", window)) if text is not None}
+    if len(said) == 1 and in_file is None:
         raise Refused("restart: give --restart and --window together, or neither; both are needed to restart a server")
-    return None if command is None or window is None else {"command": command, "window": window}
+    return said or None
 
 
 def _bound(text: str) -> tuple[str, dict[str, float]]:
