@@ -17,7 +17,8 @@ from models.moe.exchange import Exchange
 from models.moe.execution import sorted_experts
 from models.moe.gates import Place, create
 from models.moe.layer import Experts
-from models.moe.parallel import ParallelExperts, calibrate
+from models.moe.link_model import LinkModel
+from models.moe.parallel import ParallelExperts, calibrate, timed_exchange
 from models.moe.pulse import Pulse
 
 TIMEOUT = timedelta(seconds=60)
@@ -84,6 +85,13 @@ def exchanged(rank, topology, pulse, way, seed):
     (came * (1 + torch.arange(3))).sum().backward()
     gradient_right = torch.equal(tensor.grad, (1.0 + torch.arange(3)).expand(len(rows), 3))
     return came.tolist() == expected and told[:, 0].tolist() == [10 * r for r in range(topology.ranks)], gradient_right
+
+
+def way_of_rows(rank, topology, pulse, seconds, size):
+    """The way that rows go by a model with these seconds at 64 and 4,096 bytes."""
+    model = LinkModel((64, 4096), seconds)
+    _, went = timed_exchange(Exchange(topology, way=model, timeout=TIMEOUT, pulse=pulse), size)
+    return went
 
 
 def layer_of(topology, rank):

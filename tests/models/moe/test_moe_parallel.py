@@ -11,7 +11,7 @@ import torch.distributed as dist
 from models.moe.exchange import Exchange, Topology
 from models.moe.link_model import LinkModel, measure
 from models.moe.parallel import ParallelExperts
-from tests.models.moe.moe_ranks import KILL, STOP, Ranks, equals_one_process, exchanged, trains
+from tests.models.moe.moe_ranks import KILL, STOP, Ranks, equals_one_process, exchanged, trains, way_of_rows
 from tunewright.errors import WorkloadError
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="this PyTorch has no gloo")
@@ -23,6 +23,21 @@ def test_rows_arrive_in_order_of_their_ranks_and_gradients_go_back(way, topology
     found = Ranks(exchanged, topology, way, 7).results()
 
     assert set(found.values()) == {(True, True)}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size", "went"),
+    [
+        ({"flat": (2.0, 1.0), "hierarchical": (1.0, 2.0)}, 64, "hierarchical"),
+        ({"flat": (2.0, 1.0), "hierarchical": (1.0, 2.0)}, 4096, "flat"),
+        ({"flat": (1.0, 2.0), "hierarchical": (2.0, 1.0)}, 4096, "flat"),
+    ],
+    ids=["small", "large", "counts went flat"],
+)
+def test_a_timed_exchange_tells_the_way_that_its_rows_went(seconds, size, went):
+    found = Ranks(way_of_rows, Topology(2, 1), seconds, size).results()
+
+    assert set(found.values()) == {went}
 
 
 @pytest.mark.parametrize("way", ["flat", "hierarchical"])
