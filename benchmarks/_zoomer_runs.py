@@ -12,8 +12,10 @@ from models.data.interactions import Interactions, Split
 from models.recsys.graph import Graph, build_graph
 from models.recsys.learner import Judged, Recipe, ZoomerLearner, judged
 from models.recsys.ranking import auc
+from models.recsys.sampler import Method, Sampler
 
 BOOTSTRAPS = 400
+DRAWN_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,20 @@ def train(place: Field, recipe: Recipe, *, unit: int, units: int, seed: int) -> 
     found = learner.measure()
     run.ranking = {name: found[name] for name in ("hit_rate_at_10", "hit_rate_at_50", "ndcg_at_10")}
     return run
+
+
+def draws_per_second(place: Field, method: Method, scale: tuple[int, ...], seconds: float) -> float:
+    """Neighbourhoods of training requests that a sampler draws in a second of processor time, batch by batch."""
+    sampler, rows = Sampler(place.graph, method, scale), np.arange(DRAWN_AT_ONCE) % len(place.train)
+    users, queries = place.graph.user_nodes(place.train.user), place.graph.query_nodes(place.train.query)
+    # The first draw compiles the kernel.
+    sampler.draw(users[rows], queries[rows])
+    began, drawn = time.process_time(), 0
+    while (spent := time.process_time() - began) < seconds:
+        rows = (rows + DRAWN_AT_ONCE) % len(place.train)
+        sampler.draw(users[rows], queries[rows], turn=drawn)
+        drawn += DRAWN_AT_ONCE
+    return drawn / spent
 
 
 def standard_error(value: float, clicked: NDArray[np.bool_]) -> float:

@@ -19,6 +19,9 @@ auc_minus_best_baseline  ZOOMER's AUC, at the scale that its validation rows cho
 tuned_auc_minus_best_baseline
                          the same with every kind's own settings: mean over seeds of the training, less that of the best
                          baseline (chosen on the test rows); 95% interval over seeds and test rows
+roi_samples_per_second, uniform_samples_per_second
+                         neighbourhoods of requests that ZOOMER's sampler draws in a second of processor time, and one
+                         that draws uniformly, at ZOOMER's middle scale
 requests_per_second      of a served model over HTTP with bodies of 16 requests, the most at a p99 under 50 ms, or the
                          load with the lowest p99 where none is; `_alone`: with bodies of one. See `_zoomer_serving`
 """
@@ -33,16 +36,19 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from benchmarks._harness import Result, arguments, publish
-from benchmarks._zoomer_runs import Field, Run, difference, standard_error, train
+from benchmarks._zoomer_runs import Field, Run, difference, draws_per_second, standard_error, train
 from benchmarks._zoomer_serving import Load, measure
 from benchmarks._zoomer_tuning import families, tuned
 from models.data.interactions import Split, generate, load, split_globally, split_per_user
 from models.recsys.attention import Levels
 from models.recsys.learner import Recipe
 from models.recsys.ranking import auc
+from models.recsys.sampler import Method
 
 NAME = "zoomer"
 MAX_P99_MS = 50.0
+SAMPLERS: tuple[Method, ...] = ("roi", "uniform")
+SAMPLER_SECONDS = 2.0
 PLAIN = Levels(feature=False, edge=False, semantic=False, focal=False)
 WITHOUT = {level: replace(Levels(), **{level: False}) for level in ("feature", "edge", "semantic")}
 
@@ -154,6 +160,9 @@ def _compare(place: Place, field: Field, result: Result, suffix: str) -> None:
     if field.test.rows.truth is not None:
         result.headline[f"auc_ceiling{suffix}"] = auc(field.test.rows.truth, clicked)
     result.headline |= {f"{name}{suffix}": value for name, value in _headline(place, runs, clicked, middle).items()}
+    for method in SAMPLERS:
+        rate = draws_per_second(field, method, (middle,), SAMPLER_SECONDS)
+        result.headline[f"{method}_samples_per_second{suffix}"] = rate
 
 
 def _compare_tuned(place: Place, field: Field, result: Result) -> None:

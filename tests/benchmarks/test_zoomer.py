@@ -9,7 +9,8 @@ from benchmarks._zoomer_runs import Field, Run, difference, standard_error
 from models.data.interactions import generate, split_globally
 
 
-def test_every_recipe_is_trained_and_every_claim_has_its_figure():
+def test_every_recipe_is_trained_and_every_claim_has_its_figure(monkeypatch):
+    monkeypatch.setattr(zoomer, "SAMPLER_SECONDS", 0.01)
     made = split_globally(generate(40, 30, 8, 2_000, seed=1))
     place = zoomer.Place("tiny", made, (2, 2), (2, 3), 256, 2, (1,), rows=200, baseline_full=5)
     result = Result("zoomer", "command")
@@ -22,6 +23,7 @@ def test_every_recipe_is_trained_and_every_claim_has_its_figure():
     )
     low, gap, high = (result.headline[f"auc_minus_best_baseline{end}"] for end in ("_low", "", "_high"))
     assert low <= gap <= high
+    assert all(result.headline[f"{method}_samples_per_second"] > 100 for method in ("roi", "uniform"))
 
 
 def test_each_kind_is_searched_for_as_long_and_keeps_what_it_is():
