@@ -77,6 +77,7 @@ class StudyImport:
         self._best_trial = -1
         # Numbers of jobs; the rest of a document's journal.
         self._with_jobs: bool | None = None
+        self._with_rungs: bool | None = None
         self._jobs: set[int] = set()
         self._open: list[int] = []
         self._seq = 0
@@ -267,12 +268,18 @@ class StudyImport:
             raise SpecError(f"{where}.jobs: either all trials say what their jobs were, or none does")
         if not trial.jobs:
             return self._whole(where, trial, state, reports)
-        numbers = {job.number for job in trial.jobs}
+        jobs = {job.number: job for job in trial.jobs}
         for job in trial.jobs:
             self._check_job(where, trial.number, job)
         for report in reports:
-            if report.job not in numbers or report.seq is None:
+            if report.job not in jobs or report.seq is None:
                 raise SpecError(f"{where}.reports: the one at {report.resource:g} needs a job of its trial, and a seq")
+            job = jobs[report.job]
+            if report.seq <= job.seq or (not report.late and job.end_seq is not None and report.seq >= job.end_seq):
+                raise SpecError(
+                    f"{where}.reports: the seq of the one at {report.resource:g}, {report.seq}, does not lie between "
+                    f"seq and end_seq of job {report.job}"
+                )
         places = [place for job in trial.jobs for place in (job.seq, job.end_seq or 0)]
         self._seq = max(self._seq, *(place + 1 for place in places), *((r.seq or 0) + 1 for r in reports))
         return [self._closed(job) for job in trial.jobs], list(reports)
@@ -286,6 +293,12 @@ class StudyImport:
             raise SpecError(f"{where}.jobs: the parent of job {job.number} does not come before it")
         if job.end_seq is not None and (job.state not in tuple(JobEnd) or job.trial_state is None):
             raise SpecError(f"{where}.jobs: job {job.number} has ended, but not as a job ends ({', '.join(JobEnd)})")
+        if job.end_seq is not None and job.end_seq <= job.seq:
+            raise SpecError(f"{where}.jobs: the end_seq of job {job.number} does not come after its seq")
+        if self._with_rungs is None:
+            self._with_rungs = job.rung is not None
+        if (job.rung is not None) is not self._with_rungs:
+            raise SpecError(f"{where}.jobs: either all jobs have a rung, or none has; see job {job.number}")
         self._jobs.add(job.number)
 
     def _closed(self, job: DocumentJob) -> DocumentJob:

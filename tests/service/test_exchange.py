@@ -454,6 +454,10 @@ def test_jobs_that_do_not_fit_together_are_refused(service: Service) -> None:
     assert "where it starts or before" in wrong(lambda d: d["trials"][1]["jobs"][0].update(end=0.0001, start=1))
     assert "not as a job ends" in wrong(lambda d: d["trials"][1]["jobs"][0].update(state="bored"))
     assert "does not come before it" in wrong(lambda d: d["trials"][1]["jobs"][0].update(parent=1))
+    assert "does not lie between" in wrong(lambda d: d["trials"][1]["reports"][0].update(seq=0))
+    assert "does not lie between" in wrong(lambda d: d["trials"][0]["reports"][0].update(seq=10**6))
+    assert "does not come after its seq" in wrong(lambda d: d["trials"][0]["jobs"][0].update(end_seq=0))
+    assert "either all jobs have a rung" in wrong(lambda d: d["trials"][1]["jobs"][0].update(rung=0))
 
 
 def test_an_import_that_died_is_cleared_away_by_the_next(service: Service) -> None:
