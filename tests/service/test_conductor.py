@@ -81,6 +81,7 @@ class QuietCluster:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(conductor_module, "time", clock)
+    monkeypatch.setattr(leases, "now", lambda _: clock.time())
     return clock
 
 
@@ -158,7 +159,7 @@ def test_a_runner_that_dies_again_and_again_fails_its_study(
         conductor.tick()
         # Longer and longer waits are over; the conductor has looked all the time.
         clock.now += 60.0
-        conductor._looked_at = clock.now
+        conductor._looked_at, conductor._told = clock.now, clock.time()
 
     found = repository.study(study)
     assert found.state is StudyState.FAILED
@@ -253,7 +254,7 @@ def test_runners_get_time_to_renew_leases_that_nobody_could_renew(
 
 
 def test_clients_finish_their_jobs_though_the_runner_dies_while_its_study_pauses(
-    repository: Repository, store_url: str
+    repository: Repository, store_url: str, clock: Clock
 ) -> None:
     elsewhere = {"workload": EXTERNAL, "resources": None}
     studies = [repository.create_study(complete_spec().model_copy(update=elsewhere)).id for _ in range(2)]
@@ -281,6 +282,7 @@ def test_runners_outlive_a_clock_that_is_set(
     cluster.started[0].heartbeat()
     store_time, ahead = leases._now, 0.0
     monkeypatch.setattr(leases, "_now", lambda connection: store_time(connection) + ahead)
+    monkeypatch.setattr(leases, "now", lambda _: clock.time() + ahead)
     clock.now += 0.5
     conductor.tick()
 

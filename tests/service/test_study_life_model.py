@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 from optimizers.protocol import Job, JobEnd, Report
 from service import conductor as conductor_module
 from service.conductor import Conductor
+from service.store import leases
 from service.store.journal import SqlJournal
 from tests.service.conftest import Service, study_json
 from tests.service.test_conductor import Clock, QuietCluster, make
@@ -404,6 +405,7 @@ def opened(study: Expected) -> list[tuple[int, int]]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
     monkeypatch.setattr(conductor_module, "time", clock)
+    monkeypatch.setattr(leases, "now", lambda _: clock.time())
     return clock
 
 
