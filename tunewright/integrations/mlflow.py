@@ -94,14 +94,22 @@ class _StudyLog:
         self._logged: dict[str, str] = {}
         self._begun: dict[str, str] = {}
         for run in self._runs(f"tags.`{_PARENT_TAG}` = '{self.run}'"):
-            found = self._begun if run.info.status == "RUNNING" else self._logged
-            found[run.data.tags[TRIAL_TAG]] = run.info.run_id
+            # Others may have runs of their own in it.
+            if (trial := run.data.tags.get(TRIAL_TAG)) is not None:
+                found = self._begun if run.info.status == "RUNNING" else self._logged
+                found[trial] = run.info.run_id
 
     def trials(self, study: Study) -> None:
         """Log the trials that have ended since; when the study is over, all."""
-        for trial in self._client.trials(study.id):
+        missing = sum(count for state, count in study.counts.items() if state.final) - len(self._logged)
+        # Newest first: those that have ended lately are not far. Once it is over, all are looked at.
+        trials = self._client.trials(study.id) if missing > 0 or study.state.final else iter(())
+        for trial in trials:
             if trial.id not in self._logged and (trial.state.final or study.state.final):
                 self._logged[trial.id] = self._trial(trial)
+                missing -= 1
+            if missing <= 0 and not study.state.final:
+                break
 
     def end(self, study: Study) -> None:
         """Log how the study stands, and end its run when it is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.service.conftest import ended, incumbent, report, start
 from tests.tunewright.live_service import LiveService
 from tunewright.client import Client
 from tunewright.study import Objective, StudyState, TrialState
-from tunewright.views import Study
+from tunewright.views import Study, Trial
 from workers.journal import Reported
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed; pip install mlflow-skinny")
@@ -148,6 +149,47 @@ def test_it_is_logged_once_however_often_it_is_asked_for(service: LiveService, s
     assert early == again
     assert len(trial_runs(store, early)) == 2
     assert len(store.search_runs([store.get_run(early).info.experiment_id])) == 3
+
+
+def test_runs_that_others_have_put_into_the_studys_are_left_alone(service: LiveService, store: Any) -> None:
+    study = run_some(service, StudyState.RUNNING)
+
+    with Client(service.url) as client:
+        parent = log_study(client, study.id, follow=False, mlflow=store)
+        experiment = store.get_run(parent).info.experiment_id
+        own = store.create_run(experiment, tags={"mlflow.parentRunId": parent})
+        log_study(client, study.id, follow=False, mlflow=store)
+
+    assert store.get_run(own.info.run_id).info.status == "RUNNING"
+    assert len(store.search_runs([experiment])) == 4
+
+
+def test_trials_are_looked_for_only_as_far_as_one_has_ended(
+    service: LiveService, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = service.create()
+    runner = service.runner(study)
+    for n in range(3):
+        runner.counts = {TrialState.COMPLETED: n + 1}
+        runner.commit(start(n, n), ended(n, n, TrialState.COMPLETED), state=StudyState.RUNNING)
+    looked = []
+
+    with Client(service.url) as client:
+        every = client.trials
+
+        def trials(study_id: str) -> Iterator[Trial]:
+            for trial in every(study_id):
+                looked.append(trial.number)
+                yield trial
+
+        monkeypatch.setattr(client, "trials", trials)
+        log_study(client, study.id, follow=False, mlflow=store)
+        log_study(client, study.id, follow=False, mlflow=store)
+        runner.counts = {TrialState.COMPLETED: 4}
+        runner.commit(start(3, 3), ended(3, 3, TrialState.COMPLETED), state=StudyState.RUNNING)
+        log_study(client, study.id, follow=False, mlflow=store)
+
+    assert looked == [2, 1, 0, 3]
 
 
 def client_config(service: LiveService, study: Study) -> dict[str, Any]:
