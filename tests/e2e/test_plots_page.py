@@ -80,6 +80,20 @@ def test_another_parameter_is_chosen_by_keyboard(
     expect(page.locator("[data-plot=slice] .xtitle")).to_have_text("n")
 
 
+def test_a_plot_that_could_not_be_fetched_is_fetched_again(
+    running: Service, open_page: Callable[..., Any], study: tuple[str, Runner]
+) -> None:
+    page = open_page(f"{running.url}/studies/{study[0]}", tolerate="ERR_FAILED")
+    page.route("**/plots/history", lambda route: route.abort())
+    page.get_by_role("link", name="Plots").click()
+    card = page.locator("[data-plot=history]")
+    expect(card.locator(".plot-empty")).to_have_text("The service cannot be reached.")
+
+    page.unroute("**/plots/history")
+
+    expect(card.locator(".xtitle")).to_have_text("trial")
+
+
 @pytest.mark.parametrize(("name", "begins"), [("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("CSV", b"trace,x,y")])
 def test_a_plot_is_taken_away(
     running: Service, open_page: Callable[..., Any], study: tuple[str, Runner], name: str, begins: bytes

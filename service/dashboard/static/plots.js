@@ -8,6 +8,7 @@ import { isFinal } from "./study_state.js";
 
 // Studies that run change all the time; plots of them are looked at for their shape.
 const REFRESH_MILLISECONDS = 15_000;
+const RETRY_MILLISECONDS = 5000;
 // A picture to be saved has the same size on every screen.
 const PICTURE = { clientWidth: 1000, clientHeight: 600 };
 
@@ -69,6 +70,11 @@ function seen(entry) {
   card.update();
 }
 
+/** Whether the same answer would come again. */
+function isRefusal({ status }) {
+  return status >= 400 && status < 500 && status !== 429;
+}
+
 /** One plot in its frame, with what can be chosen and taken away. */
 class Card {
   constructor(info) {
@@ -115,7 +121,10 @@ class Card {
       this.saves.at(-1).href = `${api}/plots/${this.info.name}/table${query}`;
       this.redraw();
     } catch (problem) {
-      if (asked === this.asked) this.say(problem.message);
+      if (asked !== this.asked) return;
+      this.say(problem.message);
+      // No event brings the plots of a study that is over, or that nothing happens in.
+      if (!isRefusal(problem)) setTimeout(() => asked === this.asked && this.changed(), RETRY_MILLISECONDS);
     }
   }
 
