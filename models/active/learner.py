@@ -69,8 +69,9 @@ class ActiveLearner:
 
     def __init__(self, config: Config, options: ActiveOptions, *, seed: int) -> None:
         for name, least in (("k", 1), ("batch", 1), ("penalty", 0), ("soft_weight", 0)):
-            if not config[name] >= least:
-                raise WorkloadError(f"{name}: {config[name]!r} must be {least} or more")
+            value = config[name]
+            if isinstance(value, str) or not value >= least:
+                raise WorkloadError(f"{name}: {value!r} must be {least} or more")
         if config["query"] not in get_args(Query):
             raise WorkloadError(f"query: {config['query']!r} is unknown; known: {', '.join(get_args(Query))}")
         ground = terrain(options.graph, int(config["k"]))

@@ -119,10 +119,10 @@ def from_edges(
         return replace(graph, train=np.flatnonzero(labels != UNKNOWN)) if unfinished else resplit(graph, split_seed)
     if not unfinished and any(part is None for part in parts.values()):
         raise WorkloadError(f"data.dataset: {name} gives a part of a split; give train, valid and test, or none")
-    nodes = {
-        part: nothing if given is None else _checked_nodes(given, part, graph.n, name) for part, given in parts.items()
-    }
-    graph = replace(graph, **nodes)
+    train, valid, test = (
+        nothing if given is None else _checked_nodes(given, part, graph.n, name) for part, given in parts.items()
+    )
+    graph = replace(graph, train=train, valid=valid, test=test)
     check_split(graph, whole=not unfinished)
     return graph
 

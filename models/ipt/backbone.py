@@ -268,7 +268,8 @@ def _bytes_of(path: Path) -> int:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return 4 * sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+            shapes: list[list[int]] = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        return 4 * sum(math.prod(shape) for shape in shapes)
     except SafetensorError:
         # What is wrong with it is told when it is read.
         return path.stat().st_size

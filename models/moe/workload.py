@@ -81,8 +81,9 @@ def learner_of(config: Config, options: TextOptions, seed: int) -> LanguageLearn
         WorkloadError: a value is none that the space could have; names the parameter, or the gate's setting.
     """
     for name, least in (("layers", 1), ("width", 1), ("experts", 1), ("warmup", 0), ("shared_steps", 0)):
-        if not config.get(name, least) >= least:
-            raise WorkloadError(f"{name}: {config[name]!r} must be {least} or more")
+        value = config.get(name, least)
+        if isinstance(value, str) or not value >= least:
+            raise WorkloadError(f"{name}: {value!r} must be {least} or more")
     from models.moe.language_model import ModelShape
     from models.moe.learner import LanguageLearner, Training
     from models.moe.text import tokenize

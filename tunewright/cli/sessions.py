@@ -80,7 +80,7 @@ def tune_db(
 ) -> None:
     """Tune an attached database while it works; what it changes is put back when the session ends."""
     file = _file(database)
-    given = _read(file) if file is not None else {"database": database}
+    given: dict[str, Any] = _read(file) if file is not None else {"database": database}
     limits = {"seconds": None if budget is None else quantities.seconds(budget, "budget"), "intervals": intervals}
     options: dict[str, Any] = {
         "objective": _objective(objective or []),
