@@ -102,7 +102,7 @@ class _End:
 
 @dataclass(frozen=True)
 class _Novelty:
-    """Settings that were not tried before, from just before they are applied until their interval is over.
+    """Settings that were not tried before, from just before they are applied until something is known of them.
 
     Attributes:
         before: the server's counters then.
@@ -404,6 +404,7 @@ class SessionLoop:
             self._ledger.notice_once("clamped", each.knob, text, each.knob)
         watched = self._watch(tuning.test(suggestion), tuning.seconds(suggestion))
         if watched is None:
+            self._novelty = None
             return
         stood = tuning.placed(custody.expected)
         if watched.aborted:
@@ -448,6 +449,7 @@ class SessionLoop:
         unsafe, lost = tuning.unsafe(interval), tuning.lost(interval)
         self._ledger.measure(Measured(self._clock.wall(), interval, unsafe, lost), None)
         tuning.learn(interval)
+        self._novelty = None
 
     def _watch(self, test: SequentialTest | None = None, length: float | None = None) -> Watched | None:
         wanted = self._ledger.wanted
@@ -501,6 +503,7 @@ class SessionLoop:
         )
         self._ledger.measure(measured, tuning.ratio(interval))
         tuning.learn(interval, watched.samples)
+        self._novelty = None
         self._context, self._metrics = context, watched.metrics
         self._disturbances = 0
         self._hold.note()
@@ -600,7 +603,7 @@ class SessionLoop:
 
     def _skip(self, reason: str, state: SessionState) -> None:
         self._ledger.skip(reason)
-        self._context = None
+        self._context, self._novelty = None, None
         self._commit(state, reason if state is SessionState.WAITING else None)
 
     # The end
@@ -663,9 +666,10 @@ class SessionLoop:
             if not restoring and told is None:
                 self._commit(SessionState.RESTORING, _not_back(end, str(error)))
             raise
-        # Whoever pauses a session because the server went down will resume it.
-        with suppress(DatabaseError):
-            self._went_down()
+        if end.state is SessionState.PAUSED:
+            # Whoever pauses a session because the server went down will resume it.
+            with suppress(DatabaseError):
+                self._went_down()
         # Before it is written: of a runner that dies between the two, the watchdog must not undo what is kept.
         self._hold.release()
         self._commit(end.state, end.reason)

@@ -221,8 +221,8 @@ def test_settings_under_which_the_server_went_down_are_not_tried_again_after_a_p
 
     def go_down() -> None:
         scene.server.go_down()
-        scene.journal.wanted = Wanted.PAUSE
-        scene.server.later(23, scene.server.come_up)
+        scene.server.later(10, lambda: setattr(scene.journal, "wanted", Wanted.PAUSE))
+        scene.server.later(60, scene.server.come_up)
 
     away_at(scene, go_down)
     assert scene.run() is SessionState.PAUSED
