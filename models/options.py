@@ -1,4 +1,4 @@
-"""Checks that the data options of all workloads share."""
+"""Checks that the data options and settings of all workloads share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunewright.errors import WorkloadError
+from tunewright.space import Config
 
 MAX_THREADS = 1_024
 THREADS_OPTION = f"processor threads that one trial uses, a whole number from 1 to {MAX_THREADS} (default 1)"
@@ -29,6 +30,18 @@ def checked(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise WorkloadError(f"data.{name}: {value!r} must be a whole number from {low} to {high}")
     return value
+
+
+def require_at_least(config: Config, **least: float) -> None:
+    """Check settings that a study's own space may have put below what there can be; those that are not set are left.
+
+    Raises:
+        WorkloadError: one is below, or no number; names it.
+    """
+    for name, low in least.items():
+        value = config.get(name, low)
+        if isinstance(value, str) or not value >= low:
+            raise WorkloadError(f"{name}: {value!r} must be {low} or more")
 
 
 def threads(data: Mapping[str, Any]) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from tunewright._text import writable
 from tunewright.errors import ApiError, SpecError
 from tunewright.study import Budget, StudySpec, StudyState, TrialState
 from tunewright.views import (
@@ -257,7 +258,7 @@ def heartbeat(job_id: str) -> Call[Told]:
 def finish(job_id: str, end: Mapping[str, Any]) -> Call[FinishedJob]:
     """`end`: state, problem, traceback, reports, ask."""
     waits = (end.get("ask") or {}).get("wait") or 0.0
-    words = {name: _writable(end[name]) for name in ("problem", "traceback") if isinstance(end.get(name), str)}
+    words = {name: writable(end[name]) for name in ("problem", "traceback") if isinstance(end.get(name), str)}
     body = json.dumps({**end, **words})
     return Call("POST", f"{_path('jobs', job_id)}:finish", _FINISHED, body=body, waits=waits)
 
@@ -356,11 +357,6 @@ def read_spec(spec: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
 def _path(*parts: str) -> str:
     collection, identifier, *rest = parts
     return "/".join(["/v1", collection, quote(identifier, safe=""), *rest])
-
-
-def _writable(text: str) -> str:
-    """What an exception says, with ? for what no service takes: NUL, and bytes of file names that are no UTF-8."""
-    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def _as_json(value: Any) -> Any:

@@ -16,6 +16,7 @@ from models.active.oracle import Oracle, SimulatedOracle
 from models.active.situation import Terrain
 from models.active.student import Student
 from models.data.graphs import UNKNOWN, Graph, load
+from models.options import require_at_least
 from tunewright.errors import WorkloadError
 from tunewright.space import Config
 
@@ -68,10 +69,7 @@ class ActiveLearner:
     """
 
     def __init__(self, config: Config, options: ActiveOptions, *, seed: int) -> None:
-        for name, least in (("k", 1), ("batch", 1), ("penalty", 0), ("soft_weight", 0)):
-            value = config[name]
-            if isinstance(value, str) or not value >= least:
-                raise WorkloadError(f"{name}: {value!r} must be {least} or more")
+        require_at_least(config, k=1, batch=1, penalty=0, soft_weight=0)
         if config["query"] not in get_args(Query):
             raise WorkloadError(f"query: {config['query']!r} is unknown; known: {', '.join(get_args(Query))}")
         ground = terrain(options.graph, int(config["k"]))

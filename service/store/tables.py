@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from service.store import storable
+from tunewright._text import writable
 
 # SQLite only counts up by itself in a column of exactly this type.
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
@@ -42,7 +42,7 @@ class _FreeText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else storable.text(value)
+        return None if value is None else writable(value)
 
 
 class Base(DeclarativeBase):

@@ -117,6 +117,23 @@ class FileSessionJournal:
             raise Fenced(f"epoch {self.epoch} is over")
 
 
+class OutOfRange:
+    """A database whose first changes carry a value that the server does not take."""
+
+    def __init__(self, database: Database, wrong: Mapping[str, Any]) -> None:
+        self._database, self._wrong = database, wrong
+        self._left = 2
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def apply(self, settings: dict[str, Any]) -> Any:
+        if self._left:
+            self._left -= 1
+            settings = {**settings, **self._wrong}
+        return self._database.apply(settings)
+
+
 class Session:
     """A session's runner in a thread of this process.
 

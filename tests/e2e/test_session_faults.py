@@ -11,15 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from db_knobs.address import Address, parse_dsn
-from db_knobs.database import Database
 from db_knobs.lab.postgres import PrivatePostgres, binaries
-from tests.e2e.session_stage import PASSWORD, ROLE, FileSessionJournal, Session, measured, tuned, wait_for
+from tests.e2e.session_stage import PASSWORD, ROLE, FileSessionJournal, OutOfRange, Session, measured, tuned, wait_for
 from tunewright.session import SessionSpec, SessionState
 from workers.session_journal import Measured, Restored, Skipped
 
@@ -173,25 +171,8 @@ def test_a_right_that_is_revoked_is_asked_for_until_everything_is_back(
     assert "right_lost" in journal.notices
 
 
-class OutOfRange:
-    """A database whose first changes carry a value that the server does not take."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._left = 2
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    def apply(self, settings: dict[str, Any]) -> Any:
-        if self._left:
-            self._left -= 1
-            settings = {**settings, "effective_cache_size": -5}
-        return self._database.apply(settings)
-
-
 def test_a_value_that_the_server_refuses_changes_nothing(server: PrivatePostgres, journal: FileSessionJournal) -> None:
-    session = Session(journal, OutOfRange)
+    session = Session(journal, lambda database: OutOfRange(database, {"effective_cache_size": -5}))
     wait_for(lambda: "refused" in journal.notices, "the refusal")
     assert standing(server) == HOME
     changed(server)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from db_knobs.address import parse_dsn
-from db_knobs.database import Database
 from db_knobs.lab.mariadb import PrivateMariaDB, binaries
-from tests.e2e.session_stage import FileSessionJournal, Session, measured, traffic, wait_for
+from tests.e2e.session_stage import FileSessionJournal, OutOfRange, Session, measured, traffic, wait_for
 from tunewright.session import SessionSpec, SessionState
 from workers.session_journal import Measured, Restored, Skipped
 
@@ -159,28 +158,11 @@ def test_a_right_that_is_revoked_is_asked_for_until_everything_is_back(
     assert "right_lost" in journal.notices
 
 
-class OutOfRange:
-    """A database whose first changes carry a value that the server does not take."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._left = 2
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    def apply(self, settings: dict[str, Any]) -> Any:
-        if self._left:
-            self._left -= 1
-            settings = {**settings, "innodb_change_buffering": "sometimes"}
-        return self._database.apply(settings)
-
-
 @pytest.mark.usefixtures("granted")
 def test_a_value_that_the_server_refuses_changes_nothing(
     server: PrivateMariaDB, journal: FileSessionJournal, home: dict[str, str]
 ) -> None:
-    session = Session(journal, OutOfRange)
+    session = Session(journal, lambda database: OutOfRange(database, {"innodb_change_buffering": "sometimes"}))
     wait_for(lambda: "refused" in journal.notices, "the refusal")
     assert standing(server) == home
     changed(server, home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -128,9 +129,10 @@ class Runner:
     def _catch_up(self) -> None:
         seen = threading.Event()
         self.desk.loop.hear([seen.set])
+        until = time.monotonic() + 20
         # A loop that ends meanwhile hears of nothing more.
         while self.state is None and not seen.wait(0.05):
-            pass
+            assert time.monotonic() < until, "the loop does not look"
 
     def _run(self) -> None:
         try:

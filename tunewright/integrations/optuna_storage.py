@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from tunewright._text import writable
 from tunewright.document import DocumentReport, DocumentStudy, DocumentTrial
 from tunewright.errors import SpaceError, SpecError
 from tunewright.integrations.optuna_space import ObservedSpace
@@ -374,7 +375,7 @@ def _notes(attributes: Mapping[str, Any]) -> str:
         f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for key, value in attributes.items()
     )
-    return "\n".join(lines).replace("\0", "?")[:MAX_NOTES]
+    return writable("\n".join(lines))[:MAX_NOTES]
 
 
 def _local(moment: datetime | None) -> datetime | None:

@@ -266,13 +266,20 @@ def test_what_a_killed_process_left_is_removed_after_a_day_and_what_one_works_on
     wanted = package(index.content)
     home = files(wanted, "d").parent
     places = [cache / "archives" / "fetching-", home / "extracting-"]
+    now, long_ago = time.time(), time.time() - 2 * 86_400
     for place in places:
-        for age in (0, 2 * 86_400):
-            directory = place.with_name(f"{place.name}{age}")
+        for kind, made, written in (("begun", now, now), ("left", long_ago, long_ago), ("slow", long_ago, now)):
+            directory = place.with_name(f"{place.name}{kind}")
             directory.mkdir()
             (directory / "half").write_bytes(b"half")
-            os.utime(directory, (time.time() - age,) * 2)
+            os.utime(directory / "half", (written, written))
+            os.utime(directory, (made, made))
 
     files(wanted, "d")
 
-    assert sorted(path.parent.name for path in cache.rglob("half")) == ["extracting-0", "fetching-0"]
+    assert sorted(path.parent.name for path in cache.rglob("half")) == [
+        "extracting-begun",
+        "extracting-slow",
+        "fetching-begun",
+        "fetching-slow",
+    ]
