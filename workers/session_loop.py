@@ -404,7 +404,6 @@ class SessionLoop:
             self._ledger.notice_once("clamped", each.knob, text, each.knob)
         watched = self._watch(tuning.test(suggestion), tuning.seconds(suggestion))
         if watched is None:
-            self._novelty = None
             return
         stood = tuning.placed(custody.expected)
         if watched.aborted:

@@ -19,6 +19,12 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
 ]
 
+# What lies beyond its card is cut off, and the window is no wider for it.
+BEYOND = """what => {
+    const box = document.querySelector(what);
+    return box.getBoundingClientRect().right > innerWidth || box.scrollWidth > box.clientWidth;
+}"""
+
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[LiveService]:
@@ -45,6 +51,9 @@ def test_questions_are_answered_with_keys_and_buttons_and_survive_a_restart(
     page = open_page(f"{running.url}/labelling")
     expect(page.locator("#empty")).to_be_visible()
     expect(page.locator("#question-card")).to_be_hidden()
+    page.set_viewport_size({"width": 320, "height": 900})
+    assert page.evaluate(BEYOND, "#empty .code") is False
+    page.set_viewport_size({"width": 1400, "height": 900})
     labelling = begin(running)
     page.reload()
 

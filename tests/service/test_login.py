@@ -16,6 +16,7 @@ from service.dashboard.login import _own_path
 from service.settings import ServiceSettings
 from service.store import tokens
 from service.store.tables import TokenRow
+from service.tokens import new
 from tests.service.access import bearer, make_token, pass_time, revoke
 from tests.service.conftest import Service, sqlite_only, study_json
 from tunewright.access import Scope
@@ -111,6 +112,17 @@ def test_a_page_whose_token_was_revoked_does_not_lock_its_user_out(service: Serv
 
     assert statuses == [401] * 12
     assert again.status_code == 303, again.text
+
+
+@sqlite_only
+def test_a_page_whose_token_was_revoked_goes_to_the_login_whatever_others_guess(service: Service) -> None:
+    revoked = make_token(service)
+    revoke(service, revoked)
+    service.client.get("/v1/studies", headers=bearer(revoked))
+    refused = [service.client.get("/v1/studies", headers=bearer(new().text)).status_code for _ in range(12)]
+
+    assert refused[-1] == 429
+    assert service.client.get("/v1/studies", headers=bearer(revoked)).status_code == 401
 
 
 def test_logging_out_ends_the_session(service: Service) -> None:

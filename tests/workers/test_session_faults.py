@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -278,6 +279,44 @@ def test_a_cut_connection_is_made_anew_with_the_lock_and_the_former_settings() -
     assert len(skipped) == 1
     assert "connection was lost" in skipped[0].reason
     assert scene.at_home
+
+
+def test_a_connection_that_breaks_while_the_servers_clock_is_set_back_is_not_put_down_to_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene, behind = stage(), 0.0
+    measure = Connection.measure
+    monkeypatch.setattr(Connection, "measure", lambda self: replace(found := measure(self), at=found.at - behind))
+
+    def cut() -> None:
+        nonlocal behind
+        behind = 3_600.0
+        scene.server.cut()
+
+    away_at(scene, cut)
+
+    scene.run()
+
+    assert len(scene.journal.of(Skipped)) == 1
+    assert all(fact.interval.performance is not None for fact in scene.journal.of(Measured))
+
+
+def test_settings_of_which_something_is_known_are_not_blamed_for_what_comes_later() -> None:
+    scene = stage()
+
+    def crossing(point: str) -> None:
+        tried = [fact for fact in scene.journal.of(Measured) if fact.interval.suggestion]
+        if tried and tried[-1].interval.suggestion.kind == "safe" and scene.journal.wanted is Wanted.RUN:
+            # Between this interval and the next one.
+            scene.server.epoch += 1
+            scene.journal.wanted = Wanted.PAUSE
+
+    scene.journal.crossing = crossing
+
+    assert scene.run() is SessionState.PAUSED
+    assert scene.journal.wanted is Wanted.PAUSE
+    assert "restarted" not in scene.journal.notices
+    assert all(fact.interval.performance is not None for fact in scene.journal.of(Measured))
 
 
 def test_a_connection_that_breaks_in_the_moment_of_a_change_is_not_put_down_to_it() -> None:
