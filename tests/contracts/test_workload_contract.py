@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import shutil
@@ -18,7 +19,7 @@ from tunewright.errors import TrialStopped, WorkloadError
 from tunewright.workload import Checkpoint, Leg, describe, load, registered
 
 SEED = 11
-LONG = 9
+LONG = 6
 # Small data for workloads whose default takes long or has to be fetched.
 DATA: dict[str, dict[str, object]] = {
     "moe.lm": {"dataset": "grammar", "vocabulary": 260, "context": 8, "batch": 4, "steps": 1, "validation": 4},
@@ -61,9 +62,13 @@ class Killed(BaseException):
 class Trial:
     """Runs a configuration leg by leg as a worker does: real reporter, states copied away as they are saved.
 
+    Every leg finds the global random state where none has found it before; it is to decide nothing.
+
     Attributes:
         reports: resource -> metrics; a resource reported again must report the same.
     """
+
+    _seeds = itertools.count(1)
 
     def __init__(self, workload, config, root: Path) -> None:
         self.workload, self.config, self.root = workload, config, root
@@ -76,6 +81,7 @@ class Trial:
         self._stop_at, self._kill_at = stop_at, kill_at
         self.stopped.clear()
         self.legs += 1
+        _seed_all(next(self._seeds))
         local = self.root / f"leg-{self.legs}"
         local.mkdir(parents=True)
         resource, kept = self.saved
@@ -106,12 +112,19 @@ class Trial:
         self.saved = resource, kept
 
 
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
 @pytest.fixture(scope="module", params=registered())
 def workload(request):
     return load(request.param)
 
 
-@pytest.fixture(scope="module", params=["default", 0, 1, 2, 3, 4])
+@pytest.fixture(scope="module", params=["default", 0, 1, 2])
 def config(request, workload):
     if request.param == "default":
         return workload.space.default()
@@ -136,11 +149,10 @@ def test_a_trial_reports_every_step_up_to_its_end_and_saves_there(whole, long):
     assert whole.saved[0] == long
 
 
-@pytest.mark.parametrize("ends", [(3,), (1, 2), (2, 5, 8)])
-def test_several_legs_report_what_one_long_leg_reports(whole, workload, config, long, tmp_path, ends):
+def test_several_legs_report_what_one_long_leg_reports(whole, workload, config, long, tmp_path):
     trial = Trial(workload, config, tmp_path)
 
-    for end in (*ends, long):
+    for end in (1, 2, 4, long):
         trial.run(end)
 
     assert trial.reports == whole.reports
@@ -151,8 +163,8 @@ def test_a_stopped_trial_keeps_its_work_and_resumes_with_the_same_reports(whole,
 
     trial.run(long, stop_at=2)
     assert trial.saved[0] == 2
-    trial.run(long, stop_at=6)
-    assert trial.saved[0] == 6
+    trial.run(long, stop_at=4)
+    assert trial.saved[0] == 4
     trial.run(long)
 
     assert trial.reports == whole.reports
@@ -161,10 +173,10 @@ def test_a_stopped_trial_keeps_its_work_and_resumes_with_the_same_reports(whole,
 def test_a_killed_leg_resumes_from_its_last_state_with_the_same_reports(whole, workload, config, long, tmp_path):
     trial = Trial(workload, config, tmp_path)
 
-    trial.run(long, kill_at=4, interval=0)
-    assert trial.saved[0] == 3
-    trial.run(long, kill_at=7)
-    assert trial.saved[0] == 3
+    trial.run(long, kill_at=3, interval=0)
+    assert trial.saved[0] == 2
+    trial.run(long, kill_at=5)
+    assert trial.saved[0] == 2
     trial.run(long)
 
     assert trial.reports == whole.reports
@@ -176,18 +188,6 @@ def test_a_leg_that_is_already_done_does_nothing(whole, long):
     whole.run(long)
 
     assert whole.reports == before
-
-
-def test_global_random_state_decides_nothing(whole, workload, config, long, tmp_path):
-    random.seed(5)
-    np.random.seed(5)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(5)
-    trial = Trial(workload, config, tmp_path)
-
-    trial.run(long)
-
-    assert trial.reports == whole.reports
 
 
 def test_an_unknown_data_set_is_named_with_the_known_ones(workload, tmp_path):
