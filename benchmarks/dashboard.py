@@ -4,7 +4,8 @@
 
 Both show the same trials in the same browser: 100,000 of 10 parameters, with their learning curves, in SQLite. A
 page can be used once all that it shows first stands and it has answered a click. Ours: the table of trials, progress,
-the best value and the learning curves, and a trial's details; Optuna's: the plot of its history, and its menu.
+the best value and the learning curves, and a trial's details; Optuna's: the plot of its history, and its menu. The
+first paint is the browser's own first contentful paint: the first words that its user sees.
 Both servers have been asked for the study once before, so neither reads it for the first time, and the browser has
 an empty cache each time. Then reports come, 50 a second, and the browser says how busy the page's main thread was.
 
@@ -93,6 +94,7 @@ OURS_STANDS = """() => document.querySelector('#trials tbody tr[data-trial]') !=
     && Number(document.querySelector('#progress').ariaValueNow) > 0
     && document.querySelectorAll('#best-chart .trace').length > 0
     && document.querySelectorAll('#curves-chart .trace').length > 0"""
+FIRST_PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
 OPTUNA_STANDS = """() => (document.querySelector('#plot-history')?.data ?? []).some(trace => trace.x.length > 0)
     && document.querySelectorAll('#plot-history .trace').length > 0"""
 
@@ -115,6 +117,7 @@ def main(argv: list[str] | None = None, scale: Scale | None = None) -> None:
         result.rows.append(ours)
         size = f"{scale.trials // 1000}k" if scale.trials >= 1000 else str(scale.trials)
         result.headline[f"interactive_s_at_{size}"] = _number(ours["interactive_s"])
+        result.headline[f"first_paint_s_at_{size}"] = _number(ours["first_paint_s"])
         if busy := ours["live_ms_per_s"]:
             result.headline["live_main_thread_ms_per_s"] = _number(busy)
         if scale.peer:
@@ -174,6 +177,7 @@ def _measured(browser: Browser, side: Side, scale: Scale, loads: int) -> dict[st
     size = len(httpx.get(side.api, timeout=scale.patience + 60).raise_for_status().content)
     first = time.perf_counter() - began
     seconds: list[float] = []
+    paints: list[float] = []
     busy: dict[str, float] = {}
     for load in range(loads):
         context = browser.new_context(viewport={"width": 1400, "height": 900})
@@ -183,6 +187,7 @@ def _measured(browser: Browser, side: Side, scale: Scale, loads: int) -> dict[st
             # It may be busy for minutes yet, and neither page nor browser would close before.
             _kill_pages()
             break
+        paints.append(float(page.evaluate(FIRST_PAINT)) / 1000)
         if load == loads - 1:
             busy = _live(page, side, scale.seconds)
         context.close()
@@ -191,6 +196,7 @@ def _measured(browser: Browser, side: Side, scale: Scale, loads: int) -> dict[st
         "trials": scale.trials,
         "first_answer_s": first,
         "study_kB": size / 1000,
+        "first_paint_s": median(paints) if paints else None,
         "interactive_s": median(seconds),
         "slowest_s": max(seconds),
         "reports_per_s": busy.get("reports"),

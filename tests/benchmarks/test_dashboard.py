@@ -32,14 +32,20 @@ def test_trials_are_the_same_each_time_and_reports_go_on_where_they_end() -> Non
 def test_without_peers_none_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "sync_playwright", MagicMock())
     monkeypatch.setattr(dashboard, "_ours", lambda home, trials: nullcontext())
-    monkeypatch.setattr(dashboard, "_measured", lambda *_: {"interactive_s": 1.5, "live_ms_per_s": 80.0})
+    monkeypatch.setattr(
+        dashboard, "_measured", lambda *_: {"first_paint_s": 0.5, "interactive_s": 1.5, "live_ms_per_s": 80.0}
+    )
     monkeypatch.setattr(environment, "ensure", lambda: pytest.fail("installs the peers"))
 
     dashboard.main(["--peers", "none", "--json", str(tmp_path / "result.json")])
 
     found = json.loads((tmp_path / "result.json").read_text())
     assert found["command"].endswith(" --peers none")
-    assert found["headline"] == {"interactive_s_at_100k": 1.5, "live_main_thread_ms_per_s": 80.0}
+    assert found["headline"] == {
+        "interactive_s_at_100k": 1.5,
+        "first_paint_s_at_100k": 0.5,
+        "live_main_thread_ms_per_s": 80.0,
+    }
 
 
 @pytest.mark.slow
@@ -50,6 +56,6 @@ def test_the_page_of_a_study_is_measured(tmp_path: Path) -> None:
     dashboard.main(["--quick", "--json", str(tmp_path / "result.json")], smallest)
 
     found = json.loads((tmp_path / "result.json").read_text())
-    assert found["headline"].keys() == {"interactive_s_at_200", "live_main_thread_ms_per_s"}
-    assert 0 < found["headline"]["interactive_s_at_200"] < 60
+    assert found["headline"].keys() == {"interactive_s_at_200", "first_paint_s_at_200", "live_main_thread_ms_per_s"}
+    assert 0 < found["headline"]["first_paint_s_at_200"] < found["headline"]["interactive_s_at_200"] < 60
     assert found["rows"][0]["reports_per_s"] > 0
