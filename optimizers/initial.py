@@ -17,8 +17,8 @@ from tunewright.space import Categorical, Config, Float, Int, Ordinal, Parameter
 
 Design: TypeAlias = Literal["sobol", "halton", "lhs", "random"]
 
-# scikit-optimize's table of direction numbers ends here.
-MAX_SOBOL_DIMENSION = 40
+# Latin hypercubes that are drawn, of which the one with its points furthest apart is taken.
+_HYPERCUBES = 20
 # Draws before the exact search for what is left: in all but nearly used-up spaces one of them is new.
 _DRAWS = 32
 
@@ -27,7 +27,7 @@ def design_points(design: Design, size: int, dimension: int, seed: int) -> NDArr
     """The points of a design, shifted or shuffled by the seed; the same arguments give the same points.
 
     Sobol' and Halton sequences get a Cranley-Patterson shift: without one, every study would start alike and
-    Halton's at a corner. Above 40 dimensions, where Sobol's tables end, a Latin hypercube takes its place.
+    Halton's at a corner.
 
     Returns:
         (size, dimension) float64 in [0, 1); not to be written to.
@@ -40,20 +40,28 @@ def _design_points(design: Design, size: int, dimension: int, seed: int) -> NDAr
     rng = np.random.default_rng([seed, 0xD5])
     if design == "random":
         return rng.random((size, dimension))
-    # scikit-optimize takes over a second to import.
-    from skopt.sampler import Halton, Lhs, Sobol
+    # It takes a second to import.
+    from scipy.stats import qmc
 
-    cube = [(0.0, 1.0)] * dimension
-    state = int(rng.integers(2**31))
-    if design == "sobol" and dimension <= MAX_SOBOL_DIMENSION:
-        # Whole powers of two are what Sobol' points are balanced for.
-        points = Sobol(randomize=False).generate(cube, 1 << max(size - 1, 0).bit_length(), random_state=state)
-    elif design == "halton":
-        points = Halton().generate(cube, size, random_state=state)
+    if design == "lhs":
+        return _hypercube(size, dimension, rng)
+    if design == "halton":
+        points = qmc.Halton(dimension, scramble=False).random(size)
     else:
-        return np.array(Lhs(criterion="maximin", iterations=20).generate(cube, size, random_state=state)) % 1.0
-    shifted: NDArray[np.float64] = (np.array(points[:size]) + rng.random(dimension)) % 1.0
+        # Whole powers of two are what Sobol' points are balanced for.
+        points = qmc.Sobol(dimension, scramble=False).random_base2(max(size - 1, 0).bit_length())[:size]
+    shifted: NDArray[np.float64] = (points + rng.random(dimension)) % 1.0
     return shifted
+
+
+def _hypercube(size: int, dimension: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A Latin hypercube whose two closest points are far apart, as such go."""
+    from scipy.spatial.distance import pdist
+    from scipy.stats import qmc
+
+    drawn = qmc.LatinHypercube(dimension, rng=rng)
+    hypercubes = [drawn.random(size) for _ in range(_HYPERCUBES)]
+    return max(hypercubes, key=lambda points: pdist(points).min(initial=np.inf))
 
 
 class Starts:

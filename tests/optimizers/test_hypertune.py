@@ -196,7 +196,9 @@ def test_rare_violation_is_not_taken_for_feasible() -> None:
 
     run(optimizer, 90, loss=lambda x, r: x, cost=lambda x, r: 10.0 if x < 0.1 else 0.1 + x / 100)
 
-    predict = optimizer.models.ensemble(np.array([1.0, 0.0, 0.0]), [np.empty((0, 1))] * 3, np.ones(1), 0)
+    # Few that miss the bound are whole.
+    assert 0 < np.mean(optimizer.models.evidence[2].violations > 0) < 0.25
+    predict = optimizer.models.ensemble(np.array([0.0, 0.0, 1.0]), [np.empty((0, 1))] * 3, np.ones(1), 0)
     missed = predict(np.array([[0.05], [0.5]]))[0][:, 1]
     assert missed[0] > 0 > missed[1]
 

@@ -10,7 +10,7 @@ import pytest
 
 # Decisions, models, and servers that are attached; the command line has its own for talking to a service.
 HEAVY = (
-    *("scipy", "sklearn", "skopt", "torch", "botorch", "gpytorch", "xgboost", "pandas", "pyarrow", "matplotlib"),
+    *("scipy", "sklearn", "torch", "botorch", "gpytorch", "xgboost", "pandas", "pyarrow", "matplotlib"),
     *("psycopg", "pymysql", "sqlglot", "httpx", "ray.serve"),
 )
 
