@@ -37,6 +37,8 @@ from tunewright.study import Objective
 
 MB, GB = 1024**2, 1024**3
 MAX_CONNECTIONS = 20
+# For how long each phase is looked at before anything is tuned, at least.
+LEARN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ class LiveDatabase:
         began = self._reading()
         for phase in self.phases:
             self.phase(phase)
-            self._load.measure(max(2.0, self._settle))
+            self._load.measure(max(LEARN_SECONDS, self._settle))
         self._usual = self._reading().since(began)
         reader = ContextReader.of(self.probe)
         reader.learn(self._database.workload())

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks import _live_databases
 from benchmarks import _onlinetune_live as live
 from benchmarks._live_databases import SCENES, Stretch
 from benchmarks._onlinetune_live import OURS, Judged, Plan
@@ -119,8 +120,9 @@ def test_scenes_turn_knobs_that_sessions_are_offered(name: str) -> None:
 def test_the_whole_runs_on_a_real_server(monkeypatch: pytest.MonkeyPatch) -> None:
     if binaries() is None:
         pytest.skip("needs Debian's PostgreSQL: apt-get install postgresql")
-    smallest = Plan(("default", "gp_ucb", OURS), 0.6, 0.3, 0.1, ("sudden",), 3, warmup=1, probe=None, scale=0.01)
+    smallest = Plan(("default", "gp_ucb", OURS), 0.5, 0.2, 0.1, ("sudden",), 2, warmup=1, probe=None, scale=0.01)
     monkeypatch.setattr(live, "QUICK", smallest)
+    monkeypatch.setattr(_live_databases, "LEARN_SECONDS", 0.5)
 
     headline, rows = live.run("postgresql", quick=True)
 

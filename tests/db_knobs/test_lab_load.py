@@ -113,11 +113,11 @@ def test_what_clients_saw_is_what_the_server_has(server: PrivatePostgres | Priva
 
 def test_a_rate_is_kept(clients: Address) -> None:
     with Load(clients, SHOP, Phase({"payment": 1.0}, clients=4, rate=40.0), seed=3) as load:
-        stats = load.measure(3.0)
+        stats = load.measure(2.0)
 
-    # 120 on average; what is due while clients are busy is done later, and none of it beyond its rate.
-    assert 30 <= stats.transactions <= 175
-    assert len(stats.per_second) == 3
+    # 80 on average; what is due while clients are busy is done later, and none of it beyond its rate.
+    assert 20 <= stats.transactions <= 116
+    assert len(stats.per_second) == 2
 
 
 def test_clients_come_back_after_the_server_does(server: PrivatePostgres | PrivateMariaDB, clients: Address) -> None:

@@ -49,9 +49,17 @@ def test_a_runner_that_lost_its_session_stops_and_leaves_the_rest_to_the_watchdo
     assert not scene.watchdogs[0].ended
 
 
+# By then every knob has been set, and settings were tried for each reason that there is.
+SHORT = 5
+
+
+def short() -> Stage:
+    return stage(budget={"intervals": SHORT})
+
+
 def every_point() -> list[int]:
     """Where a session of a few intervals can die: every write, every setting, and some seconds of every interval."""
-    scene = stage()
+    scene = short()
     crossed = crossings(scene, None)
     scene.run()
     seconds = [i for i, point in enumerate(crossed) if point == "measure"]
@@ -63,7 +71,7 @@ def test_wherever_a_runner_dies_its_successor_brings_the_former_settings_back_an
     points = every_point()
     assert len(points) > 40
     for point in points:
-        scene = stage()
+        scene = short()
         crossings(scene, point)
         with pytest.raises(Killed):
             scene.run()
@@ -83,12 +91,12 @@ def test_wherever_a_runner_dies_its_successor_brings_the_former_settings_back_an
         assert scene.at_home, point
         # Nothing new was tried before what was left had been put back.
         assert undone in ([], [scene.server.defaults]), point
-        assert scene.journal.status.intervals == INTERVALS, point
+        assert scene.journal.status.intervals == SHORT, point
 
 
 def test_wherever_a_runner_dies_a_stopped_session_ends_restored() -> None:
     for point in every_point()[::3]:
-        scene = stage()
+        scene = short()
         crossings(scene, point)
         with pytest.raises(Killed):
             scene.run()
@@ -103,7 +111,7 @@ def test_wherever_a_runner_dies_a_stopped_session_ends_restored() -> None:
 @pytest.mark.slow
 def test_wherever_the_connection_breaks_the_session_goes_on_and_ends_restored() -> None:
     for point in every_point():
-        scene = stage()
+        scene = short()
         crossed: list[str] = []
 
         def crossing(name: str, scene: Stage = scene, crossed: list[str] = crossed, point: int = point) -> None:
@@ -118,7 +126,7 @@ def test_wherever_the_connection_breaks_the_session_goes_on_and_ends_restored() 
         assert ended is SessionState.FINISHED, crossed[point]
         assert scene.at_home, crossed[point]
         assert not scene.journal.status.touched, crossed[point]
-        assert scene.journal.status.intervals == INTERVALS, crossed[point]
+        assert scene.journal.status.intervals == SHORT, crossed[point]
 
 
 def test_a_successor_says_when_the_watchdog_had_been_there_first() -> None:

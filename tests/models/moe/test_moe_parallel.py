@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import cache
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -47,15 +49,20 @@ def test_parallel_experts_compute_what_one_process_computes(way):
     assert max(found.values()) < 1e-5
 
 
+@cache
+def trained_whole(way):
+    """rank -> what training that nothing interrupts comes to."""
+    with TemporaryDirectory() as checkpoints:
+        return Ranks(trains, Topology(2, 2), way, checkpoints, 4).results()
+
+
 @pytest.mark.parametrize(("way", "victim", "signal"), [("flat", 3, KILL), ("hierarchical", 2, KILL), ("flat", 1, STOP)])
 def test_a_rank_that_dies_in_an_exchange_is_named_with_the_step_and_training_resumes(way, victim, signal, tmp_path):
     topology = Topology(2, 2)
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "broken").mkdir()
-    whole = Ranks(trains, topology, way, str(tmp_path / "whole"), 4).results()
+    whole = trained_whole(way)
 
     began = time.monotonic()
-    broken = Ranks(trains, topology, way, str(tmp_path / "broken"), 4, (victim, 3, signal)).results(expected=3)
+    broken = Ranks(trains, topology, way, str(tmp_path), 4, (victim, 3, signal)).results(expected=3)
 
     assert time.monotonic() - began < 60
     assert victim not in broken
@@ -65,7 +72,7 @@ def test_a_rank_that_dies_in_an_exchange_is_named_with_the_step_and_training_res
         assert f"failed at step 3 on rank {rank} of 4" in found["message"]
         assert "start again from the last checkpoint" in found["message"]
 
-    assert Ranks(trains, topology, way, str(tmp_path / "broken"), 4).results() == whole
+    assert Ranks(trains, topology, way, str(tmp_path), 4).results() == whole
 
 
 def test_the_model_chooses_what_was_faster_and_says_so():
