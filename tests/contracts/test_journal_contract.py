@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from db_knobs.lab.postgres import PrivatePostgres
 from optimizers.protocol import Incumbent, Job, JobEnd, Report
 from service.store import leases
 from service.store.engine import migrate, open_engine
@@ -104,17 +105,24 @@ class OnSql:
         self.repository.enqueue(study, config)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture(scope="module", params=["memory", "sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One for all tests: each makes studies of its own."""
     if request.param == "memory":
         yield InMemory()
         return
-    in_file = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path / 'store.db'}" if in_file else request.getfixturevalue("postgres_url")
-    engine = open_engine(url)
-    migrate(engine)
-    yield OnSql(url, Repository(engine))
-    engine.dispose()
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.db'}"
+        else:
+            server: PrivatePostgres = request.getfixturevalue("postgres")
+            database = server.create_database()
+            stack.callback(server.drop_database, database)
+            url = server.url(database)
+        engine = open_engine(url)
+        stack.callback(engine.dispose)
+        migrate(engine)
+        yield OnSql(url, Repository(engine))
 
 
 def batch(number: int, *facts: Fact, state: StudyState = StudyState.RUNNING, **fields: Any) -> Batch:
@@ -368,7 +376,7 @@ def histories(draw: Callable[..., Any]) -> list[list[Fact]]:
 
 
 @given(history=histories())
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history_is_loaded_bit_for_bit(store: Store, history: list[list[Fact]]) -> None:
     study = store.create(SPEC)
     journal = store.journal(study)
