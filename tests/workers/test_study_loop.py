@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
@@ -68,10 +69,24 @@ class ScriptedLegs(Launcher):
         self.orders: list[LegOrder] = []
         self.killed: list[tuple[int, int]] = []
         self.released: list[Released] = []
+        self._threads: list[threading.Thread] = []
+        self._answers: list[Future[Reply]] = []
+        self._over = False
+        _PLAYED.append(self)
 
     def start(self, order: LegOrder) -> None:
         self.orders.append(order)
-        threading.Thread(target=self._run, args=(order,), daemon=True).start()
+        self._threads.append(threading.Thread(target=self._run, args=(order,), daemon=True))
+        self._threads[-1].start()
+
+    def end(self) -> None:
+        """Let every thread end, whether the loop has answered it or not."""
+        self._over = True
+        for answer in self._answers:
+            _leave(answer)
+        for thread in self._threads:
+            thread.join(timeout=30)
+            assert not thread.is_alive()
 
     def kill(self, job: int, attempt: int) -> None:
         self.killed.append((job, attempt))
@@ -83,10 +98,30 @@ class ScriptedLegs(Launcher):
     def report(self, order: LegOrder, *resources: float) -> Reply:
         loss = float(order.job.config["x"])
         group = [(resource, {"loss": loss + 1 / resource}) for resource in resources]
-        return self.loop.report(order.job.id, order.attempt, "host:1", group).result(timeout=30)
+        answer = self.loop.report(order.job.id, order.attempt, "host:1", group)
+        self._answers.append(answer)
+        if self._over:
+            _leave(answer)
+        return answer.result(timeout=30)
 
     def _run(self, order: LegOrder) -> None:
-        self.loop.ended(order.job.id, order.attempt, self._play(self, order))
+        with suppress(CancelledError):
+            self.loop.ended(order.job.id, order.attempt, self._play(self, order))
+
+
+def _leave(answer: Future[Reply]) -> None:
+    """Tell who waits for an answer that there will be none."""
+    with suppress(InvalidStateError):
+        answer.set_exception(CancelledError())
+
+
+_PLAYED: list[ScriptedLegs] = []
+
+
+def end_legs() -> None:
+    """End the legs of a test, of whichever runner they were."""
+    while _PLAYED:
+        _PLAYED.pop().end()
 
 
 def train(legs: ScriptedLegs, order: LegOrder) -> LegResult:
@@ -102,6 +137,12 @@ def run(journal: MemoryJournal, play: Callable[[ScriptedLegs, LegOrder], LegResu
     legs.loop = StudyLoop(journal, make_optimizer, legs)
     legs.loop.run()
     return legs
+
+
+@pytest.fixture(autouse=True)
+def _legs_end() -> Iterator[None]:
+    yield
+    end_legs()
 
 
 @pytest.fixture(autouse=True)
@@ -330,9 +371,7 @@ def test_a_fenced_runner_stops_and_writes_nothing_more() -> None:
     def play(legs: ScriptedLegs, order: LegOrder) -> LegResult:
         journal.fenced = True
         # A runner that has lost its study answers nobody.
-        with suppress(TimeoutError):
-            return train(legs, order)
-        return LegResult(Outcome.LOST, "not answered")
+        return train(legs, order)
 
     with pytest.raises(Fenced):
         run(journal, play)
@@ -787,6 +826,7 @@ def test_a_trial_that_was_told_to_stop_is_told_so_by_the_next_runner_too() -> No
     stopping = OptimizerSpec(name="asha", settings={"form": "stopping"})
     journal = MemoryJournal(spec(parallel=1).model_copy(update={"optimizer": stopping}))
     stopped: list[int] = []
+    over = threading.Event()
 
     def dies(legs: ScriptedLegs, order: LegOrder) -> LegResult:
         for step in range(1, 10):
@@ -794,13 +834,14 @@ def test_a_trial_that_was_told_to_stop_is_told_so_by_the_next_runner_too() -> No
                 stopped.append(order.job.trial)
                 journal.fenced = True
                 # The leg never gets to say that it has ended.
-                time.sleep(60)
+                over.wait(60)
         return LegResult(Outcome.COMPLETED)
 
     with pytest.raises(Fenced):
         run(journal, dies)
     following = journal.taken_over()
     run(following)
+    over.set()
 
     ends = {fact.trial: fact.trial_state for fact in following.facts if isinstance(fact, JobEnded)}
     assert stopped
