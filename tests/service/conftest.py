@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from service.store import leases
 from service.store.engine import migrate, open_engine
 from service.store.journal import SqlJournal
 from service.store.repository import Repository
+from service.store.tables import Base
 from service.workload_catalog import WorkloadCatalog
 from tests.service.desk_runners import DeskRunners
 from tunewright.errors import WorkloadError
@@ -180,7 +183,7 @@ sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> str:
     """The kind of database that the store is in."""
     kind: str = request.param
@@ -197,7 +200,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_database(postgres: PrivatePostgres) -> str:
-    """A PostgreSQL database with all tables and no rows, to copy."""
+    """A PostgreSQL database with all tables; each test has it to itself, and leaves it without rows."""
     name = postgres.create_database()
     _create_tables(postgres.url(name))
     return name
@@ -209,6 +212,18 @@ def _create_tables(url: str) -> None:
     engine.dispose()
 
 
+def _delete_rows(postgres: PrivatePostgres, name: str) -> None:
+    """Empty a database: many times quicker than to drop it and to copy another one."""
+    statements = [
+        # Whoever is still connected would go on writing into the next test's store.
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        *[f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)],
+        "SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences",
+    ]
+    postgres.execute("; ".join(statements), name)
+
+
 @pytest.fixture
 def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """A store with all tables and no rows."""
@@ -217,15 +232,19 @@ def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
         yield f"sqlite:///{tmp_path / 'store.db'}"
         return
     postgres: PrivatePostgres = request.getfixturevalue("postgres")
-    name = postgres.create_database(request.getfixturevalue("empty_database"))
+    name = request.getfixturevalue("empty_database")
     yield postgres.url(name)
-    postgres.drop_database(name)
+    _delete_rows(postgres, name)
 
 
 @pytest.fixture
 def settings(tmp_path: Path, store_url: str) -> ServiceSettings:
+    return _settings(tmp_path, store_url)
+
+
+def _settings(directory: Path, store_url: str) -> ServiceSettings:
     return ServiceSettings(
-        data_dir=tmp_path / "data", database_url=store_url, max_body_bytes=100_000, import_paths=[tmp_path]
+        data_dir=directory / "data", database_url=store_url, max_body_bytes=100_000, import_paths=[directory]
     )
 
 
@@ -238,22 +257,61 @@ def desk_runners(store_url: str) -> Iterator[DeskRunners]:
 
 @pytest.fixture
 def assemble(desk_runners: DeskRunners) -> Callable[[ServiceSettings], Services]:
-    def services(settings: ServiceSettings) -> Services:
-        engine = open_engine(settings.store_url)
-        migrate(engine)
-        repository = Repository(engine)
-        conductor: Any = StillConductor()
-        catalog: Any = OneWorkload()
-        return Services(settings, repository, conductor, EventFeed(repository), catalog, desk_runners.desks)
+    return partial(_assemble, desk_runners)
 
-    return services
+
+def _assemble(desk_runners: DeskRunners, settings: ServiceSettings) -> Services:
+    """A service's parts on a store that has its tables."""
+    repository = Repository(open_engine(settings.store_url))
+    conductor: Any = StillConductor()
+    catalog: Any = OneWorkload()
+    return Services(settings, repository, conductor, EventFeed(repository), catalog, desk_runners.desks)
+
+
+@contextmanager
+def _running(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services]) -> Iterator[Service]:
+    app = create_app(settings, assemble)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        yield Service(app, client, settings)
 
 
 @pytest.fixture
 def service(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services]) -> Iterator[Service]:
-    app = create_app(settings, assemble)
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
-        yield Service(app, client, settings)
+    with _running(settings, assemble) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shared_store_url(
+    database: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """As `store_url`, for a whole module."""
+    if database == "sqlite":
+        path = tmp_path_factory.mktemp("shared") / "store.db"
+        shutil.copy(request.getfixturevalue("empty_store"), path)
+        yield f"sqlite:///{path}"
+        return
+    postgres: PrivatePostgres = request.getfixturevalue("postgres")
+    name = postgres.create_database(request.getfixturevalue("empty_database"))
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def shared_desk_runners(shared_store_url: str) -> Iterator[DeskRunners]:
+    runners = DeskRunners()
+    yield runners
+    runners.stop(shared_store_url)
+
+
+@pytest.fixture(scope="module")
+def shared_service(
+    shared_store_url: str, shared_desk_runners: DeskRunners, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """One service for those of a module's tests that change nothing: they read, or what they send is refused."""
+    settings = _settings(tmp_path_factory.mktemp("shared"), shared_store_url)
+    with _running(settings, partial(_assemble, shared_desk_runners)) as service:
+        yield service
 
 
 @pytest.fixture

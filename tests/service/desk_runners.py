@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import NoReturn
 
 from service.desks import Desks, Say
 from service.store import leases
@@ -15,6 +16,10 @@ from workers.desk import Desk
 from workers.journal import Fenced
 from workers.study_loop import StudyLoop
 from workers.study_runner import make_optimizer
+
+
+def _fenced() -> NoReturn:
+    raise Fenced("another runner has the study")
 
 
 class DeskRunner:
@@ -39,6 +44,11 @@ class DeskRunner:
     async def say(self, word: Word) -> Answer:
         (answer,) = self.desk.say([word])
         return await asyncio.wrap_future(answer)
+
+    def end(self) -> None:
+        """Wait until it is gone; it learns here that it was fenced off, not at its next heartbeat."""
+        self.desk.loop.hear([_fenced])
+        self.thread.join(20)
 
     def _run(self) -> None:
         try:
@@ -66,8 +76,7 @@ class DeskRunners:
         before = self._runners.get(study)
         self._runners[study] = DeskRunner(store_url, study)
         if before is not None:
-            before.desk.loop.wake()
-            before.thread.join(20)
+            before.end()
         return self._runners[study]
 
     def stop(self, store_url: str) -> None:
@@ -76,8 +85,7 @@ class DeskRunners:
         leases.void(engine)
         engine.dispose()
         for runner in self._runners.values():
-            runner.desk.loop.wake()
-            runner.thread.join(20)
+            runner.end()
 
     async def _find(self, study: str) -> Say | None:
         runner = self._runners.get(study)

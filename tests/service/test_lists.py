@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.store.repository import thin
-from tests.service.conftest import Service, ended, incumbent, report, start
+from tests.service.conftest import Service, ended, incumbent, report, sqlite_only, start
 from tunewright.study import StudyState, TrialState
 from workers.journal import Printed
 
@@ -27,8 +27,7 @@ def pages(client: TestClient, path: str, **query: Any) -> list[list[Any]]:
             return found
 
 
-@pytest.fixture
-def trials(service: Service) -> str:
+def with_trials(service: Service) -> str:
     """A study with 7 trials, each with 5 reports; the even ones have failed."""
     study: str = service.create()["id"]
     runner = service.runner(study)
@@ -36,6 +35,16 @@ def trials(service: Service) -> str:
     runner.commit(*[report(n, n, r / 10, loss=n + r) for r in range(1, 6) for n in range(7)])
     runner.commit(*[ended(n, n, TrialState.FAILED) for n in range(0, 7, 2)], best=[incumbent(1, 0.1)])
     return study
+
+
+@pytest.fixture
+def trials(service: Service) -> str:
+    return with_trials(service)
+
+
+@pytest.fixture(scope="module")
+def shared_trials(shared_service: Service) -> str:
+    return with_trials(shared_service)
 
 
 def test_studies_come_newest_first_in_pages(service: Service) -> None:
@@ -79,30 +88,31 @@ def test_studies_are_filtered_by_state(service: Service) -> None:
     assert service.client.get("/v1/studies", params={"state": "odd"}).status_code == 422
 
 
-def test_trials_come_newest_first_in_pages(service: Service, trials: str) -> None:
-    found = pages(service.client, f"/v1/studies/{trials}/trials", limit=3)
+def test_trials_come_newest_first_in_pages(shared_service: Service, shared_trials: str) -> None:
+    found = pages(shared_service.client, f"/v1/studies/{shared_trials}/trials", limit=3)
 
     assert [item["number"] for page in found for item in page] == [6, 5, 4, 3, 2, 1, 0]
-    assert found[0][0]["id"] == f"{trials}-6"
+    assert found[0][0]["id"] == f"{shared_trials}-6"
     assert "log" not in found[0][0]
 
 
-def test_trials_are_filtered_by_state(service: Service, trials: str) -> None:
-    found = pages(service.client, f"/v1/studies/{trials}/trials", limit=1, state="failed")
+def test_trials_are_filtered_by_state(shared_service: Service, shared_trials: str) -> None:
+    found = pages(shared_service.client, f"/v1/studies/{shared_trials}/trials", limit=1, state="failed")
 
     assert [item["number"] for page in found for item in page] == [6, 4, 2, 0]
 
 
-def test_reports_come_by_resource_in_pages(service: Service, trials: str) -> None:
-    found = pages(service.client, f"/v1/trials/{trials}-3/reports", limit=2)
+def test_reports_come_by_resource_in_pages(shared_service: Service, shared_trials: str) -> None:
+    found = pages(shared_service.client, f"/v1/trials/{shared_trials}-3/reports", limit=2)
 
     assert [item["resource"] for page in found for item in page] == [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
+@sqlite_only
 @pytest.mark.parametrize("path", ["/v1/studies", "/v1/studies/{study}/trials", "/v1/trials/{study}-1/reports"])
 @pytest.mark.parametrize("limit", ["0", "-1", "501", "1e3", "x", ""])
-def test_a_limit_out_of_bounds_is_refused(service: Service, trials: str, path: str, limit: str) -> None:
-    answer = service.client.get(path.format(study=trials), params={"limit": limit})
+def test_a_limit_out_of_bounds_is_refused(shared_service: Service, shared_trials: str, path: str, limit: str) -> None:
+    answer = shared_service.client.get(path.format(study=shared_trials), params={"limit": limit})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "limit"
@@ -112,15 +122,19 @@ def cursor(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
+@sqlite_only
 @pytest.mark.parametrize("path", ["/v1/studies", "/v1/studies/{study}/trials", "/v1/trials/{study}-1/reports"])
 @pytest.mark.parametrize("made_up", ["rubbish", "ü", "%%%", cursor("trials:other|3"), cursor("studies|"), "x" * 501])
-def test_a_cursor_that_no_list_made_is_refused(service: Service, trials: str, path: str, made_up: str) -> None:
-    answer = service.client.get(path.format(study=trials), params={"cursor": made_up})
+def test_a_cursor_that_no_list_made_is_refused(
+    shared_service: Service, shared_trials: str, path: str, made_up: str
+) -> None:
+    answer = shared_service.client.get(path.format(study=shared_trials), params={"cursor": made_up})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "cursor"
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("path", "text"),
     [
@@ -132,8 +146,10 @@ def test_a_cursor_that_no_list_made_is_refused(service: Service, trials: str, pa
         *[("/v1/trials/{s}-1/reports", f"reports:{{s}}-1|{key}") for key in ("nan", "inf", "-1", "1_0", "1e9999", "")],
     ],
 )
-def test_a_forged_cursor_is_refused(service: Service, trials: str, path: str, text: str) -> None:
-    answer = service.client.get(path.format(s=trials), params={"cursor": cursor(text.format(s=trials))})
+def test_a_forged_cursor_is_refused(shared_service: Service, shared_trials: str, path: str, text: str) -> None:
+    answer = shared_service.client.get(
+        path.format(s=shared_trials), params={"cursor": cursor(text.format(s=shared_trials))}
+    )
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "cursor"
@@ -151,8 +167,8 @@ def test_a_cursor_of_another_studys_trials_is_refused(service: Service, trials: 
 @pytest.mark.parametrize(
     "number", ["7", "-1", "01", "x", "", "1.0", "1e0", "9" * 30, "%C2%B2", "%D9%A1", "0%00", "1-1"]
 )
-def test_a_trial_that_does_not_exist_is_not_found(service: Service, trials: str, number: str) -> None:
-    answers = [service.client.get(f"/v1/trials/{trials}-{number}{part}") for part in ("", "/reports")]
+def test_a_trial_that_does_not_exist_is_not_found(shared_service: Service, shared_trials: str, number: str) -> None:
+    answers = [shared_service.client.get(f"/v1/trials/{shared_trials}-{number}{part}") for part in ("", "/reports")]
 
     assert [answer.status_code for answer in answers] == [404, 404]
     assert answers[0].headers["content-type"] == "application/problem+json"
@@ -173,8 +189,8 @@ def test_a_trial_shows_its_jobs_its_traceback_and_its_log(service: Service) -> N
     assert trial["jobs"][0]["why"] == {"score": None, "of": [1.0, None]}
 
 
-def test_curves_show_the_incumbent_and_the_newest(service: Service, trials: str) -> None:
-    found = service.client.get(f"/v1/studies/{trials}/curves", params={"trials": 3, "points": 2}).json()
+def test_curves_show_the_incumbent_and_the_newest(shared_service: Service, shared_trials: str) -> None:
+    found = shared_service.client.get(f"/v1/studies/{shared_trials}/curves", params={"trials": 3, "points": 2}).json()
 
     assert [curve["trial"] for curve in found["curves"]] == [1, 6, 5]
     assert found["curves"][0]["points"] == [[0.1, 2.0], [0.5, 6.0]]
@@ -182,14 +198,15 @@ def test_curves_show_the_incumbent_and_the_newest(service: Service, trials: str)
 
 
 @pytest.mark.parametrize("metric", ["nothing", "a'b", "$.x", "%", "\U0001f40d"])
-def test_a_metric_that_nobody_reported_has_no_curves(service: Service, trials: str, metric: str) -> None:
-    answer = service.client.get(f"/v1/studies/{trials}/curves", params={"metric": metric})
+def test_a_metric_that_nobody_reported_has_no_curves(shared_service: Service, shared_trials: str, metric: str) -> None:
+    answer = shared_service.client.get(f"/v1/studies/{shared_trials}/curves", params={"metric": metric})
 
     assert (answer.status_code, answer.json()["curves"]) == (200, [])
 
 
-def test_a_metric_name_that_cannot_be_is_refused(service: Service, trials: str) -> None:
-    answer = service.client.get(f"/v1/studies/{trials}/curves", params={"metric": 'a"b'})
+@sqlite_only
+def test_a_metric_name_that_cannot_be_is_refused(shared_service: Service, shared_trials: str) -> None:
+    answer = shared_service.client.get(f"/v1/studies/{shared_trials}/curves", params={"metric": 'a"b'})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "metric"
