@@ -12,7 +12,7 @@ import pytest
 
 from service import asking
 from service.desks import CLOSED
-from tests.service.conftest import Service
+from tests.service.conftest import Service, sqlite_only
 from tests.service.desk_runners import DeskRunner, DeskRunners
 from workers.ask_tell import Answer, Ask, Given, Word
 
@@ -84,6 +84,24 @@ def create(service: Service, desk_runners: DeskRunners) -> Create:
         return study
 
     return made
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["under way", "over"])
+def shared_job(
+    request: pytest.FixtureRequest, shared_service: Service, shared_desk_runners: DeskRunners
+) -> tuple[Elsewhere, dict[str, Any]]:
+    """A study and a job of it that somebody has, or has finished, to be left as they are."""
+    fields = {"fidelity": {"name": "epochs", "max": 3}, "limits": {"lease_seconds": 3600}}
+    study = Elsewhere(shared_service, shared_desk_runners, **fields, budget={"trials": 1 if request.param else 3})
+    study.start()
+    job = study.job()
+    if request.param:
+        study.finish(job)
+        assert study.ask({"wait": 20})["over"]
+    return study, job
+
+
+under_way = pytest.mark.parametrize("shared_job", [False], indirect=True, ids=["under way"])
 
 
 @pytest.fixture
@@ -224,6 +242,7 @@ def test_a_failed_job_is_shown_with_its_problem(create: Create) -> None:
     assert trial["jobs"][0]["traceback"] == "Traceback ..."
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("report", "field"),
     [
@@ -241,21 +260,22 @@ def test_a_failed_job_is_shown_with_its_problem(create: Create) -> None:
         ({"resource": 1, "metrics": {"loss": 1}, "step": 2}, "reports.0.step"),
     ],
 )
-@pytest.mark.parametrize("over", [False, True])
-def test_a_wrong_report_is_refused_and_named(create: Create, report: Any, field: str, over: bool) -> None:
-    study = create(fidelity={"name": "epochs", "max": 3}, budget={"trials": 1 if over else 3})
-    job = study.job()
-    if over:
-        study.finish(job)
-        assert study.ask({"wait": 20})["over"]
+def test_a_wrong_report_is_refused_and_named(
+    shared_job: tuple[Elsewhere, dict[str, Any]], report: Any, field: str
+) -> None:
+    study, job = shared_job
+    before = study.reports(job)
 
     answer = study.post(f"/jobs/{job['id']}/reports", {"reports": [report]})
 
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["field"] == field
-    assert len(study.reports(job)) == over
+    assert study.reports(job) == before
+    assert len(before) == (study.study()["state"] == "completed")
 
 
+@sqlite_only
+@under_way
 @pytest.mark.parametrize(
     "text",
     [
@@ -267,9 +287,8 @@ def test_a_wrong_report_is_refused_and_named(create: Create, report: Any, field:
         '{"reports": [{"resource": 1, "metrics": {"loss": 1, "loss": 2}}]}',
     ],
 )
-def test_a_body_that_is_no_strict_json_is_refused(create: Create, text: str) -> None:
-    study = create()
-    job = study.job()
+def test_a_body_that_is_no_strict_json_is_refused(shared_job: tuple[Elsewhere, dict[str, Any]], text: str) -> None:
+    study, job = shared_job
 
     answer = study.service.client.post(
         f"/v1/jobs/{job['id']}/reports", content=text, headers={"Content-Type": "application/json"}
@@ -279,9 +298,11 @@ def test_a_body_that_is_no_strict_json_is_refused(create: Create, text: str) -> 
     assert study.reports(job) == []
 
 
+@sqlite_only
+@under_way
 @pytest.mark.parametrize("body", [{"count": 0}, {"count": 1e3}, {"count": 101}, {"wait": -1}, {"worker": ""}, {"x": 1}])
-def test_a_wrong_ask_is_refused(create: Create, body: Any) -> None:
-    study = create()
+def test_a_wrong_ask_is_refused(shared_job: tuple[Elsewhere, dict[str, Any]], body: Any) -> None:
+    study, _ = shared_job
 
     assert study.post(f"/studies/{study.id}/jobs:ask", body).status_code == 422
     assert study.post(f"/studies/{study.id}/jobs:ask", {"worker": "a\n"}).status_code == 422
@@ -445,6 +466,7 @@ def test_clients_at_the_same_time_get_jobs_of_their_own(create: Create) -> None:
     assert study.study()["counts"] == {"completed": 40}
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
@@ -456,8 +478,8 @@ def test_clients_at_the_same_time_get_jobs_of_their_own(create: Create) -> None:
         ({"optimizer": "nonsense"}, "optimizer"),
     ],
 )
-def test_a_wrong_study_is_refused(service: Service, fields: dict[str, Any], named: str) -> None:
-    answer = service.client.post("/v1/studies", json={**STUDY, **fields})
+def test_a_wrong_study_is_refused(shared_service: Service, fields: dict[str, Any], named: str) -> None:
+    answer = shared_service.client.post("/v1/studies", json={**STUDY, **fields})
 
     assert answer.status_code == 422
     assert any(named in f"{error['field']} {error['message']}" for error in answer.json()["errors"])
@@ -472,8 +494,9 @@ def test_the_page_of_such_a_study_says_what_it_waits_for(create: Create) -> None
     assert "starts as soon as somebody asks for a job" in page.text
 
 
-def test_the_openapi_document_names_every_request(service: Service) -> None:
-    paths = service.client.get("/openapi.json").json()["paths"]
+@sqlite_only
+def test_the_openapi_document_names_every_request(shared_service: Service) -> None:
+    paths = shared_service.client.get("/openapi.json").json()["paths"]
 
     for path in ("/v1/studies/{study_id}/jobs:ask", "/v1/jobs/{job_id}/reports", "/v1/jobs/{job_id}:finish"):
         assert "post" in paths[path]
