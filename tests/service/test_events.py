@@ -336,6 +336,7 @@ def test_a_client_that_leaves_is_forgotten(settings: ServiceSettings, assemble: 
     in_app(settings, assemble, test)
 
 
+@sqlite_only
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", str(2**63)])
 def test_a_last_event_id_that_is_none_is_refused(settings: ServiceSettings, assemble: Assemble, last: str) -> None:
     async def test(app: FastAPI, _repository: Repository) -> None:

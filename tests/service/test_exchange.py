@@ -406,12 +406,12 @@ def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (b"\xff", "UTF-8"),
     ],
 )
-def test_a_document_that_is_wrong_leaves_nothing(service: Service, document: Any, message: str) -> None:
-    answer = bring(service, document)
+def test_a_document_that_is_wrong_leaves_nothing(shared_service: Service, document: Any, message: str) -> None:
+    answer = bring(shared_service, document)
 
     assert answer.status_code == 422, answer.text
     assert message in answer.json()["detail"]
-    with service.repository.engine.connect() as connection:
+    with shared_service.repository.engine.connect() as connection:
         assert connection.execute(select(StudyRow.id)).all() == []
 
 
@@ -423,12 +423,12 @@ def test_a_document_that_is_wrong_leaves_nothing(service: Service, document: Any
     ],
 )
 def test_a_wrong_first_trial_is_named_before_a_model_sees_it(
-    service: Service, change: Callable[[dict[str, Any]], None], message: str
+    shared_service: Service, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     document = external(optimizer="tpe")
     change(document["trials"][0])
 
-    answer = bring(service, document)
+    answer = bring(shared_service, document)
 
     assert answer.status_code == 422, answer.text
     assert message in answer.json()["detail"]
@@ -589,12 +589,12 @@ def test_a_study_that_goes_on_while_it_is_exported_can_be_imported(
 )
 @pytest.mark.parametrize("field", ["started_at", "ended_at"])
 @pytest.mark.parametrize("whose", ["study", "trials.0"])
-def test_a_time_outside_the_calendar_is_refused(service: Service, whose: str, field: str, moment: str) -> None:
+def test_a_time_outside_the_calendar_is_refused(shared_service: Service, whose: str, field: str, moment: str) -> None:
     document = external()
     (document["study"] if whose == "study" else document["trials"][0])[field] = moment
 
-    answer = bring(service, document)
+    answer = bring(shared_service, document)
 
     assert answer.status_code == 422, answer.text
     assert f"{whose}.{field}" in answer.text
-    assert service.client.get("/v1/studies").json()["items"] == []
+    assert shared_service.client.get("/v1/studies").json()["items"] == []

@@ -31,6 +31,11 @@ def over(service: Service, state: StudyState = StudyState.COMPLETED, *, improved
     return study
 
 
+@pytest.fixture(scope="module")
+def shared_study(shared_service: Service) -> str:
+    return over(shared_service)
+
+
 def extend(service: Service, study: str, **budget: Any) -> Any:
     return service.client.post(f"/v1/studies/{study}/extend", json={"budget": budget})
 
@@ -84,14 +89,14 @@ def test_asking_for_the_same_again_changes_nothing(service: Service) -> None:
         ({"trials": 0}, "greater than or equal to 1"),
     ],
 )
-def test_a_budget_that_is_used_up_is_refused(service: Service, budget: dict[str, Any], message: str) -> None:
-    study = over(service)
-
-    answer = extend(service, study, **budget)
+def test_a_budget_that_is_used_up_is_refused(
+    shared_service: Service, shared_study: str, budget: dict[str, Any], message: str
+) -> None:
+    answer = extend(shared_service, shared_study, **budget)
 
     assert answer.status_code == 422
     assert message in answer.json()["detail"]
-    assert service.client.get(f"/v1/studies/{study}").json()["state"] == "completed"
+    assert shared_service.client.get(f"/v1/studies/{shared_study}").json()["state"] == "completed"
 
 
 def test_patience_that_is_at_its_end_is_refused(service: Service) -> None:

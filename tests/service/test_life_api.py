@@ -8,7 +8,7 @@ import pytest
 
 from service.store import sharing
 from service.store.engine import writing
-from tests.service.conftest import Runner, Service, complete_spec, ended, report, start
+from tests.service.conftest import Runner, Service, complete_spec, ended, report, sqlite_only, start
 from tunewright.study import StudyState, TrialState
 from workers.journal import Enqueued, JobStarted
 
@@ -37,6 +37,12 @@ def failed(service: Service, **fields: Any) -> tuple[str, Runner]:
         ended(1, 1, TrialState.COMPLETED),
     )
     return study, runner
+
+
+@pytest.fixture(scope="module")
+def shared_study(shared_service: Service) -> str:
+    study: str = shared_service.create(tags=["kept"])["id"]
+    return study
 
 
 def retry(service: Service, study: str, trial: int, **headers: str) -> Any:
@@ -100,6 +106,7 @@ def test_a_change_of_something_that_has_changed_is_refused(service: Service) -> 
     assert listed(service, "mine") == [study]
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -115,14 +122,14 @@ def test_a_change_of_something_that_has_changed_is_refused(service: Service) -> 
         ({"revision": -1}, "greater than or equal to 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(service: Service, changes: dict[str, Any], message: str) -> None:
-    study = service.create(tags=["kept"])["id"]
-
-    answer = change(service, study, **changes)
+def test_what_does_not_fit_is_refused(
+    shared_service: Service, shared_study: str, changes: dict[str, Any], message: str
+) -> None:
+    answer = change(shared_service, shared_study, **changes)
 
     assert answer.status_code == 422
     assert message in answer.json()["detail"]
-    assert listed(service, "kept") == [study]
+    assert listed(shared_service, "kept") == [shared_study]
 
 
 def test_an_unknown_study_or_trial_cannot_be_changed(service: Service) -> None:
@@ -230,6 +237,7 @@ def test_a_clone_is_made_once_under_a_key(service: Service) -> None:
     assert other.status_code == 409
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -240,15 +248,13 @@ def test_a_clone_is_made_once_under_a_key(service: Service) -> None:
     ],
 )
 def test_a_clone_with_changes_that_do_not_fit_is_refused(
-    service: Service, changes: dict[str, Any], message: str
+    shared_service: Service, shared_study: str, changes: dict[str, Any], message: str
 ) -> None:
-    study = service.create()["id"]
-
-    answer = service.client.post(f"/v1/studies/{study}/clone", json=changes)
+    answer = shared_service.client.post(f"/v1/studies/{shared_study}/clone", json=changes)
 
     assert answer.status_code == 422
     assert message in answer.json()["detail"]
-    assert len(service.client.get("/v1/studies").json()["items"]) == 1
+    assert listed(shared_service) == [shared_study]
 
 
 def test_runners_claim_legs_and_hear_how_many_they_may_have(service: Service) -> None:

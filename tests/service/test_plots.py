@@ -73,14 +73,24 @@ def names(service: Service, study: str) -> list[str]:
     return [item["name"] for item in service.client.get(f"/v1/studies/{study}/plots").json()]
 
 
-@pytest.fixture
-def study(service: Service) -> str:
+@pytest.fixture(scope="module")
+def service(shared_service: Service) -> Service:
+    """One for all tests: each looks at its own studies only, and none changes those of the fixtures."""
+    return shared_service
+
+
+def forty(service: Service) -> str:
     """Forty whole trials of two objectives, and four that were stopped early."""
     made: str = service.create(objectives=[{"metric": "loss"}, {"metric": "size", "direction": "maximize"}])["id"]
     runner = service.runner(made)
     run(runner, losses(40))
     run(runner, losses(4), state=TrialState.STOPPED, resource=1.0, first=40)
     return made
+
+
+@pytest.fixture(scope="module")
+def study(service: Service) -> str:
+    return forty(service)
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -101,16 +111,23 @@ def test_every_plot_has_points_axes_and_a_sentence(service: Service, study: str,
     assert "title" in drawn["y"]
 
 
-@pytest.mark.parametrize("name", PLOTS)
-def test_every_plot_bears_one_trial_failures_and_a_constant_objective(service: Service, name: str) -> None:
+@pytest.fixture(scope="module")
+def poor(service: Service) -> tuple[str, ...]:
+    """Studies with one trial, with failures only, and with an objective that is constant."""
     one, failed, flat = (service.create()["id"] for _ in range(3))
     run(service.runner(one), losses(1))
     runner = service.runner(failed)
     runner.commit(JobStarted(Job(0, 0, {"x": 0.5, "n": 2, "flag": True}, 0.0, 3.0)))
     runner.commit(ended(0, 0, TrialState.FAILED))
     run(service.runner(flat), [{"loss": 1.0, "size": 1.0}] * 30)
+    return one, failed, flat
 
-    for made in (one, failed, flat):
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_plot_bears_one_trial_failures_and_a_constant_objective(
+    service: Service, poor: tuple[str, ...], name: str
+) -> None:
+    for made in poor:
         drawn = plot(service, made, name)
         assert drawn["data"] or drawn["note"]
         json.dumps(drawn, allow_nan=False)
@@ -164,7 +181,7 @@ def test_a_bound_keeps_trials_out_of_the_front(service: Service) -> None:
     assert plot(service, study, "pareto")["data"][-1]["x"] == [0.5]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bounded(service: Service) -> str:
     """Forty trials whose best losses come with sizes beyond a bound; the bound stands first."""
     study: str = service.create(objectives=[{"metric": "size", "bound": 0.5}, {"metric": "loss"}])["id"]
@@ -407,8 +424,9 @@ def test_texts_of_a_table_are_no_formulas_and_numbers_stay_numbers(service: Serv
 
 
 def test_plots_that_are_asked_for_at_once_read_the_study_once(
-    service: Service, study: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    study = forty(service)
     read: list[str] = []
     again = threading.Event()
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from service.app import create_app
 from service.hosts import host_name
 from service.settings import ServiceSettings
-from tests.service.conftest import Service
+from tests.service.conftest import Service, sqlite_only
 from tunewright.errors import TunewrightError, WorkloadError
 
 
@@ -35,6 +35,7 @@ def sqlite_error(code: int, text: str, kind: type = sqlite3.OperationalError) ->
     return error
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("method", "path", "status", "hint"),
     [
@@ -47,8 +48,10 @@ def sqlite_error(code: int, text: str, kind: type = sqlite3.OperationalError) ->
         ("GET", "/v1/studies?limit=0", 422, "limit"),
     ],
 )
-def test_every_error_is_a_problem_document(client: TestClient, method: str, path: str, status: int, hint: str) -> None:
-    answer = client.request(method, path, follow_redirects=False)
+def test_every_error_is_a_problem_document(
+    shared_service: Service, method: str, path: str, status: int, hint: str
+) -> None:
+    answer = shared_service.client.request(method, path, follow_redirects=False)
 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -59,13 +62,15 @@ def test_every_error_is_a_problem_document(client: TestClient, method: str, path
     assert hint in problem["detail"]
 
 
-def test_a_refused_method_names_those_that_are_allowed(client: TestClient) -> None:
-    assert client.post("/healthz").headers["allow"] == "GET"
+@sqlite_only
+def test_a_refused_method_names_those_that_are_allowed(shared_service: Service) -> None:
+    assert shared_service.client.post("/healthz").headers["allow"] == "GET"
 
 
 SECRET = "SELECT secret FROM studies WHERE password = 'hunter2'"
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -79,9 +84,9 @@ SECRET = "SELECT secret FROM studies WHERE password = 'hunter2'"
     ],
 )
 def test_internals_stay_in_the_log(
-    service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+    shared_service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
 ) -> None:
-    answer = fail_with(service, monkeypatch, error)
+    answer = fail_with(shared_service, monkeypatch, error)
 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -89,29 +94,33 @@ def test_internals_stay_in_the_log(
     assert "SELECT" not in answer.text
 
 
-def test_what_an_import_printed_is_cut_short(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = fail_with(service, monkeypatch, WorkloadError("it printed: " + "x" * 100_000))
+@sqlite_only
+def test_what_an_import_printed_is_cut_short(shared_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = fail_with(shared_service, monkeypatch, WorkloadError("it printed: " + "x" * 100_000))
 
     assert answer.status_code == 422
     assert len(answer.text) < 10_000
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.2", "[::2]:80"]
 )
-def test_a_foreign_host_is_refused(client: TestClient, host: str) -> None:
-    answer = client.get("/healthz", headers={"host": host})
+def test_a_foreign_host_is_refused(shared_service: Service, host: str) -> None:
+    answer = shared_service.client.get("/healthz", headers={"host": host})
 
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
     assert "allowed_hosts" in answer.json()["detail"]
 
 
+@sqlite_only
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]", "[::1]:8080"])
-def test_loopback_is_served(client: TestClient, host: str) -> None:
-    assert client.get("/healthz", headers={"host": host}).status_code == 200
+def test_loopback_is_served(shared_service: Service, host: str) -> None:
+    assert shared_service.client.get("/healthz", headers={"host": host}).status_code == 200
 
 
+@sqlite_only
 def test_hosts_can_be_added(settings: ServiceSettings) -> None:
     app = create_app(settings.model_copy(update={"allowed_hosts": ["tune.example", "*.lab.example"]}))
     client = TestClient(app)
@@ -136,12 +145,13 @@ def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [operation for path in document["paths"].values() for operation in path.values()]
 
 
-@pytest.fixture
-def document(service: Service) -> dict[str, Any]:
-    found: dict[str, Any] = service.client.get("/openapi.json").json()
+@pytest.fixture(scope="module")
+def document(shared_service: Service) -> dict[str, Any]:
+    found: dict[str, Any] = shared_service.client.get("/openapi.json").json()
     return found
 
 
+@sqlite_only
 def test_every_documented_error_is_a_problem_document(document: dict[str, Any]) -> None:
     for operation in operations(document):
         errors = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
@@ -152,6 +162,7 @@ def test_every_documented_error_is_a_problem_document(document: dict[str, Any]) 
             }
 
 
+@sqlite_only
 def test_operations_have_readable_names(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for operation in operations(document)]
 
@@ -159,6 +170,7 @@ def test_operations_have_readable_names(document: dict[str, Any]) -> None:
     assert {"create_study", "list_studies", "get_trial", "stream_events", "list_workloads"} <= set(names)
 
 
+@sqlite_only
 def test_every_reference_of_the_document_leads_somewhere(document: dict[str, Any]) -> None:
     def references(value: Any) -> set[str]:
         if isinstance(value, dict):
@@ -171,6 +183,7 @@ def test_every_reference_of_the_document_leads_somewhere(document: dict[str, Any
     assert "#/components/schemas/HTTPValidationError" not in known
 
 
+@sqlite_only
 def test_the_document_says_what_the_service_answers_with(document: dict[str, Any]) -> None:
     create = document["paths"]["/v1/studies"]["post"]["responses"]
     assert {"201", "409", "413", "415", "507"} <= set(create)
@@ -178,13 +191,15 @@ def test_the_document_says_what_the_service_answers_with(document: dict[str, Any
     assert list(events) == ["text/event-stream"]
 
 
+@sqlite_only
 def test_the_document_keeps_to_what_most_readers_of_such_documents_know(document: dict[str, Any]) -> None:
     assert "prefixItems" not in json.dumps(document)
     pair = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
     assert document["components"]["schemas"]["TrialCurve"]["properties"]["median"]["items"] == pair
 
 
-def test_the_document_is_made_once(service: Service) -> None:
-    app: FastAPI = service.app
+@sqlite_only
+def test_the_document_is_made_once(shared_service: Service) -> None:
+    app: FastAPI = shared_service.app
 
     assert app.openapi() is app.openapi()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.store import queue
-from tests.service.conftest import Service, start
+from tests.service.conftest import Service, sqlite_only, start
 from tunewright.study import StudyState, TrialState
 from workers.journal import Enqueued
 
@@ -19,6 +19,12 @@ DEFAULTS = {"x": 0.5, "n": 5, "flag": True}
 def enqueue(service: Service, study: str, config: Any, key: str | None = None) -> Any:
     headers = {} if key is None else {"Idempotency-Key": key}
     return service.client.post(f"/v1/studies/{study}/queue", json={"config": config}, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def shared_study(shared_service: Service) -> str:
+    study: str = shared_service.create()["id"]
+    return study
 
 
 def test_an_enqueued_configuration_is_stored_whole_and_handed_to_the_runner(service: Service) -> None:
@@ -55,6 +61,7 @@ def test_defaults_follow_conditions(service: Service) -> None:
     assert 'parameter "gloss" is inactive here' in refused.json()["detail"]
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -69,31 +76,31 @@ def test_defaults_follow_conditions(service: Service) -> None:
         ({"colour": 1}, 'unknown parameter "colour"; known are x, n, flag'),
     ],
 )
-def test_a_wrong_value_is_named(service: Service, config: dict[str, Any], message: str) -> None:
-    study = service.create()["id"]
-
-    answer = enqueue(service, study, config)
+def test_a_wrong_value_is_named(
+    shared_service: Service, shared_study: str, config: dict[str, Any], message: str
+) -> None:
+    answer = enqueue(shared_service, shared_study, config)
 
     assert answer.status_code == 422
     assert message in answer.json()["detail"]
     assert [error["field"] for error in answer.json()["errors"]] == ["config"]
-    assert service.client.get(f"/v1/studies/{study}/queue").json()["items"] == []
+    assert shared_service.client.get(f"/v1/studies/{shared_study}/queue").json()["items"] == []
 
 
+@sqlite_only
 @pytest.mark.parametrize("body", [{}, {"config": [1]}, {"config": None}, {"config": {}, "more": 1}, [], "x"])
-def test_a_wrong_body_is_refused(service: Service, body: Any) -> None:
-    study = service.create()["id"]
-
-    answer = service.client.post(f"/v1/studies/{study}/queue", json=body)
+def test_a_wrong_body_is_refused(shared_service: Service, shared_study: str, body: Any) -> None:
+    answer = shared_service.client.post(f"/v1/studies/{shared_study}/queue", json=body)
 
     assert answer.status_code == 422
 
 
-def test_a_configuration_that_is_no_json_number_is_refused(service: Service) -> None:
-    study = service.create()["id"]
-
-    answer = service.client.post(
-        f"/v1/studies/{study}/queue", content='{"config": {"x": NaN}}', headers={"Content-Type": "application/json"}
+@sqlite_only
+def test_a_configuration_that_is_no_json_number_is_refused(shared_service: Service, shared_study: str) -> None:
+    answer = shared_service.client.post(
+        f"/v1/studies/{shared_study}/queue",
+        content='{"config": {"x": NaN}}',
+        headers={"Content-Type": "application/json"},
     )
 
     assert 400 <= answer.status_code < 500

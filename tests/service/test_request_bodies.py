@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.json_body import MAX_DEPTH, BadBody, parse
-from tests.service.conftest import Service, study_json
+from tests.service.conftest import Service, sqlite_only, study_json
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -63,64 +62,71 @@ def test_text_that_is_not_utf8_is_refused() -> None:
         parse(b'"\xff"')
 
 
+@sqlite_only
 @pytest.mark.parametrize("value", ["NaN", "1e999", '"\\ud800"', "[" * 300 + "]" * 300, "9" * 5000])
-def test_a_value_hidden_in_free_form_data_is_refused(client: TestClient, value: str) -> None:
+def test_a_value_hidden_in_free_form_data_is_refused(shared_service: Service, value: str) -> None:
     body = json.dumps(study_json(data={"rows": 0})).replace('"rows": 0', f'"rows": {value}')
 
-    answer = client.post("/v1/studies", content=body, headers={"content-type": "application/json"})
+    answer = shared_service.client.post("/v1/studies", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "body"
 
 
+@sqlite_only
 @pytest.mark.parametrize("body", ["[]", "null", "1", '"x"'])
-def test_a_body_that_is_no_object_is_refused(client: TestClient, body: str) -> None:
-    answer = client.post("/v1/studies", content=body, headers={"content-type": "application/json"})
+def test_a_body_that_is_no_object_is_refused(shared_service: Service, body: str) -> None:
+    answer = shared_service.client.post("/v1/studies", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "body"
 
 
-def test_no_body_at_all_is_refused(client: TestClient) -> None:
-    answer = client.post("/v1/studies")
+@sqlite_only
+def test_no_body_at_all_is_refused(shared_service: Service) -> None:
+    answer = shared_service.client.post("/v1/studies")
 
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"field": "body", "message": "Field required"}]
 
 
+@sqlite_only
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "rubbish"])
-def test_another_content_type_is_refused(client: TestClient, kind: str) -> None:
-    answer = client.post("/v1/studies", content=json.dumps(study_json()), headers={"content-type": kind})
+def test_another_content_type_is_refused(shared_service: Service, kind: str) -> None:
+    answer = shared_service.client.post("/v1/studies", content=json.dumps(study_json()), headers={"content-type": kind})
 
     assert answer.status_code == 415
     assert "send application/json" in answer.json()["detail"]
-    assert client.get("/v1/studies").json()["items"] == []
+    assert shared_service.client.get("/v1/studies").json()["items"] == []
 
 
-def test_a_body_over_the_limit_is_refused(client: TestClient, service: Service) -> None:
-    body = json.dumps(study_json(data={"rows": "x" * service.settings.max_body_bytes}))
+@sqlite_only
+def test_a_body_over_the_limit_is_refused(shared_service: Service) -> None:
+    body = json.dumps(study_json(data={"rows": "x" * shared_service.settings.max_body_bytes}))
 
-    answer = client.post("/v1/studies", content=body, headers={"content-type": "application/json"})
+    answer = shared_service.client.post("/v1/studies", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
     assert "send less" in answer.json()["detail"]
 
 
-def test_a_body_over_the_limit_that_does_not_say_its_length_is_refused(client: TestClient, service: Service) -> None:
+@sqlite_only
+def test_a_body_over_the_limit_that_does_not_say_its_length_is_refused(shared_service: Service) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"name": "'
-        for _ in range(service.settings.max_body_bytes // 1_000 + 1):
+        for _ in range(shared_service.settings.max_body_bytes // 1_000 + 1):
             yield b"x" * 1_000
 
-    answer = client.post("/v1/studies", content=chunks(), headers={"content-type": "application/json"})
+    answer = shared_service.client.post("/v1/studies", content=chunks(), headers={"content-type": "application/json"})
 
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_body_quoted_in_a_message_is_cut_short(client: TestClient) -> None:
-    answer = client.post("/v1/studies", json=study_json(workload="w" * 300, name="n" * 90_000))
+@sqlite_only
+def test_a_body_quoted_in_a_message_is_cut_short(shared_service: Service) -> None:
+    answer = shared_service.client.post("/v1/studies", json=study_json(workload="w" * 300, name="n" * 90_000))
 
     assert answer.status_code == 422
     assert len(answer.text) < 20_000

@@ -14,7 +14,7 @@ from sqlalchemy import String, func, select
 
 from service.store.tables import Base, EventRow, IdempotencyRow, LeaseRow
 from service.workload_catalog import WorkloadCatalog
-from tests.service.conftest import WORKLOAD, Service, ended, incumbent, report, start, study_json
+from tests.service.conftest import WORKLOAD, Service, ended, incumbent, report, sqlite_only, start, study_json
 from tunewright.errors import WorkloadError
 from tunewright.study import StudyState, TrialState
 from tunewright.views import Workloads
@@ -117,17 +117,18 @@ BAD_STUDIES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+@sqlite_only
 @pytest.mark.parametrize(("fields", "field", "remedy"), BAD_STUDIES.values(), ids=BAD_STUDIES.keys())
 def test_a_bad_study_is_refused_with_field_and_remedy(
-    service: Service, fields: dict[str, Any], field: str, remedy: str
+    shared_service: Service, fields: dict[str, Any], field: str, remedy: str
 ) -> None:
-    answer = service.client.post("/v1/studies", json=study_json(**fields))
+    answer = shared_service.client.post("/v1/studies", json=study_json(**fields))
 
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert any(found.startswith(field) for found in fields_of(answer)), answer.text
     assert remedy in answer.text
-    assert service.client.get("/v1/studies").json()["items"] == []
+    assert shared_service.client.get("/v1/studies").json()["items"] == []
 
 
 def test_the_real_catalogue_completes_a_study_and_is_asked_once(
@@ -242,9 +243,10 @@ def test_submissions_with_one_key_at_the_same_time_give_one_study(service: Servi
     assert len(service.client.get("/v1/studies").json()["items"]) == 1
 
 
+@sqlite_only
 @pytest.mark.parametrize("key", ["", "x" * 201])
-def test_a_key_of_a_wrong_length_is_refused(service: Service, key: str) -> None:
-    answer = service.client.post("/v1/studies", json=study_json(), headers={"Idempotency-Key": key})
+def test_a_key_of_a_wrong_length_is_refused(shared_service: Service, key: str) -> None:
+    answer = shared_service.client.post("/v1/studies", json=study_json(), headers={"Idempotency-Key": key})
 
     assert answer.status_code == 422
     assert "idempotency-key" in fields_of(answer)[0].lower()
@@ -358,13 +360,13 @@ def test_a_study_whose_checkpoints_cannot_be_removed_is_still_there_to_try_again
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel"])
 @pytest.mark.parametrize("study", ["0123456789abcdef", "x", "%00", "a'b", "..%2F..", "a" * 5000])
-def test_an_unknown_study_is_not_found(service: Service, study: str, verb: str) -> None:
+def test_an_unknown_study_is_not_found(shared_service: Service, study: str, verb: str) -> None:
     answers: list[Callable[[], Any]] = [
-        lambda: service.client.get(f"/v1/studies/{study}"),
-        lambda: service.client.delete(f"/v1/studies/{study}"),
-        lambda: service.client.post(f"/v1/studies/{study}/{verb}"),
+        lambda: shared_service.client.get(f"/v1/studies/{study}"),
+        lambda: shared_service.client.delete(f"/v1/studies/{study}"),
+        lambda: shared_service.client.post(f"/v1/studies/{study}/{verb}"),
         *[
-            lambda part=part: service.client.get(f"/v1/studies/{study}/{part}")
+            lambda part=part: shared_service.client.get(f"/v1/studies/{study}/{part}")
             for part in ("trials", "curves", "improvements")
         ],
     ]

@@ -117,6 +117,14 @@ def test_a_log_over_rest(service: Service) -> None:
     assert (behind["text"], behind["next_position"], behind["more"]) == ("", 10, False)
 
 
+@pytest.fixture(scope="module")
+def shared_study(shared_service: Service) -> str:
+    """A study with one trial."""
+    study: str = shared_service.create()["id"]
+    shared_service.runner(study).commit(start(0, 0))
+    return study
+
+
 @pytest.mark.parametrize(
     ("trial", "params", "status"),
     [
@@ -129,11 +137,10 @@ def test_a_log_over_rest(service: Service) -> None:
         ("{study}-0", {"limit": 10**6}, 422),
     ],
 )
-def test_what_cannot_be_read_says_why(service: Service, trial: str, params: dict[str, object], status: int) -> None:
-    study = service.create()["id"]
-    service.runner(study).commit(start(0, 0))
-
-    answer = service.client.get(f"/v1/trials/{trial.format(study=study)}/log", params=params)  # type: ignore[arg-type]
+def test_what_cannot_be_read_says_why(
+    shared_service: Service, shared_study: str, trial: str, params: dict[str, object], status: int
+) -> None:
+    answer = shared_service.client.get(f"/v1/trials/{trial.format(study=shared_study)}/log", params=params)  # type: ignore[arg-type]
 
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"

@@ -8,7 +8,7 @@ import pytest
 
 from optimizers.protocol import Earlier, JobEnd
 from service.store import warm_start
-from tests.service.conftest import WORKLOAD, Service, ended, report, start, study_json
+from tests.service.conftest import WORKLOAD, Service, ended, report, sqlite_only, start, study_json
 from tunewright.study import StudyState, TrialState
 from workers.journal import JobStarted
 
@@ -34,6 +34,15 @@ def measured(service: Service, **fields: Any) -> str:
     )
     runner.finish()
     return study
+
+
+@pytest.fixture(scope="module")
+def shared_source(shared_service: Service) -> str:
+    return measured(shared_service)
+
+
+def listed(service: Service) -> list[str]:
+    return [study["id"] for study in service.client.get("/v1/studies").json()["items"]]
 
 
 def earlier_of(service: Service, study: str) -> list[Earlier]:
@@ -147,25 +156,26 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("misfit", MISFITS)
-def test_a_study_that_does_not_fit_is_refused_with_what_does_not(service: Service, misfit: str) -> None:
-    source = measured(service)
+def test_a_study_that_does_not_fit_is_refused_with_what_does_not(
+    shared_service: Service, shared_source: str, misfit: str
+) -> None:
     fields, message = MISFITS[misfit]
 
-    answer = service.client.post("/v1/studies", json=study_json(warm_start=[source], **fields))
+    answer = shared_service.client.post("/v1/studies", json=study_json(warm_start=[shared_source], **fields))
 
     assert answer.status_code == 422
-    assert f"warm_start: study {source}" in answer.json()["detail"]
+    assert f"warm_start: study {shared_source}" in answer.json()["detail"]
     assert message in answer.json()["detail"]
-    assert len(service.client.get("/v1/studies").json()["items"]) == 1
+    assert listed(shared_service) == [shared_source]
 
 
 @pytest.mark.parametrize("source", ["0123456789abcdef", "last", "x" * 100, "a'b"])
-def test_an_unknown_study_is_refused(service: Service, source: str) -> None:
-    answer = service.client.post("/v1/studies", json=study_json(warm_start=[source]))
+def test_an_unknown_study_is_refused(shared_service: Service, shared_source: str, source: str) -> None:
+    answer = shared_service.client.post("/v1/studies", json=study_json(warm_start=[source]))
 
     assert answer.status_code == 422
     assert "warm_start" in answer.text
-    assert service.client.get("/v1/studies").json()["items"] == []
+    assert listed(shared_service) == [shared_source]
 
 
 def test_a_study_without_a_finished_trial_is_refused(service: Service) -> None:
@@ -177,9 +187,10 @@ def test_a_study_without_a_finished_trial_is_refused(service: Service) -> None:
     assert "no finished trial" in answer.json()["detail"]
 
 
+@sqlite_only
 @pytest.mark.parametrize("studies", [["a", "a"], [""], "a", ["x" * 101], [str(n) for n in range(21)], [1]])
-def test_a_wrong_list_of_studies_is_refused(service: Service, studies: Any) -> None:
-    answer = service.client.post("/v1/studies", json=study_json(warm_start=studies))
+def test_a_wrong_list_of_studies_is_refused(shared_service: Service, studies: Any) -> None:
+    answer = shared_service.client.post("/v1/studies", json=study_json(warm_start=studies))
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"].startswith("warm_start")
