@@ -14,14 +14,13 @@ from sqlalchemy.exc import OperationalError
 
 from service import auth, scopes
 from service.api.dependencies import MAX_PAGE, Services
-from service.app import create_app
 from service.dashboard import api_docs, login, pages
 from service.settings import ServiceSettings
 from service.store import tokens
 from service.store.tables import TokenRow
 from service.tokens import new
 from tests.service.access import bearer, gate, make_token, pass_time, revoke
-from tests.service.conftest import Service, sqlite_only, study_json
+from tests.service.conftest import Service, quick_app, sqlite_only, study_json
 from tunewright.access import Scope
 
 ROUTES_OF_ALL = ("/v1/audit", "/v1/diagnosis", "/metrics", "/v1/events")
@@ -49,8 +48,8 @@ def hidden() -> list[Operation]:
 
 
 @sqlite_only
-def test_the_handbook_names_every_route_with_its_scope(service: Service) -> None:
-    routes = {*operations(service), *hidden(), ("GET", "/openapi.json")}
+def test_the_handbook_names_every_route_with_its_scope(shared_service: Service) -> None:
+    routes = {*operations(shared_service), *hidden(), ("GET", "/openapi.json")}
 
     assert set(documented()) == routes, "docs/security.md has a table of all routes: decide on the scope of a new one"
     for (method, path), (scope, projects) in documented().items():
@@ -191,7 +190,7 @@ def test_a_token_expires_while_it_is_known(service: Service, monkeypatch: pytest
 def test_the_store_has_no_secret_and_knows_the_last_use(
     settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services]
 ) -> None:
-    app = create_app(settings, assemble)
+    app = quick_app(settings, assemble)
     with TestClient(app, base_url="http://localhost") as client:
         service = Service(app, client, settings)
         token = make_token(service)
@@ -227,7 +226,7 @@ def test_many_wrong_tokens_are_refused_harder_but_known_ones_are_heard(service: 
 def slow_service(settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services]) -> Iterator[Service]:
     """One that lets three requests through at once, and then one in an hour."""
     settings = settings.model_copy(update={"rate_limit": 1 / 3600, "rate_burst": 3})
-    app = create_app(settings, assemble)
+    app = quick_app(settings, assemble)
     with TestClient(app, base_url="http://localhost") as client:
         yield Service(app, client, settings)
 
@@ -301,7 +300,7 @@ def test_without_the_store_nobody_is_let_in_or_told_that_a_token_is_wrong(
 def test_authentication_can_be_demanded_before_there_is_a_token(
     settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services]
 ) -> None:
-    app = create_app(settings.model_copy(update={"auth": "on"}), assemble)
+    app = quick_app(settings.model_copy(update={"auth": "on"}), assemble)
     with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/v1/studies").status_code == 401
 
@@ -310,18 +309,18 @@ def test_authentication_can_be_demanded_before_there_is_a_token(
 def test_authentication_can_be_left_to_others_on_loopback(
     settings: ServiceSettings, assemble: Callable[[ServiceSettings], Services]
 ) -> None:
-    app = create_app(settings.model_copy(update={"auth": "off"}), assemble)
+    app = quick_app(settings.model_copy(update={"auth": "off"}), assemble)
     with TestClient(app, base_url="http://localhost") as client:
         make_token(Service(app, client, settings))
         assert client.get("/v1/studies").status_code == 200
 
 
 @sqlite_only
-def test_the_document_says_what_each_operation_needs(service: Service) -> None:
-    document = service.app.openapi()
+def test_the_document_says_what_each_operation_needs(shared_service: Service) -> None:
+    document = shared_service.app.openapi()
 
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    for (method, path), operation in operations(service).items():
+    for (method, path), operation in operations(shared_service).items():
         need = scopes.needed(method, path)
         if need is None:
             assert operation["security"] == []
@@ -331,10 +330,10 @@ def test_the_document_says_what_each_operation_needs(service: Service) -> None:
 
 
 @sqlite_only
-def test_every_list_has_a_limit_on_its_pages(service: Service) -> None:
+def test_every_list_has_a_limit_on_its_pages(shared_service: Service) -> None:
     limits = {
         path: parameter["schema"]["maximum"]
-        for (_, path), operation in operations(service).items()
+        for (_, path), operation in operations(shared_service).items()
         for parameter in operation.get("parameters", [])
         if parameter["name"] == "limit"
     }
@@ -345,8 +344,8 @@ def test_every_list_has_a_limit_on_its_pages(service: Service) -> None:
 
 @sqlite_only
 @pytest.mark.parametrize("path", ["/v1/studies", "/v1/nothing", "/healthz", "/metrics", "/", "/docs", "/favicon.svg"])
-def test_every_answer_tells_browsers_to_be_careful(service: Service, path: str) -> None:
-    answer = service.client.get(path)
+def test_every_answer_tells_browsers_to_be_careful(shared_service: Service, path: str) -> None:
+    answer = shared_service.client.get(path)
 
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
@@ -357,8 +356,8 @@ def test_every_answer_tells_browsers_to_be_careful(service: Service, path: str) 
 
 
 @sqlite_only
-def test_scripts_from_elsewhere_run_in_a_sandbox(service: Service) -> None:
-    page = service.client.get("/docs")
+def test_scripts_from_elsewhere_run_in_a_sandbox(shared_service: Service) -> None:
+    page = shared_service.client.get("/docs")
     # Where the scripts cannot be had, the page must not be empty.
     assert '<div id="swagger-ui"><p>' in page.text
 
@@ -379,7 +378,7 @@ def test_only_a_proxy_that_is_named_is_believed(
     address: str,
 ) -> None:
     monkeypatch.setattr("service.app.require_tokens", lambda *_: None)
-    app = create_app(settings.model_copy(update={"tls_proxies": proxies}), assemble)
+    app = quick_app(settings.model_copy(update={"tls_proxies": proxies}), assemble)
     seen: list[str] = []
     with TestClient(app, base_url="http://localhost", client=("10.0.0.5", 1)) as client:
         monkeypatch.setattr(gate(Service(app, client, settings)).trail, "refused", lambda act: seen.append(act.address))

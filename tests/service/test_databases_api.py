@@ -43,6 +43,14 @@ def server(service: Service) -> FakeServer:
     return found
 
 
+@pytest.fixture(scope="module")
+def shared_server(shared_service: Service) -> FakeServer:
+    """One that nobody is to connect to."""
+    found = FakeServer()
+    use(shared_service, found)
+    return found
+
+
 def test_an_attached_database_is_shown_with_what_was_found_and_without_its_password(
     service: Service, server: FakeServer
 ) -> None:
@@ -131,14 +139,14 @@ def test_a_reference_is_kept_as_a_reference(
     ],
 )
 def test_a_wrong_field_is_named_before_anybody_is_connected_to(
-    service: Service, server: FakeServer, fields: dict[str, Any], field: str, words: str
+    shared_service: Service, shared_server: FakeServer, fields: dict[str, Any], field: str, words: str
 ) -> None:
-    answer = service.client.post("/v1/databases", json=attachment(**fields))
+    answer = shared_service.client.post("/v1/databases", json=attachment(**fields))
 
     ((named, message),) = problems_of(answer)
     assert named == field
     assert words in message
-    assert server.met == []
+    assert shared_server.met == []
 
 
 @sqlite_only

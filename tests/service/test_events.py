@@ -13,13 +13,12 @@ from fastapi import FastAPI
 
 from service import events as events_module
 from service.api.dependencies import Services
-from service.app import create_app
 from service.events import Entry, EventFeed
 from service.settings import ServiceSettings
 from service.store.engine import writing
 from service.store.repository import Repository, _event
 from service.store.tables import EventRow
-from tests.service.conftest import sqlite_only
+from tests.service.conftest import quick_app, sqlite_only
 from tunewright.views import Event
 
 SECONDS = 20.0
@@ -256,7 +255,7 @@ def in_app(
     test: Callable[[FastAPI, Repository], Coroutine[Any, Any, None]],
 ) -> None:
     async def whole() -> None:
-        app = create_app(settings, assemble)
+        app = quick_app(settings, assemble)
         async with app.router.lifespan_context(app):
             await test(app, app.state.services.repository)
 

@@ -40,8 +40,8 @@ def break_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "read", fail)
 
 
-def test_it_is_alive_and_ready(service: Service) -> None:
-    answers = [service.client.get(path) for path in ("/healthz", "/readyz")]
+def test_it_is_alive_and_ready(shared_service: Service) -> None:
+    answers = [shared_service.client.get(path) for path in ("/healthz", "/readyz")]
 
     assert [answer.json() for answer in answers] == [{"status": "ok"}] * 2
 
@@ -75,6 +75,7 @@ def test_it_is_alive_while_other_requests_have_taken_all_threads(
     assert (status, waiting.result().status_code) == (200, 409)
 
 
+@sqlite_only
 def test_it_is_not_ready_while_the_conductor_has_a_problem(service: Service) -> None:
     service.services.conductor.problem = "the cluster is starting"
 
@@ -86,6 +87,7 @@ def test_it_is_not_ready_while_the_conductor_has_a_problem(service: Service) -> 
     assert service.client.get("/healthz").status_code == 200
 
 
+@sqlite_only
 def test_it_is_not_ready_after_the_conductor_has_ended(service: Service) -> None:
     service.services.conductor.stop()
 
@@ -95,10 +97,11 @@ def test_it_is_not_ready_after_the_conductor_has_ended(service: Service) -> None
     assert "restart" in answer.json()["detail"]
 
 
-def test_it_is_not_ready_without_its_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_store(service, monkeypatch)
+@sqlite_only
+def test_it_is_not_ready_without_its_store(shared_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_store(shared_service, monkeypatch)
 
-    answer = service.client.get("/readyz")
+    answer = shared_service.client.get("/readyz")
 
     assert answer.status_code == 503
     assert "store" in answer.json()["title"]
@@ -116,37 +119,40 @@ def test_metrics_count_studies_by_state(service: Service) -> None:
     assert found["tunewright_ready", frozenset()] == 1
 
 
-def test_metrics_are_told_without_the_store(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_store(service, monkeypatch)
+@sqlite_only
+def test_metrics_are_told_without_the_store(shared_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_store(shared_service, monkeypatch)
 
-    assert samples(service)["tunewright_ready", frozenset()] == 0
+    assert samples(shared_service)["tunewright_ready", frozenset()] == 0
 
 
-def test_requests_are_counted_by_route_and_not_by_id(service: Service) -> None:
-    before = requests(service, "GET", "/v1/studies/{study_id}", "404")
+def test_requests_are_counted_by_route_and_not_by_id(shared_service: Service) -> None:
+    before = requests(shared_service, "GET", "/v1/studies/{study_id}", "404")
 
     for study in ("a", "b"):
-        service.client.get(f"/v1/studies/{study}")
+        shared_service.client.get(f"/v1/studies/{study}")
 
-    assert requests(service, "GET", "/v1/studies/{study_id}", "404") == before + 2
+    assert requests(shared_service, "GET", "/v1/studies/{study_id}", "404") == before + 2
 
 
-def test_made_up_methods_and_paths_share_one_label(service: Service) -> None:
-    before = requests(service, "other", "unknown", "404")
+@sqlite_only
+def test_made_up_methods_and_paths_share_one_label(shared_service: Service) -> None:
+    before = requests(shared_service, "other", "unknown", "404")
 
     for name in ("BREW", "STEEP"):
-        service.client.request(name, f"/{name}")
+        shared_service.client.request(name, f"/{name}")
 
-    assert requests(service, "other", "unknown", "404") == before + 2
+    assert requests(shared_service, "other", "unknown", "404") == before + 2
 
 
-def test_unexpected_errors_are_counted(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+@sqlite_only
+def test_unexpected_errors_are_counted(shared_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError
 
-    before = requests(service, "GET", "/v1/studies", "500")
-    monkeypatch.setattr(type(service.repository), "studies", fail)
+    before = requests(shared_service, "GET", "/v1/studies", "500")
+    monkeypatch.setattr(type(shared_service.repository), "studies", fail)
 
-    service.client.get("/v1/studies")
+    shared_service.client.get("/v1/studies")
 
-    assert requests(service, "GET", "/v1/studies", "500") == before + 1
+    assert requests(shared_service, "GET", "/v1/studies", "500") == before + 1

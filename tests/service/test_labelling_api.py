@@ -204,14 +204,14 @@ def test_a_graph_without_labels_is_labelled_from_nothing(service: Service, tmp_p
     ],
 )
 def test_what_cannot_be_labelled_is_refused_by_its_field(
-    service: Service, fields: dict[str, Any], field: str, words: str
+    shared_service: Service, fields: dict[str, Any], field: str, words: str
 ) -> None:
-    answer = service.client.post(PATH, json={"dataset": "sbm", "classes": NAMES, **fields})
+    answer = shared_service.client.post(PATH, json={"dataset": "sbm", "classes": NAMES, **fields})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
     assert words in answer.json()["errors"][0]["message"]
-    assert service.client.get(PATH).json()["items"] == []
+    assert shared_service.client.get(PATH).json()["items"] == []
 
 
 @sqlite_only
@@ -272,8 +272,8 @@ def test_labellings_are_of_a_project_and_answers_need_the_scope_write(service: S
 
 
 @sqlite_only
-def test_the_page_is_there_and_names_its_keys(service: Service) -> None:
-    answer = service.client.get("/labelling")
+def test_the_page_is_there_and_names_its_keys(shared_service: Service) -> None:
+    answer = shared_service.client.get("/labelling")
 
     assert answer.status_code == 200
     for said, key in (("yes", "y"), ("no", "n"), ("skip", "s")):

@@ -11,14 +11,13 @@ from sqlalchemy import select
 
 from service import auth, scopes
 from service.api.dependencies import Services
-from service.app import create_app
 from service.dashboard.login import _own_path
 from service.settings import ServiceSettings
 from service.store import tokens
 from service.store.tables import TokenRow
 from service.tokens import new
 from tests.service.access import bearer, make_token, pass_time, revoke
-from tests.service.conftest import Service, sqlite_only, study_json
+from tests.service.conftest import Service, quick_app, sqlite_only, study_json
 from tunewright.access import Scope
 
 OURS = {"Origin": "http://localhost"}
@@ -64,7 +63,7 @@ def test_behind_tls_the_cookie_travels_encrypted_alone(
 ) -> None:
     monkeypatch.setattr("service.app.require_tokens", lambda *_: None)
     settings = settings.model_copy(update={"tls_proxies": ["10.0.0.5"]})
-    app = create_app(settings, assemble)
+    app = quick_app(settings, assemble)
     with TestClient(app, base_url="https://localhost") as client:
         service = Service(app, client, settings)
         cookie = log_in(service, make_token(service), Origin="https://localhost").headers["set-cookie"]

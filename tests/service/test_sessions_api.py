@@ -35,6 +35,16 @@ def server(service: Service) -> FakeServer:
     return found
 
 
+@pytest.fixture(scope="module")
+def shared_server(shared_service: Service) -> FakeServer:
+    """As `server`, without statistics of statements; to be left as it is."""
+    found = FakeServer()
+    found.percentiles = False
+    use(shared_service, found)
+    attach(shared_service)
+    return found
+
+
 def writer(service: Service, session: dict[str, Any]) -> Writer:
     return Writer.of(service.repository.engine, service.settings.store_url, session["id"])
 
@@ -94,16 +104,14 @@ def test_a_session_is_begun_with_what_was_asked_and_its_databases_id(service: Se
     ],
 )
 def test_what_cannot_be_tuned_is_refused_with_the_field(
-    service: Service, server: FakeServer, fields: dict[str, Any], field: str, words: str
+    shared_service: Service, shared_server: FakeServer, fields: dict[str, Any], field: str, words: str
 ) -> None:
-    server.percentiles = False
-
-    answer = service.client.post("/v1/sessions", json={"database": "prod", **fields})
+    answer = shared_service.client.post("/v1/sessions", json={"database": "prod", **fields})
 
     ((named, message),) = problems_of(answer)
     assert named == field
     assert words in message
-    assert service.client.get("/v1/sessions").json()["items"] == []
+    assert shared_service.client.get("/v1/sessions").json()["items"] == []
 
 
 @sqlite_only
