@@ -181,6 +181,7 @@ def test_ids_sort_by_time() -> None:
     assert [identity[:9] for identity in ids] == sorted(identity[:9] for identity in ids)
 
 
+@sqlite_only
 def test_a_second_service_on_one_data_directory_is_refused_until_the_first_ends(settings: ServiceSettings) -> None:
     first = lock_data_directory(settings.data_dir)
 
@@ -191,6 +192,7 @@ def test_a_second_service_on_one_data_directory_is_refused_until_the_first_ends(
     lock_data_directory(settings.data_dir).close()
 
 
+@sqlite_only
 def test_a_killed_service_leaves_no_lock(settings: ServiceSettings) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from service.app import lock_data_directory\n"
@@ -218,6 +220,7 @@ def test_a_new_data_directory_is_its_owners_alone(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
+@sqlite_only
 def test_the_lock_is_given_back_when_the_service_cannot_start(settings: ServiceSettings) -> None:
     def fail(_: ServiceSettings) -> None:
         raise RuntimeError("no store")
