@@ -16,6 +16,9 @@ import pytest
 from db_knobs.lab.postgres import PrivatePostgres, binaries
 from tunewright.child import CHANNEL_VARIABLE
 
+# Tests run side by side. Threads of BLAS and of OpenMP would spin while they wait for processors that others have: with
+# two of them a fit of a few samples takes four times the processor's time. Trials are given their own number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What tests find must not depend on how full the disk of this machine is; Ray and our services read it here.
 os.environ["RAY_local_fs_capacity_threshold"] = "1"  # noqa: SIM112
 
