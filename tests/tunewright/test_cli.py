@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
 import os
 import re
 import signal
@@ -401,98 +403,113 @@ def test_nobody_at_the_address_is_one_line() -> None:
     assert "tunewright serve" in result.stderr
 
 
-# Processes
+# What `serve` refuses
 
 
-def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tunewright.cli", "serve", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+@pytest.fixture
+def served_here() -> Iterator[None]:
+    """What a service sets up for a process of its own is taken back."""
+    root, numbers = logging.getLogger(), (signal.SIGINT, signal.SIGTERM)
+    handlers, level, answers = list(root.handlers), root.level, [signal.getsignal(number) for number in numbers]
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for number, answer in zip(numbers, answers, strict=True):
+        signal.signal(number, answer)
+    gc.unfreeze()
 
 
-def refusal(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 2, result.stderr
+def serve(*arguments: str, **environment: str) -> Result:
+    return CliRunner().invoke(app, ["serve", *arguments], env=environment)
+
+
+def refusal(result: Result) -> str:
+    assert result.exit_code == 2, result.stderr
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     return line
 
 
-def test_serve_refuses_a_host_that_others_can_reach(tmp_path: Path) -> None:
-    assert "tokens must not travel unencrypted" in refusal(serve("--host", "0.0.0.0", "--data-dir", str(tmp_path)))
+@pytest.mark.usefixtures("served_here")
+class TestServe:
+    def test_a_host_that_others_can_reach_is_refused(self, tmp_path: Path) -> None:
+        assert "tokens must not travel unencrypted" in refusal(serve("--host", "0.0.0.0", "--data-dir", str(tmp_path)))
 
+    def test_a_port_in_use_is_refused(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
 
-def test_serve_refuses_a_port_in_use(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+            line = refusal(serve("--port", port, "--data-dir", str(tmp_path)))
 
-        line = refusal(serve("--port", port, "--data-dir", str(tmp_path)))
+        assert f"port {port} on 127.0.0.1 cannot be used (Address already in use)" in line
 
-    assert f"port {port} on 127.0.0.1 cannot be used (Address already in use)" in line
+    def test_a_data_directory_in_use_is_refused(self, tmp_path: Path) -> None:
+        with lock_data_directory(tmp_path):
+            line = refusal(serve("--port", "0", "--data-dir", str(tmp_path)))
 
+        assert f"another service (pid {os.getpid()}) is using it" in line
 
-def test_serve_refuses_a_data_directory_in_use(tmp_path: Path) -> None:
-    with lock_data_directory(tmp_path):
-        line = refusal(serve("--port", "0", "--data-dir", str(tmp_path)))
+    def test_directories_that_cannot_be_used_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        data = ["--port", "0", "--data-dir", str(tmp_path / "data")]
 
-    assert f"another service (pid {os.getpid()}) is using it" in line
+        assert "ray_temp_dir: " in refusal(serve(*data, "--ray-temp-dir", str(tmp_path / "file" / "ray")))
+        assert "shorter --ray-temp-dir" in refusal(serve(*data, "--ray-temp-dir", "/tmp/" + 60 * "r"))
+        line = refusal(serve(*data, "--import-path", str(tmp_path), "--import-path", str(tmp_path / "nowhere")))
+        assert f"import_paths: {tmp_path / 'nowhere'} does not exist" in line
+        assert not (tmp_path / "data").exists()
 
+    def test_a_password_on_the_command_line_is_refused(self, tmp_path: Path) -> None:
+        for url in ("postgresql://user:hunter2@host/store", "postgresql://user@host/store?password=hunter2"):
+            line = refusal(serve("--data-dir", str(tmp_path), "--database-url", url))
 
-def test_serve_refuses_directories_that_cannot_be_used(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    data = ["--port", "0", "--data-dir", str(tmp_path / "data")]
+            assert "TUNEWRIGHT_DATABASE_URL" in line
+            assert "hunter2" not in line
 
-    assert "ray_temp_dir: " in refusal(serve(*data, "--ray-temp-dir", str(tmp_path / "file" / "ray")))
-    assert "shorter --ray-temp-dir" in refusal(serve(*data, "--ray-temp-dir", "/tmp/" + 60 * "r"))
-    line = refusal(serve(*data, "--import-path", str(tmp_path), "--import-path", str(tmp_path / "nowhere")))
-    assert f"import_paths: {tmp_path / 'nowhere'} does not exist" in line
-    assert not (tmp_path / "data").exists()
+    def test_a_wrong_store_is_named_without_quoting_it(self, tmp_path: Path) -> None:
+        line = refusal(serve("--data-dir", str(tmp_path), TUNEWRIGHT_DATABASE_URL="mysql://user:hunter2@host/store"))
 
-
-def test_serve_refuses_a_password_on_its_command_line(tmp_path: Path) -> None:
-    for url in ("postgresql://user:hunter2@host/store", "postgresql://user@host/store?password=hunter2"):
-        line = refusal(serve("--data-dir", str(tmp_path), "--database-url", url))
-
-        assert "TUNEWRIGHT_DATABASE_URL" in line
+        assert 'database_url: "mysql" is not supported' in line
         assert "hunter2" not in line
 
+    def test_a_store_that_cannot_be_reached_is_said(self, tmp_path: Path) -> None:
+        url = "postgresql://user:hunter2@127.0.0.1:1/store"
 
-def test_serve_names_a_wrong_store_without_quoting_it(tmp_path: Path) -> None:
-    line = refusal(serve("--data-dir", str(tmp_path), TUNEWRIGHT_DATABASE_URL="mysql://user:hunter2@host/store"))
+        result = serve("--data-dir", str(tmp_path), "--port", "0", TUNEWRIGHT_DATABASE_URL=url)
 
-    assert 'database_url: "mysql" is not supported' in line
-    assert "hunter2" not in line
+        assert result.exit_code == 1
+        assert "the service cannot start" in result.stderr
+        assert "hunter2" not in result.stderr + result.stdout
 
+    def test_a_wrong_setting_is_named(self, tmp_path: Path) -> None:
+        line = refusal(serve("--data-dir", str(tmp_path), TUNEWRIGHT_PORT="many"))
 
-def test_serve_says_when_its_store_cannot_be_reached(tmp_path: Path) -> None:
-    url = "postgresql://user:hunter2@127.0.0.1:1/store"
-
-    result = serve("--data-dir", str(tmp_path), "--port", "0", TUNEWRIGHT_DATABASE_URL=url)
-
-    assert result.returncode == 1
-    assert "the service cannot start" in result.stderr
-    assert "hunter2" not in result.stderr + result.stdout
+        assert line.startswith("Error: port: input should be a valid integer")
 
 
-def test_serve_names_a_wrong_setting(tmp_path: Path) -> None:
-    line = refusal(serve("--data-dir", str(tmp_path), TUNEWRIGHT_PORT="many"))
-
-    assert line.startswith("Error: port: input should be a valid integer")
+# Processes
 
 
-def test_serve_without_the_servers_packages_says_what_to_install() -> None:
+def test_without_the_servers_packages_serve_says_what_to_install() -> None:
     blocked = "import sys; sys.modules['service'] = None; from tunewright.cli import main; main()"
 
     result = subprocess.run([sys.executable, "-c", blocked, "serve"], capture_output=True, text=True, timeout=60)
 
-    assert "pip install 'tunewright[server]'" in refusal(result)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert "pip install 'tunewright[server]'" in line
 
 
 def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
-    result = serve("--port", "0", "--data-dir", str(tmp_path), "--database-url", "sqlite:////nowhere/at/all.db")
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "tunewright.cli", "serve", "--port", "0"),
+            *("--data-dir", str(tmp_path), "--database-url", "sqlite:////nowhere/at/all.db"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
     assert result.returncode == 1
     assert result.stderr.startswith("Error: the service cannot start: ")
@@ -598,10 +615,14 @@ def test_demo_tunes_shows_the_best_and_ends(demo: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_demo_ended_in_the_middle_leaves_nothing_behind(demo: Any, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "told"), [(signal.SIGINT, 130, "running\t"), (signal.SIGTERM, 143, "dashboard\t")]
+)
+def test_demo_ended_in_the_middle_leaves_nothing_behind(
+    demo: Any, number: signal.Signals, code: int, told: str
+) -> None:
     running = demo()
-    running.read_until("running\t")
+    running.read_until(told)
 
     running.process.send_signal(number)
 
