@@ -22,6 +22,7 @@ WORKLOADS = Path(__file__).parent / "workloads"
 READY_SECONDS = 90.0
 # A machine may have more to do than these tests; how long things take is measured by benchmarks.
 PATIENCE = 4
+FINAL = ("completed", "failed", "cancelled")
 
 
 class ServiceProcess:
@@ -33,6 +34,7 @@ class ServiceProcess:
     Args:
         environment: settings; what is set for another service is not inherited.
         directory: where it is started; None: here.
+        cpus: what its Ray offers to trials; those that wait most of the time need none of their own.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class ServiceProcess:
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
         directory: Path | None = None,
+        cpus: int = 2,
     ) -> None:
         self.data_dir = data_dir
         self.log = log or data_dir.parent / "service.log"
@@ -49,6 +52,7 @@ class ServiceProcess:
         self.client = httpx.Client(base_url=self.url, timeout=30)
         self._environment = dict(environment or {})
         self._directory = directory
+        self._cpus = cpus
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,14 +60,20 @@ class ServiceProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the service and wait until it is ready."""
+        if self.client.is_closed:
+            self.client = httpx.Client(base_url=self.url, timeout=30)
         log = self.log.open("ab")
         self._process = subprocess.Popen(
             [
                 # As the installed command, it does not look for modules in the current directory.
                 *(sys.executable, "-P", "-m", "tunewright.cli", "serve"),
-                *("--data-dir", str(self.data_dir), "--port", str(self.port), "--ray-cpus", "2"),
+                *("--data-dir", str(self.data_dir), "--port", str(self.port), "--ray-cpus", str(self._cpus)),
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -114,6 +124,13 @@ class ServiceProcess:
         for process in alive:
             kill(process.pid)
         self.client.close()
+
+    def cancel_all(self) -> None:
+        """Cancel every study that is not over, and wait until no runner is left."""
+        for study in self.client.get("/v1/studies?limit=100").json()["items"]:
+            if study["state"] not in FINAL:
+                self.client.post(f"/v1/studies/{study['id']}/cancel")
+        wait_until(lambda: not runner_pids(self.pid), 60, "the runners to be gone")
 
     def submit(self, **spec: Any) -> str:
         answer = self.client.post("/v1/studies", json=spec)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    service = ServiceProcess(tmp_path_factory.mktemp("faults") / "data")
+    service = ServiceProcess(tmp_path_factory.mktemp("faults") / "data", cpus=4)
     service.start()
     try:
         yield service
@@ -47,39 +47,59 @@ def submit_steady(service: ServiceProcess, trace: Path, trials: int = 4, seconds
     )
 
 
-@pytest.mark.parametrize(
-    ("workload", "problem", "fields"),
-    [
-        ("rude:Raises", "ValueError: the data are broken", {}),
-        ("rude:Exits", "exited with status 3", {}),
-        ("rude:ReportsNaN", '"loss" is nan at resource 1', {}),
-        ("rude:ReturnsEarly", "without a report at resource 3", {}),
-        ("rude:Hangs", "limits.silent_seconds", {"limits": {"silent_seconds": 5}}),
-        ("rude:IgnoresStop", "limits.leg_seconds", {"limits": {"leg_seconds": 5}}),
-        ("rude:EatsMemory", "resources.memory_mb allows 300", {"resources": {"memory_mb": 300}}),
-    ],
-)
-def test_a_rude_trial_fails_and_says_why(
-    service: ServiceProcess, workload: str, problem: str, fields: dict[str, Any]
-) -> None:
-    study = submit(service, workload, **fields)
+# What is said of each workload's trials, and what its study says beside. On a busy machine, too, a trial begins within
+# these limits.
+RUDE: dict[str, tuple[str, dict[str, Any]]] = {
+    "rude:Hangs": ("limits.silent_seconds", {"limits": {"silent_seconds": 8}}),
+    "rude:IgnoresStop": ("limits.leg_seconds", {"limits": {"leg_seconds": 8}}),
+    "rude:EatsMemory": ("resources.memory_mb allows 300", {"resources": {"memory_mb": 300}}),
+    "rude:Raises": ("ValueError: the data are broken", {"trials": 2}),
+    "rude:Exits": ("exited with status 3", {}),
+    "rude:ReportsNaN": ('"loss" is nan at resource 1', {}),
+    "rude:ReturnsEarly": ("without a report at resource 3", {}),
+}
 
-    ended = service.wait_for_state(study, "failed", 60)
+
+@pytest.fixture(scope="module")
+def stubborn(service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A study that was cancelled and whose trials go on, and where they leave their processes' ids."""
+    pid_file = tmp_path_factory.mktemp("stubborn") / "pids"
+    study = submit(service, "rude:IgnoresStop", data={"pid_file": str(pid_file)})
+    wait_until(lambda: any(t["resource"] > 0 for t in service.trials(study)), 60, "some progress")
+    service.client.post(f"/v1/studies/{study}/cancel")
+    return study, pid_file
+
+
+@pytest.fixture(scope="module")
+def rude(service: ServiceProcess, stubborn: object) -> dict[str, str]:
+    """A study of each rude workload, all submitted at once; what waits for a limit waits beside the others."""
+    return {workload: submit(service, workload, **{"trials": 1, **fields}) for workload, (_, fields) in RUDE.items()}
+
+
+@pytest.fixture(scope="module")
+def steady(service: ServiceProcess, rude: object, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A study that goes well among them."""
+    return submit_steady(service, tmp_path_factory.mktemp("steady") / "trace", trials=2, seconds=0)
+
+
+@pytest.mark.parametrize("workload", RUDE)
+def test_a_rude_trial_fails_and_says_why(service: ServiceProcess, rude: dict[str, str], workload: str) -> None:
+    ended = service.wait_for_state(rude[workload], "failed", 120)
 
     assert "every trial failed" in ended["reason"]
-    for trial in service.trials(study):
+    trials = service.trials(rude[workload])
+    assert trials
+    for trial in trials:
         assert trial["state"] == "failed"
-        assert problem in trial["problem"]
+        assert RUDE[workload][0] in trial["problem"]
         assert "about to misbehave" in service.trial(trial["id"])["log"]
 
 
-def test_a_traceback_is_in_reach(service: ServiceProcess) -> None:
-    study = submit(service, "rude:Raises", trials=1)
+def test_a_traceback_is_in_reach(service: ServiceProcess, rude: dict[str, str]) -> None:
+    service.wait_for_state(rude["rude:Raises"], "failed", 120)
 
-    service.wait_for_state(study, "failed", 60)
-
-    (trial,) = service.trials(study)
-    assert "in misbehave" in service.trial(trial["id"])["jobs"][-1]["traceback"]
+    for trial in service.trials(rude["rude:Raises"]):
+        assert "in misbehave" in service.trial(trial["id"])["jobs"][-1]["traceback"]
 
 
 def test_a_pause_keeps_the_work_and_resuming_ends_the_study(service: ServiceProcess, tmp_path: Path) -> None:
@@ -116,12 +136,11 @@ def test_cancelling_stops_trials_and_their_processes(service: ServiceProcess, tm
     assert service.client.post(f"/v1/studies/{study}/resume").status_code == 409
 
 
-def test_a_trial_that_goes_on_after_a_cancellation_is_killed(service: ServiceProcess, tmp_path: Path) -> None:
-    pid_file = tmp_path / "pids"
-    study = submit(service, "rude:IgnoresStop", data={"pid_file": str(pid_file)})
-    wait_until(lambda: any(t["resource"] > 0 for t in service.trials(study)), 60, "some progress")
+def test_a_trial_that_goes_on_after_a_cancellation_is_killed(
+    service: ServiceProcess, stubborn: tuple[str, Path]
+) -> None:
+    study, pid_file = stubborn
 
-    service.client.post(f"/v1/studies/{study}/cancel")
     service.wait_for_state(study, "cancelled", 60)
 
     pids = [int(line) for line in pid_file.read_text().split()]
@@ -143,15 +162,13 @@ def test_deleting_removes_trials_and_checkpoints(service: ServiceProcess, tmp_pa
     assert not states.exists()
 
 
-def test_events_tell_the_whole_story(service: ServiceProcess, tmp_path: Path) -> None:
-    after = service.study(submit(service, "rude:Raises", trials=1))["id"]
-    service.wait_for_state(after, "failed", 60)
-    study = submit_steady(service, tmp_path / "trace", trials=2, seconds=0)
-    service.wait_for_state(study, "completed", 60)
+def test_events_tell_the_whole_story(service: ServiceProcess, rude: dict[str, str], steady: str) -> None:
+    service.wait_for_state(rude["rude:Raises"], "failed", 120)
+    service.wait_for_state(steady, "completed", 120)
 
     seen: list[tuple[str, Any]] = []
     with httpx.stream(
-        "GET", f"{service.url}/v1/events?study={study}", headers={"Last-Event-ID": "0"}, timeout=30
+        "GET", f"{service.url}/v1/events?study={steady}", headers={"Last-Event-ID": "0"}, timeout=30
     ) as stream:
         for line in stream.iter_lines():
             if line.startswith("data: "):
@@ -175,8 +192,7 @@ def test_resources_that_the_machine_does_not_have_are_refused(service: ServicePr
     assert "resources.gpus: a trial needs 9" in answer.json()["detail"]
 
 
-def test_many_studies_at_once_all_end(service: ServiceProcess, tmp_path: Path) -> None:
-    studies = [submit_steady(service, tmp_path / f"trace-{i}", trials=2, seconds=0) for i in range(6)]
-
-    for study in studies:
-        service.wait_for_state(study, "completed", 120)
+def test_many_studies_at_once_all_end(service: ServiceProcess, rude: dict[str, str], steady: str) -> None:
+    for study in rude.values():
+        service.wait_for_state(study, "failed", 120)
+    service.wait_for_state(steady, "completed", 120)

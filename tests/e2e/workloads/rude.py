@@ -151,6 +151,8 @@ class ClosesEverything(_Rude):
     name = "closes-everything"
 
     def misbehave(self, report: Report) -> None:
+        # What reads the worker's messages waits for the next one by then; else it ends the process over a closed file.
+        time.sleep(0.5)
         os.closerange(3, 256)
         time.sleep(600)
 
