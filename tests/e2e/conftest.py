@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,14 +10,22 @@ from tests.e2e.ray_head import RayNode, running_head
 from tests.e2e.service_process import ServiceProcess
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[ServiceProcess]:
-    service = ServiceProcess(tmp_path / "data")
-    service.start()
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    service = ServiceProcess(tmp_path_factory.mktemp("service") / "data")
     try:
         yield service
     finally:
         service.stop()
+
+
+@pytest.fixture
+def service(shared_service: ServiceProcess) -> ServiceProcess:
+    """One for all tests of a module, whatever the one before did to it: it runs, and no study does."""
+    if not shared_service.running:
+        shared_service.start()
+    shared_service.cancel_all()
+    return shared_service
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,28 @@ def test_everything_is_killed_and_a_client_goes_on(service: ServiceProcess, clie
     assert_whole(service, study, 12)
 
 
+def test_many_clients_at_once_see_no_error(service: ServiceProcess, client: Client) -> None:
+    study = create(client, budget={"trials": 200}, parallel=32, fidelity=None)
+    trials: list[str] = []
+
+    def work() -> None:
+        with Client(service.url) as own:
+            for job in own.jobs(study):
+                trials.append(job.trial)
+                job.report(job.end, {"loss": job.config["x"]})
+
+    threads = [threading.Thread(target=work) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+
+    assert len(trials) == len(set(trials)) == 200
+    assert service.wait_for_state(study, "completed")["counts"] == {"completed": 200}
+    assert f"{os.getpid()}" in service.trial(trials[0])["jobs"][0]["worker"]
+
+
+# Last: it leaves jobs that nobody finishes, for which a cancelled study waits its thirty seconds.
 def test_requests_that_are_repeated_over_the_runners_death_have_the_same_answers(
     service: ServiceProcess, client: Client
 ) -> None:
@@ -135,24 +157,3 @@ def test_requests_that_are_repeated_over_the_runners_death_have_the_same_answers
     assert finished.json() == first.json()
     assert again.json()["jobs"] == asked
     assert refused.status_code == 409
-
-
-def test_many_clients_at_once_see_no_error(service: ServiceProcess, client: Client) -> None:
-    study = create(client, budget={"trials": 200}, parallel=32, fidelity=None)
-    trials: list[str] = []
-
-    def work() -> None:
-        with Client(service.url) as own:
-            for job in own.jobs(study):
-                trials.append(job.trial)
-                job.report(job.end, {"loss": job.config["x"]})
-
-    threads = [threading.Thread(target=work) for _ in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-
-    assert len(trials) == len(set(trials)) == 200
-    assert service.wait_for_state(study, "completed")["counts"] == {"completed": 200}
-    assert f"{os.getpid()}" in service.trial(trials[0])["jobs"][0]["worker"]
