@@ -390,8 +390,8 @@ def test_a_last_line_without_its_end_counts(tmp_path: Path, settings: LegSetting
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", ["yes | head -c 600000000", "head -c 600000000 /dev/zero"])
-def test_a_lot_of_output_is_bounded_in_memory_and_log(tmp_path: Path, settings: LegSettings, line: str) -> None:
+@pytest.mark.parametrize("line", ["yes | head -c 1000000000", "head -c 1000000000 /dev/zero"])
+def test_a_gigabyte_of_output_is_bounded_in_memory_and_log(tmp_path: Path, settings: LegSettings, line: str) -> None:
     most = 0
 
     class Watching(RecordingLink):
