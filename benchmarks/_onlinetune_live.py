@@ -233,6 +233,8 @@ def _session(
     database.fresh()
     database.phase(phases[0])
     seen = database.run(database.target.reference, plan.seconds)
+    # A session learns from its first look, too.
+    tuner.tell(_told(None, seen))
     meter = NoiseMeter()
     judged = []
     for phase, place in zip(phases, where, strict=True):
@@ -272,7 +274,7 @@ def _say(method: str, number: int, pieces: Sequence[_Piece], judged: Judged, ref
     print(f"{time.strftime('%H:%M:%S')} {line} {changed}", file=sys.stderr, flush=True)
 
 
-def _told(suggestion: Suggestion, stretch: Stretch) -> Interval:
+def _told(suggestion: Suggestion | None, stretch: Stretch) -> Interval:
     return Interval(
         suggestion=suggestion,
         config=stretch.config,

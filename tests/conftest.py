@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from db_knobs.lab.postgres import PrivatePostgres, binaries
@@ -21,6 +22,10 @@ from tunewright.child import CHANNEL_VARIABLE
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What tests find must not depend on how full the disk of this machine is; Ray and our services read it here.
 os.environ["RAY_local_fs_capacity_threshold"] = "1"  # noqa: SIM112
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 TEST_WORKLOADS = Path(__file__).parent / "tunewright"
 

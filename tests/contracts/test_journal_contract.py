@@ -376,7 +376,7 @@ def histories(draw: Callable[..., Any]) -> list[list[Fact]]:
 
 
 @given(history=histories())
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history_is_loaded_bit_for_bit(store: Store, history: list[list[Fact]]) -> None:
     study = store.create(SPEC)
     journal = store.journal(study)

@@ -183,7 +183,7 @@ def through_json(entry: JournalEntry) -> JournalEntry:
 @pytest.mark.parametrize("goals", GOALS)
 @pytest.mark.parametrize("space", ["mixed", "finite"])
 def test_replaying_a_journal_gives_the_same_next_job_bit_for_bit(kind: str, space: str, goals: str) -> None:
-    @settings(max_examples=KINDS[kind][2], deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=KINDS[kind][2], derandomize=True, suppress_health_check=list(HealthCheck))
     @given(choices=st.lists(st.integers(0, 999), min_size=15, max_size=60), data=st.data(), seed=st.integers(0, 9))
     def check(choices: list[int], data: st.DataObject, seed: int) -> None:
         journal, nothing = drive(make(kind, space, goals, seed=seed), choices)

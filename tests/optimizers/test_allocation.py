@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizers.allocation import (
@@ -68,7 +68,6 @@ def test_bracket_weights_in_closed_form() -> None:
     assert bracket_weights(np.array([0.5, 0.25, 0.25]), [9, 5, 3]) == pytest.approx([4.5 / 6.5, 1.25 / 6.5, 0.75 / 6.5])
 
 
-@settings(deadline=None)
 @given(found=shares, share=st.floats(0, 1), eta=st.floats(1.5, 5))
 def test_all_weights_are_probabilities(found: list[float], share: float, eta: float) -> None:
     theta = theta_p_norm(np.array(found))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizers.asha import Asha, AshaSettings
@@ -58,7 +58,6 @@ def test_quorum_lets_one_of_a_rung_reach_the_top() -> None:
     assert [rung_quorum(k, 4, 3) for k in range(4)] == [27, 9, 3, 1]
 
 
-@settings(deadline=None)
 @given(
     measured=st.integers(1, 500),
     rank=st.integers(0, 500),

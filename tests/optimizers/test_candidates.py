@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizers.candidates import around, candidates, canonical, canonical_active, fresh
@@ -19,7 +19,6 @@ SPACE = SearchSpace(
 )
 
 
-@settings(deadline=None)
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1))
 def test_canonical_is_encode_of_decode_row_by_row(space: SearchSpace, seed: int) -> None:
     u = np.random.default_rng(seed).random((20, space.dimension))

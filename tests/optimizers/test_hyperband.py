@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizers.errors import OptimizerError
@@ -34,7 +34,6 @@ def test_levels_of_fractions_are_not_rounded() -> None:
     assert levels == (1 / 9, 1 / 3, 1.0)
 
 
-@settings(deadline=None)
 @given(
     low=st.integers(1, 1000),
     span=st.integers(0, 100_000),
@@ -65,7 +64,6 @@ def test_asha_promotes_the_top_third_and_no_one_else() -> None:
 results = st.lists(st.tuples(st.sampled_from([0.0, 0.0, 1.0]), st.integers(0, 5), st.integers(0, 5)), max_size=40)
 
 
-@settings(deadline=None)
 @given(results=results, promotions=st.lists(st.booleans(), min_size=40, max_size=40))
 def test_scalar_ranking_is_a_sort(results: list[tuple[float, int, int]], promotions: list[bool]) -> None:
     ranking = ScalarRanking()
@@ -83,7 +81,6 @@ def test_scalar_ranking_is_a_sort(results: list[tuple[float, int, int]], promoti
             waiting.discard(found.trial)
 
 
-@settings(deadline=None)
 @given(results=results)
 def test_pareto_ranking_gives_the_fronts_of_a_full_sort(results: list[tuple[float, int, int]]) -> None:
     ranking = ParetoRanking()

@@ -46,7 +46,7 @@ def test_shapes_that_do_not_fit_are_refused(shape: tuple[int, int]) -> None:
         hypervolume(np.zeros(shape), np.ones(4 if shape[1] == 4 else 2))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(points=arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(2, 3)), elements=st.integers(0, 5)))
 def test_hypervolume_counts_the_dominated_cells(points: NDArray[np.int64]) -> None:
     m = points.shape[1]
@@ -56,7 +56,7 @@ def test_hypervolume_counts_the_dominated_cells(points: NDArray[np.int64]) -> No
     assert hypervolume(points.astype(float), np.full(m, 5.0)) == pytest.approx(covered.sum())
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(points=arrays(np.int64, st.tuples(st.integers(0, 7), st.integers(2, 4)), elements=st.integers(0, 5)))
 def test_free_boxes_cover_what_is_not_dominated_once(points: NDArray[np.int64]) -> None:
     m = points.shape[1]
@@ -75,7 +75,7 @@ def test_two_losses_leave_a_box_more_than_points() -> None:
     assert len(free_boxes(staircase, np.array([4.0, 4.0]))[0]) == 4
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(points=arrays(np.int64, st.tuples(st.integers(1, 20), st.integers(2, 3)), elements=st.integers(0, 5)))
 def test_front_keeps_up(points: NDArray[np.int64]) -> None:
     front = Front()

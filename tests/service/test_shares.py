@@ -156,7 +156,7 @@ def competing(sizes: list[float]) -> st.SearchStrategy[list[tuple[float, float, 
     return st.lists(each, min_size=1, max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 6), competing([0.5, 1.0, 2.0]))
 # One of three processors stays idle whatever is done, so that all fall behind, also the one of low weight.
 @example(3, [(4.0, 2.0, 1), (1.0, 2.0, 1), (4.0, 2.0, 2)])
@@ -171,7 +171,7 @@ def test_over_time_nobody_starves(cpus: int, asked: list[tuple[float, float, int
     assert all(had[study] >= 0.5 * fair[study] for study in fair), (had, fair)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 6), competing([1.0]))
 # Long legs outlast the turn that they were given, at the cost of whoever is entitled to several short ones.
 @example(5, [(1.0, 1.0, 1), (1.0, 1.0, 4), (1.0, 1.0, 4), (4.0, 1.0, 1)])

@@ -416,7 +416,6 @@ def test_every_life_of_a_study_is_as_the_model_says(service: Service, clock: Clo
         settings=settings(
             max_examples=30,
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

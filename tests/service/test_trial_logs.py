@@ -53,7 +53,7 @@ def test_what_is_printed_alone_is_stored_and_makes_no_event(
 
 
 @given(sizes=st.lists(st.integers(1, 250), max_size=12), limit=st.integers(1, 120))
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_beginning_and_the_end_are_kept_and_what_is_missing_is_counted(
     repository: Repository, store_url: str, monkeypatch: pytest.MonkeyPatch, sizes: list[int], limit: int
 ) -> None:

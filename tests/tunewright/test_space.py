@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -33,7 +33,6 @@ def same(space: SearchSpace, a: Config, b: Config) -> bool:
     )
 
 
-@settings(deadline=None)
 @given(space=spaces(), data=st.data())
 def test_decode_undoes_encode(space: SearchSpace, data: st.DataObject) -> None:
     config = data.draw(configs(space))
@@ -45,7 +44,6 @@ def test_decode_undoes_encode(space: SearchSpace, data: st.DataObject) -> None:
     assert same(space, space.decode(space.encode(config)), config)
 
 
-@settings(deadline=None)
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1))
 def test_decoded_points_are_valid_and_encode_to_one_canonical_point(space: SearchSpace, seed: int) -> None:
     for u in np.random.default_rng(seed).uniform(-0.1, 1.1, (10, space.dimension)):
@@ -58,7 +56,6 @@ def test_decoded_points_are_valid_and_encode_to_one_canonical_point(space: Searc
         assert space.encode(space.decode(point)) == pytest.approx(point, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(space=spaces())
 def test_python_json_and_yaml_forms_are_equal(space: SearchSpace) -> None:
     dumped = space.model_dump(mode="json")
@@ -77,7 +74,6 @@ def test_python_json_and_yaml_forms_are_equal(space: SearchSpace) -> None:
         assert form.canonical_json() == space.canonical_json()
 
 
-@settings(deadline=None)
 @given(space=spaces(), data=st.data())
 def test_configurations_survive_json(space: SearchSpace, data: st.DataObject) -> None:
     config = data.draw(configs(space))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -42,7 +42,6 @@ def test_yaml_file_text_json_and_python_are_the_same_study(tmp_path: Path) -> No
     assert study.optimizer == OptimizerSpec(name="random")
 
 
-@settings(deadline=None)
 @given(space=spaces(), seed=st.integers(0, 2**32 - 1), trials=st.integers(1, 1_000_000))
 def test_every_study_survives_yaml(space: SearchSpace, seed: int, trials: int) -> None:
     study = spec(space=space, seed=seed, budget={"trials": trials})

@@ -24,7 +24,7 @@ def gradients(execute, x, routing_of, experts):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sorted_and_einsum_give_the_same_results_and_gradients(activation, data):
     n_tokens, n_experts = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 6))
     n = data.draw(st.integers(0, 40))

@@ -33,7 +33,7 @@ def tokens(n, seed=1):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", GATES)
 @given(n=st.integers(1, 70), seed=st.integers(0, 99))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_assignments_are_sorted_by_expert_and_within_the_tokens(name, training, n, seed):
     gate = create(name, place(seed=seed)).train(training)
 
@@ -197,7 +197,7 @@ def test_sam_s_alignment_loss_is_what_outsiders_exceed_the_last_insider_by():
 
 
 @given(n=st.integers(1, 60), n_experts=st.integers(1, 9), seed=st.integers(0, 999))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_auction_is_balanced_and_near_the_best_assignment(n, n_experts, seed):
     scores = np.random.default_rng(seed).normal(size=(n, n_experts)).astype(np.float32)
 

@@ -27,7 +27,7 @@ def random(*shape, seed):
 
 
 @given(st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_layout_transforms_and_grouped_products_equal_pytorch_s(data):
     seed = data.draw(st.integers(0, 99))
     counts = data.draw(st.lists(st.sampled_from([0, 1, 5, 33, 64]), min_size=1, max_size=4))
