@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from statistics import median
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -117,9 +117,10 @@ def test_beats_asha_on_branin() -> None:
     ours, theirs = (
         [
             simulate(kind(table.problem(max_trials=60, seed=seed)), table, workers=4).best[0].metrics["loss"]
-            for seed in range(3)
+            for seed in range(12)
         ]
         for kind in (Mobster, Asha)
     )
 
-    assert median(ours) < median(theirs)
+    # Over ninety seeds means of 0.82 and 1.45; of any three either may win.
+    assert fmean(ours) < fmean(theirs)
