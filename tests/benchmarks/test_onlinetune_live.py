@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ from benchmarks._onlinetune_live import OURS, Judged, Plan
 from db_knobs.catalog import entries
 from db_knobs.lab.postgres import binaries
 from db_knobs.statistics import Metrics
-from optimizers.onlinetune import Suggestion
+from optimizers.onlinetune import Interval, Suggestion, Target
+from optimizers.onlinetune.baselines import Baseline
+from tunewright.space import Float, SearchSpace
+from tunewright.study import Objective
 
 METRICS = Metrics(seconds=6.0, throughput=100.0)
 
@@ -32,6 +37,41 @@ def judge(*pieces: tuple[Stretch, float]) -> Judged:
     suggestion = Suggestion(number=0, kind="safe", config={}, point=(), centre=())
     made = [live._Piece(suggestion, stretch, length, thinking=0.1) for stretch, length in pieces]
     return live._judge(made, default=100.0, place=0.0, seconds=6.0)
+
+
+class Recorder(Baseline):
+    """Stays on the reference, and keeps what it is told."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self.told: list[Interval] = []
+
+    def _ordered(self, context: object, rules: object, rng: object) -> list[Any]:
+        return []
+
+    def tell(self, interval: Interval) -> None:
+        super().tell(interval)
+        self.told.append(interval)
+
+
+def test_a_session_learns_from_its_first_look_too() -> None:
+    target = Target(
+        space=SearchSpace(Float("knob", 0.0, 1.0)),
+        reference={"knob": 0.5},
+        features=("load",),
+        objective=Objective(metric="tps", direction="maximize"),
+        seconds=6.0,
+    )
+    database = MagicMock(target=target)
+    database.run.side_effect = lambda config, *_: Stretch(config, 6.0, 100.0, (100.0,), 100.0, (1.0,), METRICS)
+    database.clients.return_value = 100.0
+    database.rules.return_value = []
+    tuner = Recorder(target)
+
+    live._session(database, "recorder", tuner, phases=[MagicMock()] * 2, where=[0.0, 1.0], plan=live.FULL)
+
+    assert [each.suggestion is None for each in tuner.told] == [True, False, False]
+    assert tuner.told[0].config == target.reference
 
 
 def test_work_is_that_of_the_whole_interval() -> None:

@@ -124,7 +124,7 @@ def workload(request):
     return load(request.param)
 
 
-@pytest.fixture(scope="module", params=["default", 0, 1, 2])
+@pytest.fixture(scope="module", params=["default", 0, 1, 2, 3, 4])
 def config(request, workload):
     if request.param == "default":
         return workload.space.default()

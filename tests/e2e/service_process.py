@@ -16,13 +16,13 @@ import httpx
 import psutil
 
 from tunewright.cli.service_process import inherited
+from tunewright.study import StudyState
 
 WORKLOADS = Path(__file__).parent / "workloads"
 # Importing and starting Ray on two busy processors takes its time.
 READY_SECONDS = 90.0
 # A machine may have more to do than these tests; how long things take is measured by benchmarks.
 PATIENCE = 4
-FINAL = ("completed", "failed", "cancelled")
 
 
 class ServiceProcess:
@@ -128,7 +128,7 @@ class ServiceProcess:
     def cancel_all(self) -> None:
         """Cancel every study that is not over, and wait until no runner is left."""
         for study in self.client.get("/v1/studies?limit=100").json()["items"]:
-            if study["state"] not in FINAL:
+            if not StudyState(study["state"]).final:
                 self.client.post(f"/v1/studies/{study['id']}/cancel")
         wait_until(lambda: not runner_pids(self.pid), 60, "the runners to be gone")
 

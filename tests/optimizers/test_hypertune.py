@@ -357,14 +357,14 @@ def test_five_hundred_parameters_are_no_error() -> None:
 
 
 @pytest.mark.slow
-def test_thousands_of_trials_keep_what_is_held_for_each_flat() -> None:
+def test_ten_thousand_trials_keep_what_is_held_for_each_flat() -> None:
     table = branin(max_resource=9)
     optimizer = HyperTune(
-        table.problem(max_trials=4_000),
+        table.problem(max_trials=10_000),
         HyperTuneSettings(initial_trials=6, candidates=10, trees=2, random_share=0.98, promotion="eager"),
     )
     sizes = []
-    for limit in (1000, 2000, 4000):
+    for limit in (1000, 2000, 5000, 10_000):
         while len(optimizer.trials) < limit and (job := optimizer.next_job()) is not None:
             curve = table.curve(job.config)
             complete(optimizer, job, loss=float(curve.metrics["loss"][int(job.end) - 1]))
@@ -396,7 +396,7 @@ def held(optimizer: HyperTune) -> int:
 
 def regret(table: SyntheticTable, name: str, settings: dict[str, Any], seed: int) -> float:
     optimizer = create(name, settings, table.problem(seed=seed))
-    return simulate(optimizer, table, workers=8, max_seconds=150).loss_at(150) - table.optimum
+    return simulate(optimizer, table, workers=8, max_seconds=250).loss_at(400) - table.optimum
 
 
 @pytest.mark.slow
@@ -404,7 +404,7 @@ def test_beats_asha_and_its_own_random_form_on_hartmann() -> None:
     table = hartmann6(bias=0.2, max_resource=27)
 
     ours, asha, chance = (
-        np.median([regret(table, name, settings, seed) for seed in range(3)])
+        np.median([regret(table, name, settings, seed) for seed in range(5)])
         for name, settings in (("hypertune", {}), ("asha", {}), ("hypertune", {"sampler": "random"}))
     )
 

@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
+from scipy.stats.qmc import LatinHypercube
 
 from optimizers import registry
 from optimizers.initial import Design, Starts, design_points, untried
@@ -34,6 +36,19 @@ def test_quasi_random_points_cover_every_eighth_of_each_axis(design: Design) -> 
 
     for column in points.T:
         assert len(np.unique((column * 8).astype(int))) == 8
+
+
+@pytest.mark.parametrize("dimension", [2, 60])
+def test_sobol_points_are_evenly_apart_on_each_axis_however_many_there_are(dimension: int) -> None:
+    for column in design_points("sobol", 32, dimension, 5).T:
+        assert np.diff(np.sort(column)) == pytest.approx(1 / 32)
+
+
+def test_a_latin_hypercube_has_its_points_further_apart_than_such_have_by_chance() -> None:
+    chance = [pdist(LatinHypercube(2, rng=seed).random(16)).min() for seed in range(200)]
+
+    for seed in range(20):
+        assert pdist(design_points("lhs", 16, 2, seed)).min() > np.quantile(chance, 0.7)
 
 
 def test_point_taken_already_is_replaced_by_another() -> None:

@@ -242,7 +242,6 @@ def test_a_failed_job_is_shown_with_its_problem(create: Create) -> None:
     assert trial["jobs"][0]["traceback"] == "Traceback ..."
 
 
-@sqlite_only
 @pytest.mark.parametrize(
     ("report", "field"),
     [
@@ -274,7 +273,6 @@ def test_a_wrong_report_is_refused_and_named(
     assert len(before) == (study.study()["state"] == "completed")
 
 
-@sqlite_only
 @under_way
 @pytest.mark.parametrize(
     "text",
@@ -298,7 +296,6 @@ def test_a_body_that_is_no_strict_json_is_refused(shared_job: tuple[Elsewhere, d
     assert study.reports(job) == []
 
 
-@sqlite_only
 @under_way
 @pytest.mark.parametrize("body", [{"count": 0}, {"count": 1e3}, {"count": 101}, {"wait": -1}, {"worker": ""}, {"x": 1}])
 def test_a_wrong_ask_is_refused(shared_job: tuple[Elsewhere, dict[str, Any]], body: Any) -> None:
@@ -466,7 +463,6 @@ def test_clients_at_the_same_time_get_jobs_of_their_own(create: Create) -> None:
     assert study.study()["counts"] == {"completed": 40}
 
 
-@sqlite_only
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

@@ -8,7 +8,7 @@ import pytest
 
 from service.store import sharing
 from service.store.engine import writing
-from tests.service.conftest import Runner, Service, complete_spec, ended, report, sqlite_only, start
+from tests.service.conftest import Runner, Service, complete_spec, ended, report, start
 from tunewright.study import StudyState, TrialState
 from workers.journal import Enqueued, JobStarted
 
@@ -106,7 +106,6 @@ def test_a_change_of_something_that_has_changed_is_refused(service: Service) -> 
     assert listed(service, "mine") == [study]
 
 
-@sqlite_only
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -237,7 +236,6 @@ def test_a_clone_is_made_once_under_a_key(service: Service) -> None:
     assert other.status_code == 409
 
 
-@sqlite_only
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.store.repository import thin
-from tests.service.conftest import Service, ended, incumbent, report, sqlite_only, start
+from tests.service.conftest import Service, ended, incumbent, report, start
 from tunewright.study import StudyState, TrialState
 from workers.journal import Printed
 
@@ -108,7 +108,6 @@ def test_reports_come_by_resource_in_pages(shared_service: Service, shared_trial
     assert [item["resource"] for page in found for item in page] == [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-@sqlite_only
 @pytest.mark.parametrize("path", ["/v1/studies", "/v1/studies/{study}/trials", "/v1/trials/{study}-1/reports"])
 @pytest.mark.parametrize("limit", ["0", "-1", "501", "1e3", "x", ""])
 def test_a_limit_out_of_bounds_is_refused(shared_service: Service, shared_trials: str, path: str, limit: str) -> None:
@@ -122,7 +121,6 @@ def cursor(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-@sqlite_only
 @pytest.mark.parametrize("path", ["/v1/studies", "/v1/studies/{study}/trials", "/v1/trials/{study}-1/reports"])
 @pytest.mark.parametrize("made_up", ["rubbish", "ü", "%%%", cursor("trials:other|3"), cursor("studies|"), "x" * 501])
 def test_a_cursor_that_no_list_made_is_refused(
@@ -134,7 +132,6 @@ def test_a_cursor_that_no_list_made_is_refused(
     assert answer.json()["errors"][0]["field"] == "cursor"
 
 
-@sqlite_only
 @pytest.mark.parametrize(
     ("path", "text"),
     [
@@ -204,7 +201,6 @@ def test_a_metric_that_nobody_reported_has_no_curves(shared_service: Service, sh
     assert (answer.status_code, answer.json()["curves"]) == (200, [])
 
 
-@sqlite_only
 def test_a_metric_name_that_cannot_be_is_refused(shared_service: Service, shared_trials: str) -> None:
     answer = shared_service.client.get(f"/v1/studies/{shared_trials}/curves", params={"metric": 'a"b'})
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.store import queue
-from tests.service.conftest import Service, sqlite_only, start
+from tests.service.conftest import Service, start
 from tunewright.study import StudyState, TrialState
 from workers.journal import Enqueued
 
@@ -61,7 +61,6 @@ def test_defaults_follow_conditions(service: Service) -> None:
     assert 'parameter "gloss" is inactive here' in refused.json()["detail"]
 
 
-@sqlite_only
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -87,7 +86,6 @@ def test_a_wrong_value_is_named(
     assert shared_service.client.get(f"/v1/studies/{shared_study}/queue").json()["items"] == []
 
 
-@sqlite_only
 @pytest.mark.parametrize("body", [{}, {"config": [1]}, {"config": None}, {"config": {}, "more": 1}, [], "x"])
 def test_a_wrong_body_is_refused(shared_service: Service, shared_study: str, body: Any) -> None:
     answer = shared_service.client.post(f"/v1/studies/{shared_study}/queue", json=body)
@@ -95,7 +93,6 @@ def test_a_wrong_body_is_refused(shared_service: Service, shared_study: str, bod
     assert answer.status_code == 422
 
 
-@sqlite_only
 def test_a_configuration_that_is_no_json_number_is_refused(shared_service: Service, shared_study: str) -> None:
     answer = shared_service.client.post(
         f"/v1/studies/{shared_study}/queue",

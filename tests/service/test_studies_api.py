@@ -14,7 +14,7 @@ from sqlalchemy import String, func, select
 
 from service.store.tables import Base, EventRow, IdempotencyRow, LeaseRow
 from service.workload_catalog import WorkloadCatalog
-from tests.service.conftest import WORKLOAD, Service, ended, incumbent, report, sqlite_only, start, study_json
+from tests.service.conftest import WORKLOAD, Service, ended, incumbent, report, start, study_json
 from tunewright.errors import WorkloadError
 from tunewright.study import StudyState, TrialState
 from tunewright.views import Workloads
@@ -117,7 +117,6 @@ BAD_STUDIES: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@sqlite_only
 @pytest.mark.parametrize(("fields", "field", "remedy"), BAD_STUDIES.values(), ids=BAD_STUDIES.keys())
 def test_a_bad_study_is_refused_with_field_and_remedy(
     shared_service: Service, fields: dict[str, Any], field: str, remedy: str
@@ -243,7 +242,6 @@ def test_submissions_with_one_key_at_the_same_time_give_one_study(service: Servi
     assert len(service.client.get("/v1/studies").json()["items"]) == 1
 
 
-@sqlite_only
 @pytest.mark.parametrize("key", ["", "x" * 201])
 def test_a_key_of_a_wrong_length_is_refused(shared_service: Service, key: str) -> None:
     answer = shared_service.client.post("/v1/studies", json=study_json(), headers={"Idempotency-Key": key})

@@ -8,7 +8,7 @@ import pytest
 
 from optimizers.protocol import Earlier, JobEnd
 from service.store import warm_start
-from tests.service.conftest import WORKLOAD, Service, ended, report, sqlite_only, start, study_json
+from tests.service.conftest import WORKLOAD, Service, ended, report, start, study_json
 from tunewright.study import StudyState, TrialState
 from workers.journal import JobStarted
 
@@ -187,7 +187,6 @@ def test_a_study_without_a_finished_trial_is_refused(service: Service) -> None:
     assert "no finished trial" in answer.json()["detail"]
 
 
-@sqlite_only
 @pytest.mark.parametrize("studies", [["a", "a"], [""], "a", ["x" * 101], [str(n) for n in range(21)], [1]])
 def test_a_wrong_list_of_studies_is_refused(shared_service: Service, studies: Any) -> None:
     answer = shared_service.client.post("/v1/studies", json=study_json(warm_start=studies))

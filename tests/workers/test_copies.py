@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.workers.memory_journal import MemoryJournal
-from tests.workers.test_study_loop import ScriptedLegs, end_legs, spec
+from tests.workers.scripted_legs import ScriptedLegs, spec
 from tunewright import Budget, OptimizerSpec, StudySpec
 from tunewright.study import StudyState
 from workers import study_loop
@@ -95,12 +94,6 @@ def run(journal: MemoryJournal, root: Path) -> Population:
     legs.loop = StudyLoop(journal, make_optimizer, legs)
     legs.loop.run()
     return legs
-
-
-@pytest.fixture(autouse=True)
-def _legs_end() -> Iterator[None]:
-    yield
-    end_legs()
 
 
 @pytest.fixture(autouse=True)

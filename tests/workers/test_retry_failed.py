@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from optimizers.protocol import JobEnd
 from tests.workers.memory_journal import MemoryJournal
-from tests.workers.test_study_loop import ScriptedLegs, end_legs, run, spec, train
+from tests.workers.scripted_legs import ScriptedLegs, run, spec, train
 from tunewright import Budget, TrialLimits
 from tunewright.study import StudyState, TrialState
 from workers import study_loop
 from workers.journal import JobEnded, Wanted
 from workers.orders import LegOrder, LegResult, Outcome, Reply
-
-
-@pytest.fixture(autouse=True)
-def _legs_end() -> Iterator[None]:
-    yield
-    end_legs()
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from models.moe.pulse import Pulse
 
 TIMEOUT = timedelta(seconds=60)
 # Where a rank dies, the others wait for as long as this.
-SHORT_TIMEOUT = timedelta(seconds=6)
+SHORT_TIMEOUT = timedelta(seconds=10)
 
 
 class Ranks:
