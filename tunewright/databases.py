@@ -31,6 +31,7 @@ from tunewright.session_views import (
     ProbeView,
     SessionSummary,
     SessionView,
+    SettingsChange,
 )
 from tunewright.views import Event, Page
 
@@ -143,7 +144,7 @@ class DatabaseCalls:
         """What people should know of a session, newest first."""
         return self._pages(lambda cursor: requests.notices(session_id, cursor))
 
-    def watch_session(self, session_id: str) -> Iterator[SessionView]:
+    def watch_session(self, session_id: str) -> Generator[SessionView]:
         """The session now, again whenever something about it has changed, and last when it is over.
 
         Raises:
@@ -163,6 +164,25 @@ class DatabaseCalls:
                     yield session
                 if session.state.final:
                     return
+
+    def settings_changes(self, session_id: str) -> Iterator[SettingsChange]:
+        """What a session changes on the server from now on, until it is over: the place to renew a pool's connections.
+
+            for change in client.settings_changes(session.id):
+                if change.new_connections:
+                    engine.dispose()
+
+        Changes between two looks are one. After a lost connection to the service it looks anew.
+
+        Raises:
+            ApiError: there is no such session.
+        """
+        with closing(self.watch_session(session_id)) as sessions:
+            before = next(sessions)
+            for session in sessions:
+                if change := settings_change(before, session):
+                    yield change
+                before = session
 
     def _send(self, call: Call[T], retries: int | None = RETRIES) -> T:
         raise NotImplementedError
@@ -246,7 +266,7 @@ class AsyncDatabaseCalls:
         """As `Client.notices`."""
         return self._pages(lambda cursor: requests.notices(session_id, cursor))
 
-    async def watch_session(self, session_id: str) -> AsyncIterator[SessionView]:
+    async def watch_session(self, session_id: str) -> AsyncGenerator[SessionView]:
         """As `Client.watch_session`."""
         session = await self.session(session_id)
         yield session
@@ -262,6 +282,15 @@ class AsyncDatabaseCalls:
                     yield session
                 if session.state.final:
                     return
+
+    async def settings_changes(self, session_id: str) -> AsyncIterator[SettingsChange]:
+        """As `Client.settings_changes`."""
+        async with aclosing(self.watch_session(session_id)) as sessions:
+            before = await anext(sessions)
+            async for session in sessions:
+                if change := settings_change(before, session):
+                    yield change
+                before = session
 
     async def _send(self, call: Call[T], retries: int | None = RETRIES) -> T:
         raise NotImplementedError
@@ -280,6 +309,18 @@ def _line(url: str) -> EventLine:
 def concerns(event: Event | None, session_id: str) -> bool:
     """Whether a session may have changed: by an event about it, or by what was missed while no connection stood."""
     return event is None or event.study in ("", session_id)
+
+
+def settings_change(before: SessionView, now: SessionView) -> SettingsChange | None:
+    """What stands at something else than at the look before; None where nothing does."""
+    # A session that has not begun knows of none: then they stood at the former ones.
+    former = {name: setting["value"] for name, setting in (now.former or {}).items()}
+    stood, stands = former | (before.current or {}), former | (now.current or {})
+    changed = [name for name in stands if name in stood and stands[name] != stood[name]]
+    if not changed:
+        return None
+    only_new = [name for name in changed if now.knobs.get(name, {}).get("applies") == "new connections only"]
+    return SettingsChange(settings=stands, changed=changed, new_connections=only_new)
 
 
 def _without_none(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -270,7 +270,7 @@ class SessionView(SessionSummary):
         knobs: what is tuned: name -> type, unit, low, high, scale, choices, doc.
         features: names of the context's numbers.
         capabilities: what works, and what is lost without it.
-        current: settings that were seen on the server last: measured, or put back; None before.
+        current: settings that were seen on the server last: put in place, measured, or put back; None before.
     """
 
     spec: SessionSpec
@@ -280,6 +280,20 @@ class SessionView(SessionSummary):
     features: list[str] = Field(default_factory=list)
     capabilities: dict[str, Any] = Field(default_factory=dict)
     current: dict[str, Any] | None = None
+
+
+class SettingsChange(View):
+    """Settings of a database have changed in a tuning session.
+
+    Attributes:
+        settings: what stands now.
+        changed: names of those that stand at something else than before.
+        new_connections: of these, the ones that only new connections feel: a pool has to renew its connections.
+    """
+
+    settings: dict[str, Any]
+    changed: list[str]
+    new_connections: list[str]
 
 
 class IntervalView(View):

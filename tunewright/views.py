@@ -427,14 +427,14 @@ class Event(View):
     before was too long ago to be kept; fetch anew what you show.
 
     Of a tuning session: `session`: what it is, or what is wanted of it, changed. `interval`: one has ended. `notice`:
-    people should know something.
+    people should know something. `settings`: others stand on the server.
 
     Attributes:
         id: pass it as Last-Event-ID to go on after this event.
         study: id of the study, or of the tuning session.
         body: for `study`: state, reason; for `progress`: jobs, reports, ended, counts, progress, seconds_left, best;
             for `session`: state, reason, and totals; for `interval`: an `IntervalView` without its longest parts, and
-            under `session` the totals; for `notice`: a `NoticeView`.
+            under `session` the totals; for `notice`: a `NoticeView`; for `settings`: under `settings` what stands.
     """
 
     id: int

@@ -35,6 +35,7 @@ from workers.session_journal import (
     SessionRecord,
     SessionStatus,
     Skipped,
+    Stands,
     Wanted,
 )
 
@@ -179,6 +180,8 @@ class SqlSessionJournal:
                 told.append(("interval", {**shown, "session": _figures(status)}))
             elif isinstance(fact, (Noticed, Restored, RestartTried)):
                 told.append(("notice", session_facts.notice(number, fact).model_dump(mode="json")))
+            elif isinstance(fact, Stands) and fact.settings:
+                told.append(("settings", {"settings": dict(fact.settings)}))
         if (before.state, before.reason, before.touched) != (status.state, status.reason, status.touched):
             told.append(("session", {"state": status.state, "reason": status.reason, **_figures(status)}))
         if not told:

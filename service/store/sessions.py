@@ -23,7 +23,7 @@ from service.store.tables import EventRow, LeaseRow, SessionFactRow, SessionRow,
 from tunewright.session import SessionSpec, SessionState
 from tunewright.session_views import IntervalView, NoticeView, SessionSummary, SessionView
 from tunewright.views import Page
-from workers.session_journal import Began, Measured, Restored, Wanted
+from workers.session_journal import Began, Measured, Stands, Wanted
 
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 _FACTS = SessionFactRow.__table__
@@ -307,7 +307,6 @@ def _fields(row: Row[Any]) -> dict[str, Any]:
 
 def _view(connection: Connection, row: Row[Any]) -> SessionView:
     began = _newest(connection, row.id, session_facts.BEGAN)
-    seen = _newest(connection, row.id, session_facts.MEASURED, session_facts.RESTORED)
     found: dict[str, Any] = {}
     if isinstance(began, Began):
         found = {
@@ -317,11 +316,20 @@ def _view(connection: Connection, row: Row[Any]) -> SessionView:
             "features": began.features,
             "capabilities": began.capabilities,
         }
+    return SessionView(
+        **_fields(row), spec=SessionSpec.model_validate(row.spec), current=_current(connection, row.id), **found
+    )
+
+
+def _current(connection: Connection, session_id: str) -> Mapping[str, Any] | None:
+    """Settings that were seen on the server last; None before."""
+    seen = _newest(connection, session_id, session_facts.MEASURED, session_facts.RESTORED, session_facts.STANDS)
+    if isinstance(seen, Stands) and not seen.settings:
+        # Nobody knows what stands.
+        seen = _newest(connection, session_id, session_facts.MEASURED, session_facts.RESTORED)
     if isinstance(seen, Measured):
-        found["current"] = {**seen.interval.config, **seen.running}
-    elif isinstance(seen, Restored):
-        found["current"] = seen.settings
-    return SessionView(**_fields(row), spec=SessionSpec.model_validate(row.spec), **found)
+        return {**seen.interval.config, **seen.running}
+    return None if seen is None else dict(seen.settings)
 
 
 def _newest(connection: Connection, session_id: str, *kinds: str) -> Any:

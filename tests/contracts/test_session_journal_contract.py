@@ -242,7 +242,7 @@ def test_what_was_expected_in_the_load_that_was_measured_is_kept_and_told(store:
         assert connection.scalars(query).one()["expected"] == 80.0
 
 
-def test_events_tell_of_intervals_notices_and_states_in_the_sessions_project(store: Store) -> None:
+def test_events_tell_of_settings_intervals_notices_and_states_in_the_sessions_project(store: Store) -> None:
     store.journal().commit(batch(1, *FACTS, intervals=1))
 
     with store.engine.connect() as connection:
@@ -252,9 +252,11 @@ def test_events_tell_of_intervals_notices_and_states_in_the_sessions_project(sto
     told = [(event.kind, event.body) for event in events[1:]]
 
     assert {event.project for event in events} == {"default"}
-    assert [kind for kind, _ in told] == ["interval", "interval", "notice", "notice", "session"]
-    assert (told[0][1]["performance"], told[0][1]["expected"], told[0][1]["session"]["intervals"]) == (110.0, 100.0, 1)
-    assert "metrics" not in told[0][1]
-    assert told[1][1]["skipped"] == "too little traffic"
-    assert (told[3][1]["kind"], told[3][1]["left"]) == ("restored", {"jit": "somebody set it"})
-    assert told[4][1]["state"] == "running"
+    assert [kind for kind, _ in told] == ["settings", "interval", "interval", "notice", "notice", "session"]
+    bodies = [body for _, body in told]
+    assert bodies[0] == {"settings": {"work_mem": 8192, "jit": False, "cost": 1.1}}
+    assert (bodies[1]["performance"], bodies[1]["expected"], bodies[1]["session"]["intervals"]) == (110.0, 100.0, 1)
+    assert "metrics" not in bodies[1]
+    assert bodies[2]["skipped"] == "too little traffic"
+    assert (bodies[4]["kind"], bodies[4]["left"]) == ("restored", {"jit": "somebody set it"})
+    assert bodies[5]["state"] == "running"

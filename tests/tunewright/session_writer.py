@@ -19,12 +19,19 @@ from service.store.repository import new_id
 from service.store.session_journal import SqlSessionJournal
 from tunewright.session import SessionSpec, SessionState
 from tunewright.session_views import CapabilityView, ProbeView, SessionView
-from workers.session_journal import Began, Intended, Measured, SessionBatch, SessionFact, SessionStatus
+from workers.session_journal import Began, Intended, Measured, SessionBatch, SessionFact, SessionStatus, Stands
 
 FORMER = {"work_mem": 4096, "random_page_cost": 4.0, "jit": True, "max_wal_size": 1024}
 BETTER = {"work_mem": 16384, "random_page_cost": 1.1, "jit": False}
 KNOBS: dict[str, dict[str, Any]] = {
-    "work_mem": {"type": "integer", "unit": "kB", "low": 1024, "high": 1048576, "doc": "Memory of one sort or hash."},
+    "work_mem": {
+        "type": "integer",
+        "unit": "kB",
+        "low": 1024,
+        "high": 1048576,
+        "applies": "new connections only",
+        "doc": "Memory of one sort or hash.",
+    },
     "random_page_cost": {"type": "real", "unit": "", "low": 1.0, "high": 10.0, "doc": "Cost of a page read at random."},
     "jit": {"type": "bool", "unit": "", "low": None, "high": None, "doc": "Compile queries."},
     "max_wal_size": {"type": "integer", "unit": "MB", "low": 512, "high": 65536, "doc": "Log between checkpoints."},
@@ -108,6 +115,10 @@ class SessionWriter:
         former = {name: FormerSetting(value=value, text=None) for name, value in FORMER.items()}
         knobs = {name: {**_PLAIN, **knob, "name": name, "current": FORMER[name]} for name, knob in KNOBS.items()}
         self.commit(Began(former, dict(FORMER), knobs, FEATURES))
+
+    def stand(self, changed: Mapping[str, Any]) -> None:
+        """The former settings but for some have been put in place."""
+        self.commit(Stands({**FORMER, **changed}))
 
     def interval(
         self,

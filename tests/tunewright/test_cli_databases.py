@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,54 @@ def test_a_session_is_followed_line_by_line(begin: Callable[..., SessionWriter])
     assert intervals[3] == "not judged: too little traffic"
     assert ["notice", "the server made 8 of 9"] in told
     assert told[-1] == ["state", "finished: the budget is used up"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "status"),
+    [([], ["work_mem", "work_mem"], 0), (["--every"], ["jit", "work_mem", "work_mem,jit"], 1)],
+)
+def test_a_command_is_run_when_a_pool_has_to_renew_its_connections(
+    begin: Callable[..., SessionWriter], tmp_path: Path, options: list[str], told: list[str], status: int
+) -> None:
+    writer = begin()
+    writer.begin()
+    steps: list[Callable[[], object]] = [
+        lambda: writer.stand({"jit": False}),
+        lambda: writer.stand({"jit": False, "work_mem": 16384}),
+        lambda: writer.commit(Restored(1.0, dict(FORMER)), state=SessionState.FINISHED),
+    ]
+
+    def go_on() -> None:
+        for step in steps:
+            time.sleep(0.5)
+            step()
+
+    # Fails where more than one setting has changed.
+    script = 'echo "$1 $TUNEWRIGHT_CHANGED" >> "$2"; test "$TUNEWRIGHT_CHANGED" != work_mem,jit'
+    later = threading.Timer(0.3, go_on)
+    later.start()
+    result = run(
+        "sessions", "on-change", writer.id, *options, "--", "sh", "-c", script, "sh", "-x", str(tmp_path / "x")
+    )
+    later.join()
+
+    assert result.exit_code == status, result.output
+    assert (tmp_path / "x").read_text().splitlines() == [f"-x {names}" for names in told]
+    assert ("ended with status 1" in result.output) == bool(status)
+
+
+def test_a_command_that_is_not_there_is_refused_when_it_is_needed(begin: Callable[..., SessionWriter]) -> None:
+    writer = begin()
+    writer.begin()
+    later = threading.Timer(0.5, lambda: writer.stand({"work_mem": 16384}))
+    later.start()
+
+    result = run("sessions", "on-change", writer.id, "--", "/nowhere/reload")
+
+    later.join()
+    assert result.exit_code == 2
+    assert "/nowhere/reload" in result.output
+    assert "after --" in result.output
 
 
 def test_advice_says_what_it_would_set(begin: Callable[..., SessionWriter]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from db_knobs.lab.postgres import PrivatePostgres
 from tests.tunewright.live_service import LiveService
-from tests.tunewright.session_writer import BETTER, SessionWriter, attach
+from tests.tunewright.session_writer import BETTER, FORMER, SessionWriter, attach
 from tunewright import ApiError, AsyncClient, Client, SpecError, _connection
 from tunewright.session import SessionSpec, SessionState
-from workers.session_journal import Noticed
+from workers.session_journal import Noticed, Restored
 
 pytestmark = pytest.mark.timeout(60)
 SECRET = "canary-of-the-client"
@@ -141,6 +142,36 @@ def test_a_session_is_watched_until_it_is_over(client: Client, begin: Callable[.
     assert (seen[0], seen[-1]) == (SessionState.PENDING, SessionState.FINISHED)
 
 
+def test_changes_of_settings_are_followed_as_they_are_made(client: Client, begin: Callable[..., SessionWriter]) -> None:
+    writer = begin()
+    steps: list[Callable[[], object]] = [
+        writer.begin,
+        lambda: writer.stand({"work_mem": 16384}),
+        # Says again what stands.
+        lambda: writer.interval({"work_mem": 16384}, 110.0),
+        lambda: writer.stand({"jit": False}),
+        lambda: writer.commit(Restored(time.time(), dict(FORMER)), state=SessionState.FINISHED),
+    ]
+
+    def act() -> None:
+        for step in steps:
+            time.sleep(0.3)
+            step()
+
+    acting = threading.Timer(0.3, act)
+    acting.start()
+
+    changes = list(client.settings_changes(writer.id))
+
+    acting.join()
+    assert [(change.changed, change.new_connections) for change in changes] == [
+        (["work_mem"], ["work_mem"]),
+        (["work_mem", "jit"], ["work_mem"]),
+        (["jit"], []),
+    ]
+    assert changes[1].settings == {**FORMER, "jit": False}
+
+
 def test_the_async_client_does_the_same(service: LiveService, begin: Callable[..., SessionWriter]) -> None:
     writer = begin()
     writer.begin()
@@ -156,6 +187,7 @@ def test_the_async_client_does_the_same(service: LiveService, begin: Callable[..
             assert (await client.stop_session(writer.id)).wanted == "stop"
             writer.commit(state=SessionState.STOPPED)
             assert [each.state async for each in client.watch_session(writer.id)] == [SessionState.STOPPED]
+            assert [each async for each in client.settings_changes(writer.id)] == []
             database = (await client.session(writer.id)).database
             assert (await client.database(database)).id == database
             with pytest.raises(ApiError, match="TUNEWRIGHT_DATABASE_HOSTS"):

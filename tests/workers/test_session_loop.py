@@ -16,7 +16,7 @@ from tests.workers.simulated_server import KNOBS, Connection, PlainInsight
 from tunewright.session import SessionState
 from tunewright.space import Config
 from workers.session_hold import Hold
-from workers.session_journal import Began, Intended, Measured, Restored, Skipped, Wanted
+from workers.session_journal import Began, Intended, Measured, Restored, Skipped, Stands, Wanted
 
 
 def test_a_session_runs_to_the_end_of_its_budget_and_puts_everything_back() -> None:
@@ -153,6 +153,32 @@ def test_settings_that_hurt_are_taken_back_within_seconds_and_the_loss_is_counte
     assert scene.journal.status.unsafe == len(hurt)
     assert scene.journal.status.lost == pytest.approx(sum(measured.lost for measured in hurt))
     assert scene.at_home
+
+
+@pytest.mark.parametrize("fades", [False, True])
+def test_whoever_follows_the_journal_knows_at_every_moment_what_stands(fades: bool) -> None:
+    scene = stage(budget={"intervals": 12})
+    told: list[Config] = []
+    stood: list[Config] = []
+
+    def look() -> None:
+        facts = [fact for fact in scene.journal.facts if isinstance(fact, (Stands, Restored))]
+        told.append(dict(facts[-1].settings) if facts else scene.server.defaults)
+        stood.append(dict(scene.server.settings))
+
+    def fade() -> None:
+        scene.server.rate, scene.server.idle_clients = 0.0, True
+        scene.server.later(3 * SECONDS, lambda: setattr(scene.journal, "wanted", Wanted.CANCEL))
+
+    for number in range(400):
+        scene.server.later(number + 0.5, look)
+    if fades:
+        away_at(scene, fade)
+
+    scene.run()
+
+    assert any(settings != scene.server.defaults for settings in stood)
+    assert told == stood
 
 
 def test_a_server_that_stalls_under_new_settings_is_not_taken_for_idle() -> None:

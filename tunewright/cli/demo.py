@@ -19,7 +19,7 @@ from tunewright.study import Budget, Fidelity, StudySpec, StudyState
 STUDY = StudySpec(
     name="demo",
     workload="xgboost",
-    data={"dataset": "diabetes"},
+    data={"dataset": "breast_cancer"},
     fidelity=Fidelity(name="rounds", min=27, max=243),
     budget=Budget(trials=36),
     parallel=2,

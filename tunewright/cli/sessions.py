@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -148,6 +151,29 @@ def watch(session: SessionId = "last", json: Json = False, url: Url = None) -> N
         _follow(client, session_id(client, session), json)
 
 
+@app.command("on-change", context_settings={"ignore_unknown_options": True})
+def on_change(
+    session: SessionId,
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run, after --.")],
+    every: Annotated[
+        bool, typer.Option("--every", help="Also for settings that all connections feel at once.")
+    ] = False,
+    url: Url = None,
+) -> None:
+    """Run a command whenever settings have changed that only new connections feel: to let a pool renew its own.
+
+    TUNEWRIGHT_CHANGED names them to it, with commas. Ends with the session; exits 1 if the command failed once or more.
+    """
+    failed = False
+    with Client(url) as client:
+        for change in client.settings_changes(session_id(client, session)):
+            names = change.changed if every else change.new_connections
+            if names:
+                failed = not _run(command, names) or failed
+    if failed:
+        raise typer.Exit(1)
+
+
 @app.command()
 def pause(session: SessionId, url: Url = None) -> None:
     """Put the former settings back, and wait."""
@@ -180,6 +206,18 @@ def delete(
             typer.confirm(f"Delete the session on {name} ({found.id}) and its {found.intervals} intervals?", abort=True)
         client.delete_session(found.id)
     output.line(f"session {found.id} is deleted")
+
+
+def _run(command: Sequence[str], names: Sequence[str]) -> bool:
+    """Run a command of the user's, which inherits where output goes; whether it succeeded."""
+    output.line(f"{', '.join(names)}: {shlex.join(command)}")
+    try:
+        status = subprocess.run(command, env={**os.environ, "TUNEWRIGHT_CHANGED": ",".join(names)}).returncode
+    except OSError as error:
+        raise Refused(f"command: {error}; give a program that is there, and its arguments, after --") from None
+    if status:
+        typer.echo(f"{command[0]} ended with status {status}; the next change runs it again", err=True)
+    return status == 0
 
 
 def _steered(session: str, url: str | None, steer: Callable[[Client, str], SessionView], what: str) -> None:

@@ -23,7 +23,7 @@ let chartsProblem = null;
 let updating = 0;
 let gone = false;
 
-const feed = new Feed({ study: root.dataset.session, kinds: ["session", "interval", "notice"], load, apply, label: byId("connection") });
+const feed = new Feed({ study: root.dataset.session, kinds: ["session", "interval", "notice", "settings"], load, apply, label: byId("connection") });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw.request());
 // The interval that is being measured counts down, also between events.
 setInterval(() => state.session && !isFinal(state.session) && drawFigures(), 1000);
