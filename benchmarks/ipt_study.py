@@ -36,20 +36,23 @@ class Scale:
     Attributes:
         draws: of training texts, for each data set.
         budget: cluster seconds of a study.
-        chunk_steps: optimizer steps of one of the 27 units of a whole training.
+        chunks: units of a whole training; after each the texts to choose by are classified, which takes longer than a
+            few steps.
+        chunk_steps: optimizer steps of one of them.
         select, test: held-out texts to choose by, and others to judge by.
     """
 
     datasets: Sequence[str]
     draws: int
     budget: float
+    chunks: int
     chunk_steps: int
     select: int = 200
     test: int = 400
 
 
-FULL = Scale(("tweets", "candidates", "keywords"), draws=2, budget=240.0, chunk_steps=3)
-QUICK = Scale(("tweets",), draws=1, budget=16.0, chunk_steps=1, select=40, test=200)
+FULL = Scale(("tweets", "candidates", "keywords"), draws=2, budget=360.0, chunks=9, chunk_steps=9)
+QUICK = Scale(("tweets",), draws=1, budget=16.0, chunks=9, chunk_steps=3, select=40, test=200)
 
 
 def main(argv: Sequence[str] | None = None, scale: Scale | None = None) -> None:
@@ -83,7 +86,10 @@ def compare(service: Service, states: CheckpointStore, dataset: str, draw: int, 
         "chunk_steps": scale.chunk_steps,
     }
     setting = Setting(dataset, 16, 0, 0, scale.select, scale.test)
-    spending = Spending(service, {"name": "ipt", "workload": "ipt.classify", "data": data}, "error")
+    fidelity = {"name": "chunks", "min": 1, "max": scale.chunks}
+    spending = Spending(
+        service, {"name": "ipt", "workload": "ipt.classify", "data": data, "fidelity": fidelity}, "error"
+    )
     searched = spending.search(draw, scale.budget)
     used = float(searched["cluster_seconds"])
     plain = spending.repeat(IptWorkload.space.default(), used)
