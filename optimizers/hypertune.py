@@ -100,9 +100,14 @@ class HyperTune(AsynchronousHalving):
         return self._enter(config, bracket, {**reasons, "bracket": bracket, **why})
 
     def _bracket(self) -> tuple[int, dict[str, Any]]:
-        """Where the next configuration starts: by turns until the full resource has results, then by theta."""
+        """Where the next configuration starts: by turns until the full resource has results, then by theta.
+
+        Declared defaults are trained whole, so that no study ends below what its user has.
+        """
         if self._own.allocation == "off":
             return 0, {}
+        if self._starts.default_waits and not self.queue:
+            return len(self.sizes) - 1, {}
         if self._own.allocation == "payoff":
             return self._bracket_by_payoff()
         number = len(self.trials)

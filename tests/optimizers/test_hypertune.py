@@ -48,6 +48,43 @@ def run(optimizer: HyperTune, jobs: int, **metrics: Callable[[float, float], flo
     return done
 
 
+DECLARED = SearchSpace(Float("x", 0.0, 1.0, default=0.3))
+
+
+def begun(optimizer: HyperTune, jobs: int) -> list[tuple[float, float]]:
+    """x and end of so many jobs that run at once."""
+    return [(float(job.config["x"]), job.end) for job in (start(optimizer) for _ in range(jobs))]
+
+
+@pytest.mark.parametrize("settings", [{}, {"allocation": "learned"}, {"allocation": "round_robin"}], ids=str)
+def test_declared_defaults_are_trained_whole_so_that_no_study_ends_below_them(settings: dict[str, Any]) -> None:
+    problem = Problem(DECLARED, [Objective(metric="loss")], Fidelity(name="epochs", max=9), seed=1)
+
+    jobs = begun(HyperTune(problem, HyperTuneSettings.model_validate(settings)), 8)
+
+    assert jobs[0] == (0.3, 9.0)
+    assert any(end < 9.0 for _, end in jobs[1:])
+
+
+def test_what_is_enqueued_before_the_defaults_starts_where_it_would() -> None:
+    problem = Problem(DECLARED, [Objective(metric="loss")], Fidelity(name="epochs", max=9), seed=1)
+    optimizer = HyperTune(problem)
+    for _ in range(8):
+        optimizer.enqueue({"x": 0.9})
+
+    jobs = begun(optimizer, 9)
+
+    assert {x for x, _ in jobs[:8]} == {0.9}
+    assert {end for _, end in jobs[:8]} > {9.0}
+    assert jobs[8] == (0.3, 9.0)
+
+
+def test_without_brackets_all_begin_at_the_lowest_rung() -> None:
+    problem = Problem(DECLARED, [Objective(metric="loss")], Fidelity(name="epochs", max=9), seed=1)
+
+    assert begun(HyperTune(problem, HyperTuneSettings(allocation="off")), 1) == [(0.3, 1.0)]
+
+
 @pytest.mark.parametrize(
     ("bound", "asked", "taken"),
     [(None, "auto", "gp"), (0.5, "auto", "forest"), (None, "forest", "forest"), (0.5, "gp", "gp")],
