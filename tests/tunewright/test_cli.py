@@ -608,7 +608,7 @@ def test_demo_tunes_shows_the_best_and_ends(demo: Any) -> None:
 
     assert running.process.wait(timeout=60) == 0, told
     assert re.search(r"^dashboard\thttp://127.0.0.1:\d+/studies/\w+$", told, re.MULTILINE)
-    assert re.search(r"^loss\t5\d\.\d+$", told, re.MULTILINE)
+    assert re.search(r"^loss\t0\.1\d+$", told, re.MULTILINE)
     assert re.search(r"^config.max_depth\t\d+$", told, re.MULTILINE)
     assert running.left() == []
 
