@@ -51,11 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with running_service() as service:
         service.wait_until_over(service.submit(study("random", own, seed=0, trials=2)))
         for dataset in (own, *(OTHERS if not asked.quick else ())):
-            rows = [compare(service, dataset, seed) for seed in range(seeds)]
-            for row in rows:
-                result.keep(row)
+            for seed in range(seeds):
+                result.keep(compare(service, dataset, seed))
             suffix = "" if dataset == own else f"_{dataset}"
-            result.headline |= {name + suffix: value for name, value in summary(rows).items()}
+            result.headline |= {name + suffix: value for name, value in summary(result.rows[-seeds:]).items()}
     result.headline["seeds"] = float(seeds)
     publish(result, asked.json)
 

@@ -38,7 +38,7 @@ class HyperTuneSettings(HalvingSettings):
     allocation: Literal["payoff", "learned", "round_robin", "off"] = Field(
         default="payoff",
         description="Brackets of new configurations: by what is expected to be found there, by how well their lowest "
-        "rung ranks (the paper's rule), by turns, or the lowest.",
+        "rung ranks (the paper's rule), by turns, or the lowest. Unless off, declared defaults are trained whole.",
     )
     cost_aware: bool = Field(
         default=False,
@@ -102,12 +102,12 @@ class HyperTune(AsynchronousHalving):
     def _bracket(self) -> tuple[int, dict[str, Any]]:
         """Where the next configuration starts: by turns until the full resource has results, then by theta.
 
-        Declared defaults are trained whole, so that no study ends below what its user has.
+        Declared defaults are trained whole, so that a study ends no worse than what its user has.
         """
         if self._own.allocation == "off":
             return 0, {}
         if self._starts.default_waits and not self.queue:
-            return len(self.sizes) - 1, {}
+            return len(self.sizes) - 1, {"rule": "declared defaults"}
         if self._own.allocation == "payoff":
             return self._bracket_by_payoff()
         number = len(self.trials)

@@ -219,23 +219,21 @@ class Hold:
             self._watchdog.ours(custody.ours, left)
             self._ledger.add(Stands(left))
 
-    def back(self) -> bool:
-        """Put the reference in place, if it is not; but what needs a restart.
+    def back(self) -> None:
+        """Put the reference in place, if it is not, and note it; but what needs a restart.
 
-        Returns:
-            Whether anything was put back: to be noted.
         Raises:
             RightMissing: something cannot be put back.
             ForeignChange: somebody else set something, or it does not go back to what it was.
+            OSError: as `note`.
         """
-        if not self.custody.away:
-            return False
-        self.custody.check_before_writing()
-        returned = self.custody.back_without_restart()
-        _raise_stuck(returned)
-        if returned.left:
-            raise ForeignChange(returned.left)
-        return True
+        if self.custody.away:
+            self.custody.check_before_writing()
+            returned = self.custody.back_without_restart()
+            _raise_stuck(returned)
+            if returned.left:
+                raise ForeignChange(returned.left)
+            self.note()
 
     def undo(self) -> None:
         """Put back what may stand of ours after a time in which nobody looked, and write that down.

@@ -343,17 +343,11 @@ class SessionLoop:
 
     def _look(self, tuning: Tuning) -> None:
         """Measure the reference without a suggestion: to know the context, and whether there is traffic."""
-        self._back()
+        self._hold.back()
         watched = self._watch()
         if watched is not None:
             self._hold.custody.check()
             self._judge(tuning, None, watched)
-
-    def _back(self) -> None:
-        """The reference in place; written down before anything is measured under it, for those who follow settings."""
-        if self._hold.back():
-            self._hold.note()
-            self._commit(reason=self._ledger.reason)
 
     def _observe(self, before: float | None) -> Observed | None:
         """Measure the reference for an interval of a restart's trial.
@@ -362,7 +356,7 @@ class SessionLoop:
             before: its gain before the restart, below which the trial is to be ended; None: nothing is tried.
         """
         assert self._tuning is not None
-        self._back()
+        self._hold.back()
         expected = None if before is None else self._spec.performed(before)
         watched = self._watch(test=None if before is None else self._tuning.defend(self._spec.bound(before)))
         if watched is None:
@@ -476,8 +470,8 @@ class SessionLoop:
             expected: performance of the reference before a restart, by which it is judged after it.
         """
         if (reason := unjudged(self._spec, watched)) is not None:
-            if self._spec.mode == "apply" and self._hold.back():
-                self._hold.note()
+            if self._spec.mode == "apply":
+                self._hold.back()
             # It has answered as it should: disturbances of quiet days do not add up.
             self._disturbances = 0
             self._skip(reason, SessionState.WAITING)

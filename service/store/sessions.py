@@ -324,6 +324,9 @@ def _view(connection: Connection, row: Row[Any]) -> SessionView:
 def _current(connection: Connection, session_id: str) -> Mapping[str, Any] | None:
     """Settings that were seen on the server last; None before."""
     seen = _newest(connection, session_id, session_facts.MEASURED, session_facts.RESTORED, session_facts.STANDS)
+    if isinstance(seen, Measured) and seen.interval.aborted:
+        # They were taken back before the interval was written down.
+        seen = _newest(connection, session_id, session_facts.RESTORED, session_facts.STANDS) or seen
     if isinstance(seen, Stands) and not seen.settings:
         # Nobody knows what stands.
         seen = _newest(connection, session_id, session_facts.MEASURED, session_facts.RESTORED)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -19,7 +17,6 @@ from typing import Any
 import jsonschema
 import pytest
 import sqlglot
-from sqlalchemy import create_engine
 from typer.main import get_command
 
 from optimizers.onlinetune import OnlineTuneSettings, Target
@@ -33,12 +30,10 @@ from service.workload_catalog import WorkloadCatalog
 from tests.docs.pages import ASSIGNMENT, BLOCKS, PAGES, ROOT, Block, of
 from tests.service.conftest import ended, report, start
 from tests.tunewright.live_service import LiveService
-from tests.tunewright.session_writer import SessionWriter, attach
-from tunewright import Client, Float, Objective, SearchSpace, StudySpec
+from tunewright import Float, Objective, SearchSpace, StudySpec
 from tunewright._session_requests import read_session
 from tunewright._yaml import read_mapping
 from tunewright.cli import app
-from tunewright.session import SessionState
 from tunewright.study import TrialState
 from tunewright.workload import ENTRY_POINT_GROUP
 
@@ -49,6 +44,7 @@ ELSEWHERE = {
     ("docs/ask-tell.md", "sh"): "tests/docs/test_ask_tell.py",
     ("docs/command-workload.md", "python"): "tests/docs/test_command_workload.py",
     ("docs/command-workload.md", "sh"): "tests/docs/test_command_workload.py",
+    ("docs/databases.md", "python"): "tests/tunewright/test_databases_client.py",
     ("docs/ecosystem.md", "python"): "tests/docs/test_ecosystem.py",
     ("docs/graph-learning.md", "python"): "tests/models/gnn/test_docs.py",
     ("docs/own-optimizer.md", "python"): "tests/docs/test_own_pages.py",
@@ -219,25 +215,8 @@ def online_tune(service: LiveService) -> Mapping[str, Any]:
     return {"target": target, "settings": OnlineTuneSettings(), "context": (1.0,), "rules": [], "measured": 100.0}
 
 
-def databases(service: LiveService) -> Mapping[str, Any]:
-    """A session that changes something soon, and ends; and an application's connections."""
-    engine = service.repository.engine
-    writer = SessionWriter(engine, service.settings.store_url, attach(engine))
-    writer.begin()
-
-    def act() -> None:
-        writer.stand({"work_mem": 16384})
-        time.sleep(0.5)
-        writer.commit(state=SessionState.FINISHED)
-        writer.let_go()
-
-    threading.Timer(0.5, act).start()
-    return {"client": Client(service.url), "session": writer.view, "engine": create_engine("sqlite://")}
-
-
 # What a page's programs find: texts that stand for others, and names.
 STAGES: Mapping[str, Callable[[LiveService], Mapping[str, Any]]] = {
-    "docs/databases.md": databases,
     "docs/online-tune.md": online_tune,
     "docs/plots.md": plots,
     "docs/prompt-tuning.md": classifier,

@@ -57,13 +57,15 @@ def begun(optimizer: HyperTune, jobs: int) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"allocation": "learned"}, {"allocation": "round_robin"}], ids=str)
-def test_declared_defaults_are_trained_whole_so_that_no_study_ends_below_them(settings: dict[str, Any]) -> None:
+def test_declared_defaults_are_trained_whole_so_that_a_study_ends_no_worse(settings: dict[str, Any]) -> None:
     problem = Problem(DECLARED, [Objective(metric="loss")], Fidelity(name="epochs", max=9), seed=1)
 
-    jobs = begun(HyperTune(problem, HyperTuneSettings.model_validate(settings)), 8)
+    optimizer = HyperTune(problem, HyperTuneSettings.model_validate(settings))
+    jobs = begun(optimizer, 8)
 
     assert jobs[0] == (0.3, 9.0)
     assert any(end < 9.0 for _, end in jobs[1:])
+    assert [job.why["rule"] for job in optimizer.jobs] == ["declared defaults"] + ["initial design"] * 7
 
 
 def test_what_is_enqueued_before_the_defaults_starts_where_it_would() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from db_knobs.lab.postgres import PrivatePostgres
+from tests.docs.pages import of
 from tests.tunewright.live_service import LiveService
 from tests.tunewright.session_writer import BETTER, FORMER, SessionWriter, attach
 from tunewright import ApiError, AsyncClient, Client, SpecError, _connection
 from tunewright.session import SessionSpec, SessionState
-from workers.session_journal import Noticed, Restored
+from tunewright.session_views import SessionView
+from workers.session_journal import Noticed, Restored, Stands
 
 pytestmark = pytest.mark.timeout(60)
 SECRET = "canary-of-the-client"
@@ -142,34 +146,89 @@ def test_a_session_is_watched_until_it_is_over(client: Client, begin: Callable[.
     assert (seen[0], seen[-1]) == (SessionState.PENDING, SessionState.FINISHED)
 
 
-def test_changes_of_settings_are_followed_as_they_are_made(client: Client, begin: Callable[..., SessionWriter]) -> None:
-    writer = begin()
+def looks(writer: SessionWriter) -> Iterator[SessionView]:
+    """A session before it begins, and after each of the things that happen in it."""
     steps: list[Callable[[], object]] = [
         writer.begin,
         lambda: writer.stand({"work_mem": 16384}),
         # Says again what stands.
         lambda: writer.interval({"work_mem": 16384}, 110.0),
         lambda: writer.stand({"jit": False}),
+        # Ended early: the reference was put back before this is written.
+        lambda: writer.stand({}),
+        lambda: writer.interval({"jit": False}, 20.0, aborted=True),
+        lambda: writer.stand({"work_mem": 8192}),
+        # Nobody knows: what was measured last is the last that was seen.
+        lambda: writer.commit(Stands({})),
         lambda: writer.commit(Restored(time.time(), dict(FORMER)), state=SessionState.FINISHED),
     ]
+    yield writer.view
+    for step in steps:
+        step()
+        yield writer.view
+
+
+TOLD = [
+    (["work_mem"], ["work_mem"]),
+    (["work_mem", "jit"], ["work_mem"]),
+    (["jit"], []),
+    (["work_mem"], ["work_mem"]),
+    (["work_mem", "jit"], ["work_mem"]),
+    (["jit"], []),
+]
+
+
+def test_changes_of_settings_are_told_with_what_only_new_connections_feel(
+    client: Client, begin: Callable[..., SessionWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "watch_session", lambda _: looks(begin()))
+
+    changes = list(client.settings_changes("any"))
+
+    assert [(change.changed, change.new_connections) for change in changes] == TOLD
+    assert changes[1].settings == {**FORMER, "jit": False}
+
+
+def test_the_async_client_tells_the_same_changes(
+    service: LiveService, begin: Callable[..., SessionWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def watch(_: str) -> AsyncGenerator[SessionView]:
+        for look in looks(begin()):
+            yield look
+
+    async def use() -> None:
+        async with AsyncClient(service.url) as client:
+            monkeypatch.setattr(client, "watch_session", watch)
+            changes = [change async for change in client.settings_changes("any")]
+            assert [(change.changed, change.new_connections) for change in changes] == TOLD
+
+    asyncio.run(use())
+
+
+def test_the_handbooks_program_renews_a_pool_while_settings_change(
+    client: Client, begin: Callable[..., SessionWriter]
+) -> None:
+    writer = begin()
+    writer.begin()
+    pool = MagicMock()
 
     def act() -> None:
-        for step in steps:
-            time.sleep(0.3)
-            step()
+        for value in itertools.cycle([16384, 32768]):
+            writer.stand({"work_mem": value})
+            time.sleep(0.2)
+            if pool.dispose.called:
+                break
+        writer.commit(Restored(time.time(), dict(FORMER)), state=SessionState.FINISHED)
 
-    acting = threading.Timer(0.3, act)
+    acting = threading.Thread(target=act)
     acting.start()
 
-    changes = list(client.settings_changes(writer.id))
+    # docs/databases.md
+    (program,) = of("databases.md", "python")
+    exec(program, {"client": client, "session": writer.view, "engine": pool})
 
     acting.join()
-    assert [(change.changed, change.new_connections) for change in changes] == [
-        (["work_mem"], ["work_mem"]),
-        (["work_mem", "jit"], ["work_mem"]),
-        (["jit"], []),
-    ]
-    assert changes[1].settings == {**FORMER, "jit": False}
+    assert pool.dispose.call_count >= 2
 
 
 def test_the_async_client_does_the_same(service: LiveService, begin: Callable[..., SessionWriter]) -> None:
@@ -187,7 +246,6 @@ def test_the_async_client_does_the_same(service: LiveService, begin: Callable[..
             assert (await client.stop_session(writer.id)).wanted == "stop"
             writer.commit(state=SessionState.STOPPED)
             assert [each.state async for each in client.watch_session(writer.id)] == [SessionState.STOPPED]
-            assert [each async for each in client.settings_changes(writer.id)] == []
             database = (await client.session(writer.id)).database
             assert (await client.database(database)).id == database
             with pytest.raises(ApiError, match="TUNEWRIGHT_DATABASE_HOSTS"):

@@ -155,9 +155,11 @@ def test_settings_that_hurt_are_taken_back_within_seconds_and_the_loss_is_counte
     assert scene.at_home
 
 
-@pytest.mark.parametrize("fades", [False, True])
-def test_whoever_follows_the_journal_knows_at_every_moment_what_stands(fades: bool) -> None:
+@pytest.mark.parametrize("what", ["stays", "fades", "hurts"])
+def test_whoever_follows_the_journal_knows_at_every_moment_what_stands(what: str) -> None:
     scene = stage(budget={"intervals": 12})
+    if what == "hurts":
+        scene.server.effect = lambda config: 1.0 if config["cache"] == 20 and not config["fast"] else 0.2
     told: list[Config] = []
     stood: list[Config] = []
 
@@ -172,7 +174,7 @@ def test_whoever_follows_the_journal_knows_at_every_moment_what_stands(fades: bo
 
     for number in range(400):
         scene.server.later(number + 0.5, look)
-    if fades:
+    if what == "fades":
         away_at(scene, fade)
 
     scene.run()

@@ -30,6 +30,7 @@ from workers.session_journal import (
     RestartTried,
     Restored,
     SessionBatch,
+    Stands,
     Wanted,
 )
 from workers.session_loop import SessionLoop, Tools
@@ -161,6 +162,28 @@ def test_what_helps_is_kept_until_the_end_and_then_put_back() -> None:
     assert scene.calls == ["restart"] * 7, "two trials of three each, and the way back"
     assert scene.at_home
     assert not scene.journal.status.touched
+
+
+def test_whoever_follows_the_journal_knows_what_stands_between_restarts() -> None:
+    scene = stage(more_pool_is_better)
+    wrong: list[tuple[Config, Config]] = []
+
+    def look() -> None:
+        facts = [fact for fact in scene.journal.facts if isinstance(fact, (Stands, Restored))]
+        told = dict(facts[-1].settings) if facts else scene.server.defaults
+        # The knob that takes a restart is told with the intervals that run under it; nobody is connected during one.
+        if scene.server.up and any(
+            scene.server.settings[name] != value for name, value in told.items() if name != "pool"
+        ):
+            wrong.append((told, dict(scene.server.settings)))
+
+    for number in range(3000):
+        scene.server.later(number + 0.5, look)
+
+    scene.run()
+
+    assert any(seen["cache"] != 20 for seen in scene.server.seen)
+    assert wrong == []
 
 
 @pytest.mark.parametrize("cache_helps", [False, True])

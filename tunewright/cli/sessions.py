@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -151,7 +152,7 @@ def watch(session: SessionId = "last", json: Json = False, url: Url = None) -> N
         _follow(client, session_id(client, session), json)
 
 
-@app.command("on-change", context_settings={"ignore_unknown_options": True})
+@app.command("on-change")
 def on_change(
     session: SessionId,
     command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="What to run, after --.")],
@@ -164,6 +165,8 @@ def on_change(
 
     TUNEWRIGHT_CHANGED names them to it, with commas. Ends with the session; exits 1 if the command failed once or more.
     """
+    if shutil.which(command[0]) is None:
+        raise Refused(f'command: there is no program "{command[0]}"; give one, and its arguments, after --')
     failed = False
     with Client(url) as client:
         for change in client.settings_changes(session_id(client, session)):
@@ -212,12 +215,11 @@ def _run(command: Sequence[str], names: Sequence[str]) -> bool:
     """Run a command of the user's, which inherits where output goes; whether it succeeded."""
     output.line(f"{', '.join(names)}: {shlex.join(command)}")
     try:
-        status = subprocess.run(command, env={**os.environ, "TUNEWRIGHT_CHANGED": ",".join(names)}).returncode
-    except OSError as error:
-        raise Refused(f"command: {error}; give a program that is there, and its arguments, after --") from None
-    if status:
-        typer.echo(f"{command[0]} ended with status {status}; the next change runs it again", err=True)
-    return status == 0
+        subprocess.run(command, env={**os.environ, "TUNEWRIGHT_CHANGED": ",".join(names)}, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        typer.echo(f"{error}; the next change runs it again", err=True)
+        return False
+    return True
 
 
 def _steered(session: str, url: str | None, steer: Callable[[Client, str], SessionView], what: str) -> None:

@@ -7,6 +7,7 @@ const RULES = {
   "random share": () => "A share of the trials is drawn at random, so that nothing is overlooked.",
   grid: ({ number }) => `Point ${number + 1} of the grid.`,
   "initial design": () => "One of the first configurations, which are spread over the space before a model can learn.",
+  "declared defaults": () => "The space’s own defaults, trained whole: the study ends no worse than these.",
   "expected improvement": () => "Of all candidates, the model expects the largest improvement from this one.",
   "probability of feasibility": () => "Nothing within the bounds is known yet: this is the candidate that is most likely within them.",
   "expected hypervolume improvement": () => "Of all candidates, the model expects this one to move the Pareto front furthest.",
