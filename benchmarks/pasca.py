@@ -1,16 +1,17 @@
 """PaSca: accuracy and speed of its designs, the search of its space, and the propagation beneath.
 
-    python -m benchmarks.pasca [--part accuracy|search|scale|propagation] [--quick] [--json FILE]
+    python -m benchmarks.pasca [--part accuracy|search|scale|propagation|workers] [--quick] [--json FILE]
 
 accuracy     V1 to V3 and eight baselines on Cora (a drawn split), Citeseer and Pubmed (the public split), 10 seeds
 search       multi-objective Bayesian optimisation (expected hypervolume improvement over Gaussian processes) of the
              whole space, against random search and NSGA-II with the same trials
 scale        V3 and JK-Net on an RMAT graph of 10^6 nodes and 10^7 edges, up to one accuracy
 propagation  the sparse product beside scipy, torch and a copy of memory; 10^8 edges with features on disk
+workers      propagation shared out to two and four Ray workers on this machine, beside one thread
 
 The accuracy part takes more than 17 minutes of processor time, each other about ten, all of --quick two. Times are the
-processor's, on one thread unless NUMBA_NUM_THREADS says more. Data sets that cannot be fetched end the part with a
-message.
+processor's, except those of workers, on one thread unless NUMBA_NUM_THREADS says more. Data sets that cannot be fetched
+end the part with a message.
 
 v3_minus_jknet_points         mean test accuracy over the data sets, difference in points
 gcn_*_minus_literature        points above the figures of Kipf and Welling on the same split
@@ -18,6 +19,7 @@ hypervolume_ratio_vs_*        dominated volume of ours by theirs, geometric mean
 front_dominates_named         how many of V1 to V3 a found configuration dominates, median of the seeds
 speedup_v3_vs_jknet           processor time to one validation accuracy, V3's propagation included
 propagation_*                 GB/s at 64 features
+workers_speedup               seconds of a step on one thread by those on two workers of one thread
 
 low and high of a figure are its 95% interval over the seeds, by Student's t.
 """
@@ -29,7 +31,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import _pasca_accuracy, _pasca_propagation, _pasca_scale, _pasca_search
+from benchmarks import _pasca_accuracy, _pasca_propagation, _pasca_scale, _pasca_search, _pasca_workers
 from benchmarks._harness import Cell, Result, arguments, publish
 from models.data.graphs import load, sbm
 
@@ -115,12 +117,18 @@ def _propagation(scale: Scale) -> Found:
     return [*rows, mapped], headline
 
 
+def _workers(scale: Scale) -> Found:
+    rows = _pasca_workers.compare(*scale.product, counts=(2, 4))
+    return rows, {"workers_speedup": float(rows[1]["speed-up of a step"] or 0)}
+
+
 _HEADLINE_FEATURES = 64
 PARTS: Mapping[str, Callable[[Scale], Found]] = {
     "accuracy": _accuracy,
     "search": _search,
     "scale": _scale,
     "propagation": _propagation,
+    "workers": _workers,
 }
 
 

@@ -71,6 +71,11 @@ class ClusterSettings:
     temp_dir: Path
     token_file: Path
 
+    @classmethod
+    def running(cls, address: str) -> ClusterSettings:
+        """Of a cluster that runs already, which has processors and directories of its own."""
+        return cls(address, None, Path(), Path())
+
 
 @dataclass(frozen=True)
 class Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from models.gnn.operators import CSR, DEFAULT_ALPHA, apply, normalised, propagat
 # Features that take more than this are propagated some columns at a time.
 MEMORY = 4 << 30
 _UNFINISHED = "propagating-"
+
+# Makes X_1 to X_k of an operator and X_0 in files, as `.npy`, in their order; yields those that are done.
+Maker = Callable[[CSR, NDArray[np.float32], Sequence[Path]], Iterator[Path]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,13 @@ class Operator:
 
 
 def propagated(
-    graph: Graph, operator: Operator, k: int, *, root: Path | None = None, memory: int = MEMORY
+    graph: Graph,
+    operator: Operator,
+    k: int,
+    *,
+    root: Path | None = None,
+    memory: int = MEMORY,
+    make: Maker | None = None,
 ) -> list[NDArray[np.float32]]:
     """X_0 to X_k of the graph's features, from the cache as far as it goes, computed and kept from there on.
 
@@ -44,30 +54,41 @@ def propagated(
     Args:
         root: directory of the cache; `propagated` in the user's cache by default.
         memory: bytes that computing may take beside operator and features.
+        make: what computes; this process by default.
     Raises:
         WorkloadError: the operator is wrong, or the memory too small for one block.
     """
-    root = root or cache_dir() / "propagated"
-    remove_abandoned(root.glob(f"*/*/{_UNFINISHED}*"))
-    home = root / graph.key / operator.label
+    home = directory(graph, operator, root)
+    remove_abandoned(home.parent.parent.glob(f"*/*/{_UNFINISHED}*"))
     files = [home / f"{step}.npy" for step in range(1, k + 1)]
     have = next((index for index, file in enumerate(files) if not file.exists()), k)
     if have < k:
         home.mkdir(parents=True, exist_ok=True)
         last = graph.features if have == 0 else np.load(files[have - 1], mmap_mode="r")
-        _extend(normalised(graph, operator.kind, operator.r, operator.alpha), last, files[have:], memory)
+        csr = normalised(graph, operator.kind, operator.r, operator.alpha)
+        if make is None:
+            make = _out_of_core(memory) if 3 * last.nbytes > memory else _in_memory
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=home) as draft:
+            for done in make(csr, last, [Path(draft) / file.name for file in files[have:]]):
+                os.replace(done, home / done.name)
     return [graph.features, *(np.load(file, mmap_mode="r") for file in files)]
 
 
-def _extend(csr: CSR, x: NDArray[np.float32], files: list[Path], memory: int) -> None:
-    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=files[0].parent) as directory:
-        parts = [Path(directory) / file.name for file in files]
-        if 3 * x.nbytes > memory:
-            propagate_out_of_core(csr, x, parts, memory=memory)
-            for part, file in zip(parts, files, strict=True):
-                os.replace(part, file)
-            return
-        for part, file in zip(parts, files, strict=True):
-            x = apply(csr, x)
-            np.save(part, x)
-            os.replace(part, file)
+def directory(graph: Graph, operator: Operator, root: Path | None = None) -> Path:
+    """Where a graph's features under an operator are kept, whether or not there are any yet."""
+    return (root or cache_dir() / "propagated") / graph.key / operator.label
+
+
+def _in_memory(csr: CSR, x: NDArray[np.float32], files: Sequence[Path]) -> Iterator[Path]:
+    for file in files:
+        x = apply(csr, x)
+        np.save(file, x)
+        yield file
+
+
+def _out_of_core(memory: int) -> Maker:
+    def make(csr: CSR, x: NDArray[np.float32], files: Sequence[Path]) -> Iterator[Path]:
+        propagate_out_of_core(csr, x, files, memory=memory)
+        yield from files
+
+    return make

@@ -139,7 +139,7 @@ def propagate_out_of_core(
             f"propagation: a memory of {memory} bytes is smaller than one block; "
             f"give at least {3 * csr.n * 4} for {csr.n} nodes"
         )
-    made = [_reserved(file, x.shape) for file in files]
+    made = [reserved(file, x.shape) for file in files]
     for start in range(0, x.shape[1], columns):
         part = slice(start, start + columns)
         here = np.ascontiguousarray(x[:, part])
@@ -153,8 +153,12 @@ def propagate_out_of_core(
     return [x, *(np.load(file, mmap_mode="r") for file in files)]
 
 
-def _reserved(file: Path, shape: tuple[int, ...]) -> Any:
-    """A memory-mapped float32 array in a file whose place on disk is taken: a full disk would kill whoever writes."""
+def reserved(file: Path, shape: tuple[int, ...]) -> Any:
+    """A memory-mapped float32 array in a file whose place on disk is taken: a full disk would kill whoever writes.
+
+    Raises:
+        WorkloadError: the disk has no room for it.
+    """
     made = np.lib.format.open_memmap(file, "w+", np.float32, shape)
     try:
         with file.open("r+b") as opened:

@@ -27,6 +27,7 @@ HEADLINES = {
     "search": {"hypervolume_ratio_vs_random", "hypervolume_ratio_vs_nsga2", "front_dominates_named"},
     "scale": {"speedup_v3_vs_jknet"},
     "propagation": {f"propagation_{name}_gb_per_second" for name in ("ours", "scipy", "torch", "copy")},
+    "workers": {"workers_speedup"},
 }
 
 

@@ -1,4 +1,5 @@
-"""`tunewright graph`: graphs larger than memory, walks on them, and what is made of the walks; needs no service."""
+"""`tunewright graph`: graphs larger than memory, walks on them, what is made of the walks, and features propagated for
+graph learning; needs no service."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from tunewright.cli import output
 from tunewright.cli.problems import Refused
 from tunewright.cli.quantities import memory as bytes_of
 
-app = typer.Typer(no_args_is_help=True, help="Random walks on graphs larger than memory.")
+app = typer.Typer(no_args_is_help=True, help="Random walks on graphs larger than memory; features propagated.")
 
 GraphPath = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph's directory, from `tunewright graph build`.")]
 Memory = Annotated[str, typer.Option(help="What lists and walks may take, such as 256MB.")]
@@ -169,6 +170,48 @@ def embed(
             progress=lambda done, total: show("walks", done, total),
         )
     output.fields([("vectors", str(vectors))])
+
+
+@app.command()
+def propagate(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="As in a study's data.dataset, such as file:/path/folder.")
+    ],
+    operator: Annotated[str, typer.Option(help="As in the space of gnn.sgap, such as symmetric or ppr_0.1.")],
+    steps: Annotated[int, typer.Option(min=1, help="How many times.")] = 3,
+    memory: Annotated[str, typer.Option(help="What features may take, on each worker of a cluster.")] = "4GB",
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads, of each worker of a cluster.")] = 1,
+    ray_address: Annotated[
+        str | None, typer.Option(envvar="TUNEWRIGHT_RAY_ADDRESS", help="A running Ray cluster to do it on.")
+    ] = None,
+    parts: Annotated[
+        int | None, typer.Option(min=1, help="Workers that share the graph on a cluster; one per node by default.")
+    ] = None,
+) -> None:
+    """Propagate a graph's features into the cache, where trials of gnn.sgap look first."""
+    from models.data.graphs import load
+    from models.gnn.cache import directory, propagated
+    from models.gnn.designs import OPERATORS
+
+    if operator not in OPERATORS:
+        raise Refused(f'--operator "{operator}": must be one of {", ".join(OPERATORS)}')
+    if parts is not None and ray_address is None:
+        raise Refused("--parts: a graph is shared out on a cluster only; give --ray-address too")
+    budget = bytes_of(memory, "--memory")
+    graph, chosen = load(dataset), OPERATORS[operator]
+    if ray_address is None:
+        from models.gnn._kernels import threads_at_most
+
+        threads_at_most(threads)
+        propagated(graph, chosen, steps, memory=budget)
+    else:
+        from workers.propagation import Workers, joined
+
+        with joined(ray_address) as nodes, _bar("propagating") as show:
+            workers = Workers(parts or nodes, threads, budget, lambda done, total: show("steps", done, total))
+            propagated(graph, chosen, steps, make=workers)
+    shape = " x ".join(str(size) for size in graph.features.shape)
+    output.fields([("features", f"{shape}, {steps} steps"), ("cache", str(directory(graph, chosen)))])
 
 
 def _print_graph(graph: Any) -> None:
