@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from models.moe.gates import Place, create
 from models.moe.layer import Experts, MoE
+from models.moe.soft import SoftMoE
 from tunewright.errors import WorkloadError
 
 HEAD_WIDTH = 32
 HIDDEN_FACTOR = 4
-# Names the one-expert model, which has no gate.
-DENSE = "dense"
+# Names the one-expert model, and the soft mixture, neither of which has a gate.
+DENSE, SOFT = "dense", "soft"
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class ModelShape:
     Attributes:
         layers, width: blocks and d; heads have width 32, hidden layers 4 d.
         context: longest sequence.
-        gate: a name in GATES, or "dense": feed-forward layers everywhere.
-        settings: the gate's.
+        gate: a name in GATES, "soft", or "dense": feed-forward layers everywhere.
+        settings: the gate's, or the soft mixture's.
     """
 
     vocabulary: int
@@ -62,15 +63,23 @@ class Block(nn.Module):
         q, k, v = mixed.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + functional.linear(attended.transpose(1, 2).reshape(batch, length, width), self.out)
-        rows = self.before_feed(x).view(-1, width)
+        return x + self._fed(self.before_feed(x), ids, shared)
+
+    def _fed(self, x: Tensor, ids: Tensor, shared: bool) -> Tensor:
+        rows = x.view(-1, x.shape[2])
         fed: Tensor
-        if not isinstance(self.feed, MoE):
+        if not isinstance(self.feed, MoE | SoftMoE):
             fed = self.feed(rows)
         elif shared:
             fed = feed_forward(rows, self.feed.experts.up[0], self.feed.experts.down[0])
-        else:
+        elif isinstance(self.feed, MoE):
             fed = self.feed(rows, ids.flatten())
-        return x + fed.view_as(x)
+        elif self.training:
+            # Tokens of one position: none learns of those behind it.
+            fed = self.feed(x.transpose(0, 1)).transpose(0, 1)
+        else:
+            fed = self.feed(rows[:, None])
+        return fed.reshape(x.shape)
 
 
 class FeedForward(nn.Module):
@@ -115,7 +124,7 @@ class LanguageModel(nn.Module):
                 block.feed = Experts(shape.n_experts, shape.width, hidden, "gelu", random)
         for block in blocks:
             if isinstance(block.feed, Experts):
-                block.feed = MoE(create(shape.gate, place, shape.settings), block.feed)
+                block.feed = _mixture(shape, place, block.feed)
         self.blocks = nn.ModuleList(blocks)
         self.last = nn.LayerNorm(shape.width)
 
@@ -127,9 +136,10 @@ class LanguageModel(nn.Module):
         return functional.linear(self.last(x), self.tokens)
 
     @property
-    def mixtures(self) -> list[MoE]:
+    def mixtures(self) -> list[MoE | SoftMoE]:
         """The layers with experts."""
-        return [block.feed for block in self.blocks if isinstance(block, Block) and isinstance(block.feed, MoE)]
+        feeds = [block.feed for block in self.blocks if isinstance(block, Block)]
+        return [feed for feed in feeds if isinstance(feed, MoE | SoftMoE)]
 
     def flops(self, assignments: float) -> float:
         """Floating point operations of one token, forward.
@@ -141,9 +151,15 @@ class LanguageModel(nn.Module):
         attention = 2 * 4 * shape.width**2 + 2 * shape.width * shape.context
         feed = 2 * 2 * HIDDEN_FACTOR * shape.width**2
         mixtures = len(self.mixtures)
-        gates = 0 if shape.gate in ("hash", DENSE) else 2 * shape.n_experts * shape.width * mixtures
+        gates = sum(mixture.gate_flops for mixture in self.mixtures)
         fed = feed * (shape.layers - mixtures + mixtures * assignments)
         return shape.layers * attention + fed + gates + 2 * shape.width * shape.vocabulary
+
+
+def _mixture(shape: ModelShape, place: Place, experts: Experts) -> MoE | SoftMoE:
+    if shape.gate == SOFT:
+        return SoftMoE(place, experts, **shape.settings)
+    return MoE(create(shape.gate, place, shape.settings), experts)
 
 
 def _matrix(rows: int, columns: int, random: torch.Generator, deviation: float | None = None) -> nn.Parameter:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,23 @@ from models.moe.execution import ACTIVATIONS, EXECUTIONS
 from models.moe.gates import Gate
 from models.moe.routing import Routing
 from tunewright.errors import WorkloadError
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a layer did with its last batch.
+
+    Attributes:
+        assigned: rows that went through experts.
+        dropped: assignments that found no place.
+        imbalance: largest load of an expert over the mean.
+        auxiliary: scalar to add to the loss.
+    """
+
+    assigned: int
+    dropped: int
+    imbalance: float
+    auxiliary: Tensor
 
 
 class Experts(nn.Module):
@@ -40,7 +59,7 @@ class MoE(nn.Module):
     Args:
         execution: "sorted", or "einsum" to check against.
     Attributes:
-        routing: of the last batch, for its loss and for what is told of loads.
+        routing: of the last batch.
     """
 
     def __init__(self, gate: Gate, experts: Experts, execution: str = "sorted") -> None:
@@ -50,6 +69,20 @@ class MoE(nn.Module):
         self.gate, self.experts = gate, experts
         self.routing: Routing | None = None
         self._execute = EXECUTIONS[execution]
+
+    @property
+    def load(self) -> Load | None:
+        """None before the first batch."""
+        found = self.routing
+        if found is None:
+            return None
+        counts = found.counts.double()
+        return Load(len(found.tokens), found.dropped, float(counts.max() / counts.mean()), found.auxiliary)
+
+    @property
+    def gate_flops(self) -> int:
+        """Floating point operations of the gate for one token, forward."""
+        return 2 * self.gate.weight.numel()
 
     def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
         """(T, d) for tokens (T, d) with ids (T,); 0 for tokens that were dropped, which their residual carries."""

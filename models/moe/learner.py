@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from models.moe.language_model import LanguageModel, ModelShape
-from models.moe.layer import diversify
+from models.moe.layer import Load, diversify
 from models.moe.text import Tokens
 
 STATE_FILE = "state.pt"
@@ -158,21 +158,22 @@ class LanguageLearner:
     def _auxiliary(self) -> Tensor | float:
         if self.model.shared:
             return 0.0
-        return sum((m.routing.auxiliary for m in self.model.mixtures if m.routing is not None), 0.0)
+        return sum((load.auxiliary for load in self._loads()), 0.0)
+
+    def _loads(self) -> list[Load]:
+        return [mixture.load for mixture in self.model.mixtures if mixture.load is not None]
 
     def _count(self, sums: _Sums, n_tokens: int) -> float:
         """Add up what the gates did with one batch; experts per token and layer."""
-        routings = [m.routing for m in self.model.mixtures if m.routing is not None]
-        if self.model.shared or not routings:
+        loads = self._loads()
+        if self.model.shared or not loads:
             sums.imbalance += len(self.model.mixtures) or 1
             return 1.0
-        kept = sum(len(routing.tokens) for routing in routings)
-        sums.dropped += sum(routing.dropped for routing in routings)
-        sums.routed += kept + sum(routing.dropped for routing in routings)
-        for routing in routings:
-            counts = routing.counts.double()
-            sums.imbalance += float(counts.max() / counts.mean())
-        return kept / (len(routings) * n_tokens)
+        kept, dropped = sum(load.assigned for load in loads), sum(load.dropped for load in loads)
+        sums.dropped += dropped
+        sums.routed += kept + dropped
+        sums.imbalance += sum(load.imbalance for load in loads)
+        return kept / (len(loads) * n_tokens)
 
     def _validate(self) -> tuple[float, float]:
         """Loss per token, and experts per token and layer."""

@@ -19,7 +19,7 @@ SAM_GROUPS = 2
 _CAPACITY = ["switch", "gshard", "topk", "ktop1", "sam", "expert_choice", "dense_to_sparse"]
 _BALANCE = ["switch", "gshard", "topk", "ktop1", "sam", "dense_to_sparse"]
 _K = ["topk", "ktop1", "expert_choice", "loss_free"]
-_MIXTURES = [*_CAPACITY, "base", "hash", "loss_free"]
+_MIXTURES = [*_CAPACITY, "base", "hash", "loss_free", "soft"]
 _DTS = {"gate": "dense_to_sparse"}
 
 
@@ -43,6 +43,7 @@ class LanguageWorkload(Workload):
         Float("balance", 1e-4, 0.3, log=True, default=1e-2, when={"gate": _BALANCE}),
         Float("bias_rate", 1e-4, 1e-1, log=True, default=1e-2, when={"gate": "loss_free"}),
         Categorical("hash_by", ["balanced", "random"], when={"gate": "hash"}),
+        Ordinal("slots", [1, 2, 4], when={"gate": "soft"}),
         Float("tau_start", 0.5, 4.0, log=True, default=2.0, when=_DTS),
         Float("tau_end", 0.05, 0.5, log=True, default=0.3, when=_DTS),
         Int("tau_horizon", 20, 2000, log=True, default=300, when=_DTS),
@@ -110,9 +111,9 @@ def learner_of(config: Config, options: TextOptions, seed: int) -> LanguageLearn
 
 
 def gate_settings(gate: str, config: Config) -> dict[str, Any]:
-    """What `models.moe.gates.create` takes, from the sub-space of a gate."""
+    """What `models.moe.gates.create` takes, or `SoftMoE`, from the sub-space of a gate."""
     names = {"balance": "balance", "capacity_factor": "capacity_factor", "k": "k", "bias_rate": "rate", "hash_by": "by"}
     names |= {"tau_start": "start", "tau_end": "end", "tau_horizon": "horizon", "tau_schedule": "schedule"}
-    names |= {"threshold": "threshold", "mix": "mix", "sam_k": "k", "sam_alignment": "alignment"}
+    names |= {"slots": "slots", "threshold": "threshold", "mix": "mix", "sam_k": "k", "sam_alignment": "alignment"}
     settings = {setting: config[name] for name, setting in names.items() if name in config}
     return settings | ({"groups": SAM_GROUPS} if gate == "sam" else {})

@@ -35,14 +35,14 @@ def config(gate, **changes):
     return found | {"width": 32} | ({"experts": 4} if gate != "dense" else {}) | changes
 
 
-@pytest.mark.parametrize("gate", ["dense", *GATES])
+@pytest.mark.parametrize("gate", ["dense", "soft", *GATES])
 def test_it_learns_under_every_gate(gate):
     learner = learner_of(config(gate, learning_rate=1e-2, warmup=0), read_options(SMALL | {"steps": 25}), seed=1)
 
-    first, last = learner.step(1), learner.step(2)
+    first, _, last = (learner.step(unit) for unit in (1, 2, 3))
 
     assert first["loss"] < math.log(300)
-    assert last["loss"] < first["loss"] - 0.1
+    assert last["loss"] < first["loss"] - 0.3
     assert last["perplexity"] == pytest.approx(math.exp(last["loss"]))
     assert last["load_imbalance"] >= 1
     assert 0 <= last["dropped_share"] < 1
@@ -67,7 +67,7 @@ def test_every_gate_learns_from_the_same_windows_and_first_weights(monkeypatch):
 
     first, windows = begun("switch")
 
-    for gate in ("dense", *GATES):
+    for gate in ("dense", "soft", *GATES):
         others, seen = begun(gate)
         assert torch.equal(seen, windows), gate
         for name in others:
@@ -76,7 +76,7 @@ def test_every_gate_learns_from_the_same_windows_and_first_weights(monkeypatch):
                 assert torch.equal(others[name], first[name]), (gate, name)
 
 
-@pytest.mark.parametrize("gate", [name for name in GATES if name != "expert_choice"])
+@pytest.mark.parametrize("gate", ["soft", *GATES])
 def test_no_token_learns_of_those_behind_it_in_evaluation(gate):
     random = torch.Generator().manual_seed(1)
     settings = gate_settings(gate, config(gate))
@@ -94,9 +94,13 @@ def test_compute_counts_what_was_routed():
     dense, sparse = learner_of(config("dense"), options, seed=1), learner_of(config("hash"), options, seed=1)
     wide = learner_of(config("dense_to_sparse", tau_horizon=1000), options, seed=1)
 
-    by_gate = [learner.step(1)["flops_per_token"] for learner in (dense, sparse, wide)]
+    soft = learner_of(config("soft", slots=2), options, seed=1)
+
+    by_gate = [learner.step(1)["flops_per_token"] for learner in (dense, sparse, wide, soft)]
 
     assert by_gate[0] == by_gate[1] == 3 * dense.model.flops(1.0)
+    # Four experts with two slots for the eight tokens of a position: as many rows as tokens, and what mixing takes.
+    assert by_gate[3] == 3 * (dense.model.flops(1.0) + 6 * 8 * 32)
     assert by_gate[2] == pytest.approx(3 * wide.model.flops(4.0), rel=0.01)
 
 
@@ -234,6 +238,6 @@ def test_too_little_text_is_named(tmp_path):
 def test_every_gate_has_its_sub_space():
     choices = next(p for p in LanguageWorkload.space.parameters if p.name == "gate").choices
 
-    assert set(choices) == {"dense", *GATES}
-    for gate in GATES:
+    assert set(choices) == {"dense", "soft", *GATES}
+    for gate in ("soft", *GATES):
         learner_of(config(gate), read_options(SMALL), seed=1)
