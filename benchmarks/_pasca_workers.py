@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import ray
-from numpy.typing import NDArray
 
 from benchmarks._harness import Cell
 from benchmarks._pasca_propagation import bare_rmat
 from models.gnn._kernels import threads_at_most
-from models.gnn.operators import CSR, normalised, propagate
+from models.gnn.operators import normalised, propagate
 from models.gnn.partition import split
 from workers.propagation import Workers
 
@@ -28,37 +27,49 @@ _FEATURES, _STEPS = 64, 4
 _MEMORY, _SHARED = 4 << 30, 2 << 30
 
 
-def compare(nodes: int, edges: int, counts: Sequence[int]) -> list[dict[str, Cell]]:
+def compare(nodes: int, edges: int, counts: Sequence[int], repeats: int) -> list[dict[str, Cell]]:
     """Rows by number of workers, each with one thread on this machine; 0 workers: this process.
 
-    Seconds are of the clock. A step's are what a further step adds, its result's way back and into a file included;
-    what the first step takes beyond that is the start: workers come up, and are sent their parts and features. Results
-    are compared bit for bit.
+    Seconds are of the clock, medians of repeats that go round. A step's are what a further step adds, its result's way
+    back and into a file included; what the first step takes beyond that is the start: workers come up, and are sent
+    their parts and features. Results are compared bit for bit.
     """
     threads_at_most(1)
     x = np.random.default_rng(0).standard_normal((nodes, _FEATURES), dtype=np.float32)
     csr = normalised(bare_rmat(nodes, edges, x), "symmetric")
     wanted = propagate(csr, x, _STEPS)
-    alone = _step_seconds(lambda steps: propagate(csr, x, steps))[0]
-    rows = [_row(0, len(csr.indices), alone, 0.0, 1.0, 0.0)]
+    times: dict[int, list[tuple[float, float]]] = {count: [] for count in (0, *counts)}
     with tempfile.TemporaryDirectory(prefix="pasca-") as directory, _cluster(max(counts), Path(directory)):
         files = [Path(directory) / f"{step}.npy" for step in range(1, _STEPS + 1)]
-        for count in counts:
-            step, start = _step_seconds(partial(_shared_out, Workers(count, 1, _MEMORY), csr, x, files))
-            for made, file in zip(wanted[1:], files, strict=True):
-                assert np.array_equal(np.load(file, mmap_mode="r"), made)
-            halo = sum(len(part.halo) for part in split(csr, count)) / nodes
-            rows.append(_row(count, len(csr.indices), step, start, alone / step, halo))
-    return rows
 
+        def shared_out(count: int, steps: int) -> None:
+            list(Workers(count, 1, _MEMORY)(csr, x, files[:steps]))
 
-def _shared_out(workers: Workers, csr: CSR, x: NDArray[np.float32], files: Sequence[Path], steps: int) -> None:
-    list(workers(csr, x, files[:steps]))
+        # The first may compile.
+        shared_out(1, 1)
+        for _ in range(repeats):
+            times[0].append(_step_seconds(lambda steps: propagate(csr, x, steps)))
+            for count in counts:
+                times[count].append(_step_seconds(partial(shared_out, count)))
+                for made, file in zip(wanted[1:], files, strict=True):
+                    assert np.array_equal(np.load(file, mmap_mode="r"), made)
+    medians = {count: np.median(found, axis=0) for count, found in times.items()}
+    return [
+        {
+            "workers": count,
+            "entries": len(csr.indices),
+            "step s": float(step),
+            "start s": float(start),
+            "speed-up of a step": float(medians[0][0] / step),
+            # Rows that are sent in a step.
+            "halo rows / nodes": sum(len(part.halo) for part in split(csr, max(1, count))) / nodes,
+        }
+        for count, (step, start) in medians.items()
+    ]
 
 
 def _step_seconds(run: Callable[[int], object]) -> tuple[float, float]:
-    """Seconds of a further step, and of the start; a first run, that may compile, does not count."""
-    run(1)
+    """Seconds of a further step, and of the start."""
     seconds = []
     for steps in (1, _STEPS):
         began = time.perf_counter()
@@ -66,18 +77,6 @@ def _step_seconds(run: Callable[[int], object]) -> tuple[float, float]:
         seconds.append(time.perf_counter() - began)
     step = (seconds[1] - seconds[0]) / (_STEPS - 1)
     return step, seconds[0] - step
-
-
-def _row(workers: int, entries: int, step: float, start: float, speedup: float, halo: float) -> dict[str, Cell]:
-    """`halo`: rows sent in a step, by the number of nodes."""
-    return {
-        "workers": workers,
-        "entries": entries,
-        "step s": step,
-        "start s": start,
-        "speed-up of a step": speedup,
-        "halo rows / nodes": halo,
-    }
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class Scale:
         search_graph: what is learned while searching.
         scale: nodes, edges, and seconds for JK-Net.
         product, mapped: nodes and edges of the propagation's graphs.
+        repeats: of what workers take.
     """
 
     seeds: int
@@ -62,13 +63,15 @@ class Scale:
     scale: tuple[int, int, float]
     product: tuple[int, int]
     mapped: tuple[int, int]
+    repeats: int
 
 
-FULL = Scale(10, 200, None, 10, 40, 5, 30, True, (10**6, 10**7, 240.0), (10**6, 10**7), (4 * 10**6, 10**8))
+FULL = Scale(10, 200, None, 10, 40, 5, 30, True, (10**6, 10**7, 240.0), (10**6, 10**7), (4 * 10**6, 10**8), 5)
 QUICK = Scale(
     *(1, 100, ("gcn", "jknet", "v3"), 2),
     *(32, 5, 15, False),
     *((60_000, 600_000, 15.0), (200_000, 2_000_000), (500_000, 10**7)),
+    1,
 )
 
 
@@ -118,7 +121,7 @@ def _propagation(scale: Scale) -> Found:
 
 
 def _workers(scale: Scale) -> Found:
-    rows = _pasca_workers.compare(*scale.product, counts=(2, 4))
+    rows = _pasca_workers.compare(*scale.product, counts=(2, 4), repeats=scale.repeats)
     return rows, {"workers_speedup": float(rows[1]["speed-up of a step"] or 0)}
 
 

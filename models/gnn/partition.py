@@ -86,7 +86,7 @@ class PartialFeatures:
         Args:
             halo: `rows` of the other parts, in the parts' order; those that have none to send may be left out.
         Returns:
-            (n, d), a copy.
+            (n, d), to be read before the step after the next, which overwrites it.
         """
         from models.gnn._kernels import multiply
 
@@ -96,7 +96,7 @@ class PartialFeatures:
         made = self._next[: part.n]
         multiply(part.indptr, part.indices, part.values, self._here, made)
         self._here, self._next = self._next, self._here
-        return made.copy()
+        return made
 
 
 def _halo(csr: CSR, start: int, stop: int) -> NDArray[np.int64]:
