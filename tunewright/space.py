@@ -484,6 +484,23 @@ class SearchSpace(RootModel[list[Parameter]]):
                 whole[parameter.name] = _own_type(parameter, whole[parameter.name])
         return self.validate_config(whole)
 
+    def over(self, declared: SearchSpace) -> SearchSpace:
+        """This space, and what it leaves out of a declared one, which stays at its default.
+
+        What depends on values that are not searched here is left out.
+        """
+        found = {parameter.name: parameter for parameter in self.root}
+        for parameter in declared.root:
+            if parameter.name in found:
+                continue
+            when = {
+                parent: [value for value in values if parent in found and found[parent].contains(value)]
+                for parent, values in parameter.when.items()
+            }
+            if all(when.values()):
+                found[parameter.name] = Categorical(parameter.name, [parameter.default_value()], when=when)
+        return SearchSpace(*found.values()) if len(found) > len(self.root) else self
+
     def validate_config(self, config: Mapping[str, Any]) -> Config:
         """The configuration with values of their parameters' own types.
 

@@ -23,7 +23,7 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -184,20 +184,25 @@ class WorkloadInfo(BaseModel):
         """The study with everything it left to the workload filled in.
 
         Raises:
-            SpecError: the study's fidelity or data options do not fit the workload.
+            SpecError: the study's data options or parameters are none of the workload's.
         """
-        unknown = sorted(set(spec.data) - set(self.data_options))
-        if unknown:
-            known = ", ".join(self.data_options) or "none"
-            raise SpecError(f'data.{unknown[0]}: workload "{self.name}" has no such option; known: {known}')
+        self._refuse_unknown("data", spec.data, self.data_options, "option")
+        if spec.space is not None:
+            self._refuse_unknown("space", spec.space.names, self.space.names, "parameter")
         return spec.model_copy(
             update={
-                "space": spec.space or self.space,
+                "space": self.space if spec.space is None else spec.space.over(self.space),
                 "objectives": spec.objectives or list(self.objectives),
                 "fidelity": spec.fidelity or self.fidelity,
                 "resources": spec.resources or self.resources,
             }
         )
+
+    def _refuse_unknown(self, field: str, given: Iterable[str], known: Iterable[str], kind: str) -> None:
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            names = ", ".join(known) or "none"
+            raise SpecError(f'{field}.{unknown[0]}: workload "{self.name}" has no such {kind}; known: {names}')
 
 
 def load(reference: str) -> Workload:

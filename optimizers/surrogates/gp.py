@@ -249,8 +249,10 @@ class _Prior:
     def mode(cls, dimension: int, categories: Mapping[int, int]) -> _Prior:
         """The most probable ones while nothing is known."""
         ordered = [column for column in range(dimension) if column not in categories]
-        center, spread = _log_normals(len(ordered), len(categories))
-        return cls(center - spread**2, ordered, categories)
+        # A choice of one says nothing, and would count among those that do.
+        varied = {column: count for column, count in categories.items() if count > 1}
+        center, spread = _log_normals(len(ordered), len(varied))
+        return cls(center - spread**2, ordered, varied)
 
     def scaled(self, x: NDArray[np.float64]) -> _Scaled:
         """(n, d) points, to be compared with others."""

@@ -73,9 +73,10 @@ def _space_problem(earlier: SearchSpace, space: SearchSpace) -> str | None:
     for parameter in space.parameters:
         if parameter.name not in theirs:
             return f'it has no parameter "{parameter.name}"'
-        there, here = theirs.pop(parameter.name).type, parameter.type
-        if there != here:
-            return f'its parameter "{parameter.name}" is {there}, here it is {here}'
+        other = theirs.pop(parameter.name)
+        # What was not searched, there or here, is a choice of one, whatever kind its workload declares.
+        if other.type != parameter.type and 1 not in (other.size, parameter.size):
+            return f'its parameter "{parameter.name}" is {other.type}, here it is {parameter.type}'
     return f'its parameter "{next(iter(theirs))}" is none of this study' if theirs else None
 
 

@@ -49,6 +49,12 @@ WORKLOAD = WorkloadInfo(
     resources=Resources(),
     data_options={"rows": "how many rows to use"},
 )
+# Of a study with a space of its own, as no workload declares it; all else is as in WORKLOAD.
+OWN_SPACE: dict[str, Any] = {
+    "workload": "external",
+    "objectives": [{"metric": "loss"}, {"metric": "size", "bound": 10.0}],
+    "fidelity": {"name": "steps", "max": 9},
+}
 
 
 class StillConductor:

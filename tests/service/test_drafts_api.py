@@ -28,6 +28,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"workload": "cone"}, "workload", "unknown"),
     ({"workload": "external"}, "space", "declare none"),
     ({"data": {"row": 3}}, "data.row", "no such option"),
+    ({"space": {"ratte": {"type": "float", "low": 0, "high": 1}}}, "space.ratte", "no such parameter"),
     ({"optimizer": "luck"}, "optimizer.name", "unknown"),
     ({"optimizer": {"name": "asha", "settings": {"eta": 0}}}, "optimizer.settings.eta", "does not fit"),
     ({"colour": "red"}, "colour", "not permitted"),

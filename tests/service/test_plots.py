@@ -20,7 +20,7 @@ from service import plots
 from service.plots import PLOTS
 from service.plots.columns import Columns
 from service.plots.drawing import MAX_MARKS
-from tests.service.conftest import Runner, Service, ended, sqlite_only, start
+from tests.service.conftest import OWN_SPACE, Runner, Service, ended, sqlite_only, start
 from tunewright.client import Client
 from tunewright.errors import ApiError
 from tunewright.study import TrialState
@@ -216,7 +216,7 @@ def test_the_best_lines_are_of_trials_within_the_bounds(service: Service, bounde
 
 def test_choices_that_read_alike_have_places_of_their_own(service: Service) -> None:
     choices = [1, "1", True, "true", "<b>"]
-    study = service.create(space={"kind": {"type": "categorical", "choices": choices}})["id"]
+    study = service.create(**OWN_SPACE, space={"kind": {"type": "categorical", "choices": choices}})["id"]
     facts: list[Fact] = []
     for number, choice in enumerate(choices):
         facts.append(JobStarted(Job(number, number, {"kind": choice}, 0.0, 3.0)))
@@ -379,7 +379,7 @@ def test_markup_in_names_is_text(service: Service) -> None:
         {"name": MARKUP, "type": "float", "low": 0, "high": 1},
         {"name": "y", "type": "float", "low": 0, "high": 1},
     ]
-    study = service.create(space=space, warm_start=None)["id"]
+    study = service.create(**OWN_SPACE, space=space, warm_start=None)["id"]
     runner = service.runner(study)
     facts: list[Fact] = []
     for number in range(20):
@@ -409,7 +409,7 @@ def test_a_large_study_is_thinned_and_keeps_its_best(service: Service) -> None:
 
 def test_texts_of_a_table_are_no_formulas_and_numbers_stay_numbers(service: Service) -> None:
     choices = ['=HYPERLINK("http://evil")', "@home", -1, 2.5]
-    study = service.create(space={"kind": {"type": "categorical", "choices": choices}})["id"]
+    study = service.create(**OWN_SPACE, space={"kind": {"type": "categorical", "choices": choices}})["id"]
     facts: list[Fact] = []
     for number, choice in enumerate(choices):
         facts.append(JobStarted(Job(number, number, {"kind": choice}, 0.0, 3.0)))

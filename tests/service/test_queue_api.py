@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.store import queue
-from tests.service.conftest import Service, start
+from tests.service.conftest import OWN_SPACE, Service, start
 from tunewright.study import StudyState, TrialState
 from workers.journal import Enqueued
 
@@ -52,7 +52,7 @@ def test_defaults_follow_conditions(service: Service) -> None:
         {"type": "categorical", "name": "kind", "choices": ["plain", "fancy"]},
         {"type": "float", "name": "gloss", "low": 0, "high": 1, "default": 0.25, "when": {"kind": "fancy"}},
     ]
-    study = service.create(space=space)["id"]
+    study = service.create(**OWN_SPACE, space=space)["id"]
 
     assert enqueue(service, study, {}).json()["config"] == {"kind": "plain"}
     assert enqueue(service, study, {"kind": "fancy"}).json()["config"] == {"kind": "fancy", "gloss": 0.25}

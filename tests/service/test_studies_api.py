@@ -16,6 +16,7 @@ from service.store.tables import Base, EventRow, IdempotencyRow, LeaseRow
 from service.workload_catalog import WorkloadCatalog
 from tests.service.conftest import WORKLOAD, Service, ended, incumbent, report, start, study_json
 from tunewright.errors import WorkloadError
+from tunewright.space import Categorical, Int, SearchSpace
 from tunewright.study import StudyState, TrialState
 from tunewright.views import Workloads
 from workers.checkpoints import CheckpointStore
@@ -49,11 +50,13 @@ def test_a_study_is_completed_from_its_workload(service: Service) -> None:
 
 
 def test_what_a_study_says_goes_before_its_workload(service: Service) -> None:
-    space = [{"type": "int", "name": "depth", "low": 1, "high": 3}]
+    space = [{"type": "int", "name": "n", "low": 1, "high": 3}]
 
     study = service.create(space=space, fidelity={"name": "epochs", "max": 3})
 
-    assert [parameter["name"] for parameter in study["spec"]["space"]] == ["depth"]
+    assert SearchSpace(study["spec"]["space"]) == SearchSpace(
+        Int("n", 1, 3), Categorical("x", [0.5]), Categorical("flag", [True])
+    )
     assert study["spec"]["fidelity"]["name"] == "epochs"
 
 
@@ -65,7 +68,7 @@ def test_submitting_wakes_the_conductor(service: Service) -> None:
 
 def test_kinds_of_values_survive_submission(service: Service) -> None:
     choices = [True, 1.0, "1", 2, 2**53]
-    space = [{"type": "categorical", "name": "c", "choices": choices}]
+    space = [{"type": "categorical", "name": "flag", "choices": choices}]
 
     study = service.create(space=space, data={"rows": [1, 1.0, True, None, "ü\n☃"]})
 

@@ -8,7 +8,7 @@ import pytest
 
 from optimizers.protocol import Earlier, JobEnd
 from service.store import warm_start
-from tests.service.conftest import WORKLOAD, Service, ended, report, start, study_json
+from tests.service.conftest import OWN_SPACE, WORKLOAD, Service, ended, report, start, study_json
 from tunewright.study import StudyState, TrialState
 from workers.journal import JobStarted
 
@@ -111,6 +111,18 @@ def test_only_what_lies_in_the_new_space_and_fidelity_counts(service: Service) -
     ]
 
 
+def test_of_a_parameter_that_is_not_searched_only_the_default_counts(service: Service) -> None:
+    source = service.create()["id"]
+    runner = service.runner(source)
+    for number, n in enumerate((WORKLOAD.space.default()["n"], 7)):
+        runner.commit(start(number, number, config=config(0.1) | {"n": n}), report(number, number, 9.0))
+        runner.commit(ended(number, number, TrialState.COMPLETED))
+
+    study = service.create(warm_start=[source], space=WORKLOAD.space.model_dump(mode="json")[:1])["id"]
+
+    assert [trial.config["n"] for trial in earlier_of(service, study)] == [WORKLOAD.space.default()["n"]]
+
+
 def test_a_copy_of_another_trial_says_nothing_of_its_configuration_alone(service: Service) -> None:
     source = service.create()["id"]
     runner = service.runner(source)
@@ -127,10 +139,13 @@ def test_a_copy_of_another_trial_says_nothing_of_its_configuration_alone(service
 PARAMETERS = WORKLOAD.space.model_dump(mode="json")
 MISFITS: dict[str, tuple[dict[str, Any], str]] = {
     "a parameter more": (
-        {"space": [*PARAMETERS, {"type": "float", "name": "y", "low": 0, "high": 1}]},
+        {**OWN_SPACE, "space": [*PARAMETERS, {"type": "float", "name": "y", "low": 0, "high": 1}]},
         'it has no parameter "y"',
     ),
-    "a parameter less": ({"space": PARAMETERS[:2]}, 'its parameter "flag" is none of this study'),
+    "a parameter less": (
+        {**OWN_SPACE, "space": PARAMETERS[:2]},
+        'its parameter "flag" is none of this study',
+    ),
     "another kind": (
         {"space": [PARAMETERS[0], {"type": "float", "name": "n", "low": 1, "high": 9}, PARAMETERS[2]]},
         'its parameter "n" is int, here it is float',

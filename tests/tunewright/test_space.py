@@ -239,6 +239,44 @@ def test_defaults_complete_a_configuration_as_far_as_conditions_hold() -> None:
         space.complete({"rate": 7})
 
 
+def test_what_a_space_leaves_out_of_a_declared_one_stays_at_its_default() -> None:
+    declared = SearchSpace(
+        Float("rate", 0.1, 1.0, default=0.5),
+        Categorical("booster", ["tree", "dart", "linear"], default="dart"),
+        Float("drop", 0.0, 1.0, default=0.25, when={"booster": ["dart", "linear"]}),
+        Int("depth", 1, 9, default=4, when={"booster": "tree"}),
+        Int("leaves", 1, 9, default=2, when={"depth": [3, 4]}),
+    )
+
+    assert declared.over(declared) is declared
+    rate_alone = SearchSpace(Float("rate", 0.2, 0.4)).over(declared)
+    assert rate_alone.parameters[1:] == [
+        Categorical("booster", ["dart"]),
+        Categorical("drop", [0.25], when={"booster": ["dart"]}),
+    ]
+    assert rate_alone.default() == {"rate": pytest.approx(0.3), "booster": "dart", "drop": 0.25}
+    boosters = SearchSpace(Categorical("booster", ["linear", "tree"])).over(declared)
+    assert boosters.default() == {"booster": "linear", "rate": 0.5, "drop": 0.25}
+    assert boosters.complete({"booster": "tree"}) == {"booster": "tree", "rate": 0.5, "depth": 4, "leaves": 2}
+
+
+@given(spaces(), st.data())
+def test_a_part_of_a_space_over_the_whole_gives_configurations_of_the_whole(
+    declared: SearchSpace, data: st.DataObject
+) -> None:
+    # A parent goes along with what depends on it, as a space must have it.
+    chosen = data.draw(st.sets(st.sampled_from(declared.names), min_size=1))
+    for parameter in reversed(declared.parameters):
+        if parameter.name in chosen:
+            chosen |= set(parameter.when)
+    part = SearchSpace(*(parameter for parameter in declared.parameters if parameter.name in chosen))
+    merged = part.over(declared)
+
+    config = merged.decode(np.array(data.draw(st.lists(st.floats(0, 1), min_size=len(merged), max_size=len(merged)))))
+
+    assert declared.validate_config(config) == config
+
+
 def test_grid_point_is_one_value_however_it_was_computed() -> None:
     space = SearchSpace(
         Float("x", 0.0, 0.3, step=0.1, default=0.1 * 3),

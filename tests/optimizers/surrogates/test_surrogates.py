@@ -141,6 +141,27 @@ def test_process_over_categories_alone() -> None:
     assert mean[0] < mean[1]
 
 
+def test_a_choice_of_one_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.random(20), rng.choice([0.25, 0.75], 20)])
+    y = x[:, 0] + x[:, 1]
+    held = np.column_stack([x, np.full(20, 0.5)])
+    without, beside = surrogates.create("gp", {1: 2}), surrogates.create("gp", {1: 2, 2: 1})
+
+    without.fit(x, y, np.random.default_rng(0))
+    beside.fit(held, y, np.random.default_rng(0))
+
+    for mine, other in zip(beside.predict(held), without.predict(x), strict=True):
+        assert np.array_equal(mine, other)
+
+
+def test_a_process_over_nothing_that_varies_knows_the_mean() -> None:
+    model = surrogates.create("gp", {0: 1})
+    model.fit(np.full((4, 1), 0.5), np.array([0.0, 1.0, 2.0, 3.0]), np.random.default_rng(0))
+
+    assert model.predict(np.full((1, 1), 0.5))[0][0] == pytest.approx(1.5)
+
+
 def test_only_unordered_parameters_are_categorical_columns() -> None:
     space = SearchSpace(Float("x", 0, 1), Categorical("c", ["a", "b", "c"]), Ordinal("o", ["s", "m"]))
 
