@@ -179,22 +179,40 @@ def test_what_is_pasted_and_what_the_form_says_are_one_study(running: Service, n
 
 def test_parameters_are_added_removed_and_made_conditional(running: Service, new_study: Callable[..., Any]) -> None:
     page = new_study()
-    page.locator("#text").fill("name: own space\nworkload: xgboost\nbudget: {trials: 3}\n")
-    expect(page.locator("#verdict")).to_have_text(READY)
-    expect(page.locator("#space-hint")).to_have_text("11 parameters, as the workload declares them")
+    page.locator("#text").fill(external("own space", 2))
+    expect(page.locator("#space-hint")).to_have_text("2 parameters")
 
     page.locator("#add-parameter").click()
-    page.locator("[data-path='space.11.type'] select").select_option("categorical")
-    page.locator("[data-path='space.11.choices'] input").fill('1, two, true, "3"')
+    page.locator("[data-path='space.2.type'] select").select_option("categorical")
+    page.locator("[data-path='space.2.choices'] input").fill('1, two, true, "3"')
     page.get_by_role("button", name="Add condition").click()
-    page.locator("[data-path^='space.11.when.'] input").fill("9")
-    expect(page.locator(".parameter").nth(11)).to_contain_text("can never be")
+    page.locator("[data-path^='space.2.when.'] input").fill("9")
+    expect(page.locator(".parameter").nth(2)).to_contain_text("can never be")
     page.get_by_role("button", name="Remove the condition").click()
     page.locator(".parameter summary").first.click()
     page.locator(".parameter").first.get_by_role("button", name="Remove parameter").click()
-    expect(page.locator("#verdict")).to_contain_text("searches 11 parameters")
-    expect(page.locator(".parameter-mark:visible")).to_have_text(["not declared by the workload"])
+    expect(page.locator("#verdict")).to_contain_text("searches 2 parameters")
     expect(page.locator("#text")).to_have_value(re.compile("- '3'"))
+
+
+def test_a_part_of_a_workloads_space_is_searched(running: Service, new_study: Callable[..., Any]) -> None:
+    page = new_study()
+    page.locator("#text").fill("name: own space\nworkload: xgboost\nbudget: {trials: 3}\n")
+    hint, verdict, add = page.locator("#space-hint"), page.locator("#verdict"), page.locator("#add-parameter")
+    expect(verdict).to_have_text(READY)
+    expect(hint).to_have_text("11 parameters, as the workload declares them")
+    expect(add).to_be_hidden()
+
+    page.locator(".parameter summary").first.click()
+    page.locator(".parameter").first.get_by_role("button", name="Remove parameter").click()
+    expect(hint).to_have_text("10 parameters, changed from the workload's; learning_rate stays at its default")
+    expect(verdict).to_contain_text("searches 10 parameters")
+    add.click()
+    expect(page.locator("[data-path='space.10.name'] input")).to_have_value("learning_rate")
+    expect(verdict).to_contain_text("searches 11 parameters")
+    page.locator("[data-path='space.10.name'] input").fill("lerning_rate")
+    expect(page.locator(".parameter-mark:visible")).to_have_text(["not declared by the workload"])
+    expect(page.locator("#faults")).to_contain_text('space.lerning_rate: workload "xgboost" has no such parameter')
     page.locator("#reset-space").click()
     expect(page.locator("#text")).to_have_value("name: own space\nworkload: xgboost\nbudget:\n  trials: 3\n")
 
@@ -237,7 +255,7 @@ def test_a_lost_connection_submits_nothing_twice(running: Service, new_study: Ca
 
 
 def test_a_clone_begins_as_the_study_that_it_is_of(running: Service, open_page: Callable[..., Any]) -> None:
-    study = running.study("🙂" * 200, notes="of the original", seed=5, space=SPACE)
+    study = running.study("🙂" * 200, notes="of the original", seed=5, workload="external", space=SPACE)
     page = open_page(running.page_of(study))
 
     page.get_by_role("link", name="Clone").click()

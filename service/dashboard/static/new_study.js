@@ -222,7 +222,8 @@ function summary({ space: parameters, budget, parallel, optimizer, fidelity }) {
     budget.seconds && `${count(budget.seconds)} s`,
     budget.cluster_seconds && `${count(budget.cluster_seconds)} s of the cluster`,
   ].filter(Boolean);
-  const searched = parameters.length === 1 ? "1 parameter" : `${count(parameters.length)} parameters`;
+  const varied = parameters.filter(({ choices }) => choices === undefined || choices.length > 1).length;
+  const searched = varied === 1 ? "1 parameter" : `${count(varied)} parameters`;
   return `Ready: ${optimizer.name} searches ${searched} within ${limits.join(" or ")}, ${count(parallel)} in parallel, up to ${count(fidelity.max)} ${fidelity.name} a trial.`;
 }
 

@@ -56,10 +56,13 @@ export class SpaceEditor {
   /** Say anew what each line holds. */
   refresh() {
     const own = this.#draft.owns("space");
+    const left = this.#left();
     byId("reset-space").hidden = !own || !this.#draft.declares("space");
+    // A workload takes no parameters but its own.
+    byId("add-parameter").hidden = this.#draft.declares("space") && left.length === 0;
     const count = this.#lines.length;
     const whose = own ? (this.#draft.declares("space") ? ", changed from the workload's" : "") : count ? ", as the workload declares them" : "";
-    setText(byId("space-hint"), count ? `${count === 1 ? "1 parameter" : `${count} parameters`}${whose}` : "No parameters yet");
+    setText(byId("space-hint"), count ? `${count === 1 ? "1 parameter" : `${count} parameters`}${whose}${atDefault(left)}` : "No parameters yet");
     const declared = new Map((this.#draft.declared("space") ?? []).map((parameter) => [parameter.name, parameter]));
     for (const { place, title, text, mark } of this.#lines) {
       const parameter = this.#parameter(place);
@@ -69,6 +72,12 @@ export class SpaceEditor {
       mark.hidden = !own || !this.#draft.declares("space") || (known !== undefined && describe(known) === describe(parameter) && same(known.when ?? {}, parameter.when ?? {}));
       setText(mark, known ? `declared: ${describe(known)}` : "not declared by the workload");
     }
+  }
+
+  /** What the workload declares and the study does not search. */
+  #left() {
+    const searched = new Set(this.#draft.list(["space"]).map((parameter) => parameter?.name));
+    return (this.#draft.declared("space") ?? []).filter(({ name }) => !searched.has(name));
   }
 
   #parameter(place) {
@@ -162,7 +171,9 @@ export class SpaceEditor {
 
   #add() {
     const list = this.#draft.list(["space"]);
-    this.#draft.set(["space"], [...structuredClone(list), { name: freeName(list), type: "float", low: 0, high: 1 }]);
+    // The first one left out has all that it depends on.
+    const [added = { name: freeName(list), type: "float", low: 0, high: 1 }] = this.#left();
+    this.#draft.set(["space"], structuredClone([...list, added]));
     this.#redrawn(list.length, "input");
   }
 
@@ -198,6 +209,15 @@ export class SpaceEditor {
     }
     this.#changed();
   }
+}
+
+/** That parameters which are not searched stay at their defaults; the first few by name. */
+function atDefault(left) {
+  if (left.length === 0) return "";
+  const names = left.slice(0, 3).map(({ name }) => name);
+  if (left.length > 3) names.push(`${left.length - 3} more`);
+  const text = names.length === 1 ? names[0] : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  return `; ${text} ${left.length === 1 ? "stays at its default" : "stay at their defaults"}`;
 }
 
 function freeName(list) {
