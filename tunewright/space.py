@@ -417,6 +417,11 @@ class SearchSpace(RootModel[list[Parameter]]):
         return [parameter.name for parameter in self.root]
 
     @property
+    def searched(self) -> list[str]:
+        """Names of the parameters that can be more than one value; of all, where none can."""
+        return [parameter.name for parameter in self.root if parameter.size > 1] or self.names
+
+    @property
     def dimension(self) -> int:
         """Number of coordinates in the unit cube: one per parameter."""
         return len(self.root)

@@ -147,8 +147,10 @@ def _chosen(study: Study, kind: _Kind, parameter: str | None, second: str | None
 
 def _choices(study: Study, kind: _Kind) -> list[str]:
     """Parameters that a plot may be of."""
-    parameters = study.spec.space.parameters if study.spec.space else []
-    return [each.name for each in parameters if not (kind.numeric and isinstance(each, Categorical | Ordinal))]
+    space = study.spec.space
+    if space is None:
+        return []
+    return [name for name in space.searched if not (kind.numeric and isinstance(space[name], Categorical | Ordinal))]
 
 
 def _columns(engine: Engine, study: Study) -> Columns:

@@ -47,7 +47,8 @@ def importance(columns: Columns) -> Drawing:
     rows = rows[thinned(len(rows), np.argsort(columns.goal_losses[rows], kind="stable"), FOREST_TRIALS)]
     space = _space(columns)
     configs = [columns.configs[row] for row in rows]
-    found = importances(space, configs, columns.goal_losses[rows].tolist(), np.random.default_rng(0))[:MAX_AXES][::-1]
+    found = importances(space, configs, columns.goal_losses[rows].tolist(), np.random.default_rng(0))
+    found = [each for each in found if each.parameter in space.searched][:MAX_AXES][::-1]
     bars: Trace = {
         "type": "bar",
         "orientation": "h",
@@ -65,7 +66,7 @@ def importance(columns: Columns) -> Drawing:
         },
     }
     first = found[-1]
-    left = len(space.names) - len(found)
+    left = len(space.searched) - len(found)
     return Drawing(
         [bars],
         axis("share of variance, main effect", range=[0, 1]),
@@ -139,13 +140,13 @@ def contour(columns: Columns, parameter: str, second: str) -> Drawing:
 
 
 def parallel(columns: Columns) -> Drawing:
-    """Every whole trial within the bounds as a line over all parameters, coloured by its value; the best on top."""
+    """Every whole trial within the bounds as a line over what is searched, coloured by its value; the best on top."""
     rows = columns.allowed
     left = len(columns.whole) - len(rows)
     if not len(rows):
         return Drawing(note="No whole trial is within the bounds yet." if left else "No trial is whole yet.")
     space = _space(columns)
-    names = space.names[:MAX_AXES]
+    names = space.searched[:MAX_AXES]
     order = np.argsort(columns.goal_losses[rows], kind="stable")
     rows = rows[thinned(len(rows), order, MAX_LINES)]
     ranked = rows[np.argsort(columns.goal_losses[rows], kind="stable")]
@@ -162,7 +163,7 @@ def parallel(columns: Columns) -> Drawing:
             best, worst = (f"{columns.goal_values[row]:.4g}" for row in (band[0], band[-1]))
             name = best if best == worst else f"{best} to {worst}"
             traces.append(line(name, x, y, color, width=1, opacity=0.7, hoverinfo="name"))
-    notes = [f"The first {MAX_AXES} parameters are drawn."] if len(space.names) > MAX_AXES else []
+    notes = [f"The first {MAX_AXES} parameters are drawn."] if len(space.searched) > MAX_AXES else []
     notes += [f"{left} whole trials that miss a bound are not drawn."] if left else []
     return Drawing(
         traces[::-1],

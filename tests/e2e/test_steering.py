@@ -1,4 +1,4 @@
-"""What people do to a study on its way, on real workers: enqueue, warm-start, extend."""
+"""What people want of a study, on real workers: a part of the space searched, enqueued trials, warm starts, more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.service_process import ServiceProcess, descendants, kill, wait_until
+from tunewright.workload import describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -44,6 +45,24 @@ def test_an_enqueued_configuration_survives_the_runners_death(service: ServicePr
     assert [entry["trial"] for entry in entries] == [trial["id"] for trial in tried]
     assert [trial["state"] for trial in tried] == ["completed"]
     assert [service.trial(trial["id"])["jobs"][0]["why"]["rule"] for trial in tried] == ["enqueued"]
+
+
+def test_a_study_searches_a_part_of_its_workloads_space(service: ServiceProcess) -> None:
+    study = service.submit(
+        name="one parameter",
+        workload="xgboost",
+        space={"learning_rate": {"type": "float", "low": 0.1, "high": 0.2}},
+        fidelity={"name": "rounds", "max": 3},
+        budget={"trials": 3},
+        parallel=2,
+    )
+
+    service.wait_for_state(study, "completed")
+
+    declared = describe("xgboost").space
+    configs = [trial["config"] for trial in service.trials(study)]
+    assert len({config.pop("learning_rate") for config in configs}) == 3
+    assert configs == 3 * [{k: v for k, v in declared.default().items() if k != "learning_rate"}]
 
 
 def test_a_study_is_warm_started_and_extended_after_its_source_is_gone(service: ServiceProcess, tmp_path: Path) -> None:

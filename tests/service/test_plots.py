@@ -214,6 +214,22 @@ def test_the_best_lines_are_of_trials_within_the_bounds(service: Service, bounde
     assert drawn["note"] == "10 whole trials that miss a bound are not drawn."
 
 
+def test_what_is_not_searched_is_no_axis(service: Service) -> None:
+    study = service.create(space=NUMBERS)["id"]
+    facts: list[Fact] = []
+    for number, values in enumerate(losses(20)):
+        config = {"x": number / 20, "n": values["size"], "flag": True}
+        facts.append(JobStarted(Job(number, number, config, 0.0, 3.0)))
+        facts.append(Reported(Report(number, number, 3.0, values), attempt=1))
+    service.runner(study).commit(*facts)
+
+    assert plot(service, study, "parallel")["summary"].startswith("20 whole trials over 2 parameters")
+    importance = plot(service, study, "importance")
+    assert (sorted(importance["data"][0]["y"]), importance["note"]) == (["n", "x"], "")
+    offered = {item["name"]: item["parameters"] for item in service.client.get(f"/v1/studies/{study}/plots").json()}
+    assert offered["slice"] == ["x", "n"]
+
+
 def test_choices_that_read_alike_have_places_of_their_own(service: Service) -> None:
     choices = [1, "1", True, "true", "<b>"]
     study = service.create(**OWN_SPACE, space={"kind": {"type": "categorical", "choices": choices}})["id"]
