@@ -212,7 +212,7 @@ def test_a_part_of_a_workloads_space_is_searched(running: Service, new_study: Ca
     expect(verdict).to_contain_text("searches 11 parameters")
     page.locator("[data-path='space.10.name'] input").fill("lerning_rate")
     expect(page.locator(".parameter-mark:visible")).to_have_text(["not declared by the workload"])
-    expect(page.locator("#faults")).to_contain_text('space.lerning_rate: workload "xgboost" has no such parameter')
+    expect(page.locator("#faults")).to_contain_text('space.lerning_rate workload "xgboost" has no such parameter')
     page.locator("#reset-space").click()
     expect(page.locator("#text")).to_have_value("name: own space\nworkload: xgboost\nbudget:\n  trials: 3\n")
 

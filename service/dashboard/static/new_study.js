@@ -209,11 +209,16 @@ function verdict() {
   list.hidden = errors.length === 0;
   list.replaceChildren(
     ...errors.map(({ field, message }) => {
-      const button = element("button", { type: "button", class: "fault", on: { click: () => fields.reveal(field) } }, element("code", { text: field }), ` ${message}`);
+      const button = element("button", { type: "button", class: "fault", on: { click: () => fields.reveal(field) } }, element("code", { text: field }), ` ${unnamed(field, message)}`);
       return element("li", {}, button);
     }),
   );
   setText(byId("verdict"), complete ? summary(complete) : errors.length === 1 ? "One thing is still to be said or mended:" : `${errors.length} things are still to be said or mended:`);
+}
+
+/** A message without the field's name, which stands before it. */
+function unnamed(field, message) {
+  return message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
 }
 
 function summary({ space: parameters, budget, parallel, optimizer, fidelity }) {
