@@ -55,7 +55,7 @@ class Workers:
                 chosen = slice(start, start + columns)
                 for step, rows in enumerate(_steps(parts, actors, x[:, chosen], len(files))):
                     for part, own in zip(parts, rows, strict=True):
-                        made[step][part.start : part.stop, chosen] = own
+                        made[step][part.nodes, chosen] = own
                     self.progress(block * len(files) + step + 1, total)
         for step in made:
             step.flush()
@@ -96,8 +96,7 @@ class _PartWorker:
         threads_at_most(threads)
         # What Ray hands over cannot be written to, for which kernels would be compiled once more.
         self._part = Part(
-            part.start,
-            part.stop,
+            part.nodes,
             part.indptr.copy(),
             part.indices.copy(),
             part.values.copy(),
@@ -142,7 +141,7 @@ def _actors(parts: Sequence[Part], threads: int) -> Iterator[list[Any]]:
 def _steps(parts: Sequence[Part], actors: Sequence[Any], x: Rows, k: int) -> Iterator[Iterator[Rows]]:
     """For each step, each part's rows, in order; a step is under way while the one before it is taken."""
     for part, actor in zip(parts, actors, strict=True):
-        actor.begin.remote(np.ascontiguousarray(x[part.start : part.stop], dtype=np.float32))
+        actor.begin.remote(np.ascontiguousarray(x[part.nodes], dtype=np.float32))
     before: list[Any] = []
     for step in range(k):
         # A worker does what it is told in order: all rows are taken before any part goes on.

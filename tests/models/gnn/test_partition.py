@@ -25,14 +25,17 @@ def joined(nodes, edges, width=3, seed=0):
 def in_parts(csr, x, k, count):
     """As workers would, each with its own rows and what it is sent."""
     parts = split(csr, count)
-    features = [PartialFeatures(part, x[part.start : part.stop]) for part in parts]
+    features = [PartialFeatures(part, x[part.nodes]) for part in parts]
     steps = [x]
     for _ in range(k):
         sent = [
             [features[other].rows(index) for other in range(count) if len(parts[other].sent[index])]
             for index in range(count)
         ]
-        steps.append(np.concatenate([mine.step(halo) for mine, halo in zip(features, sent, strict=True)]))
+        made = np.full_like(x, np.nan)
+        for part, mine, halo in zip(parts, features, sent, strict=True):
+            made[part.nodes] = mine.step(halo)
+        steps.append(made)
     return steps
 
 
@@ -58,32 +61,40 @@ def test_parts_have_every_node_once_and_about_equal_work():
     csr = normalised(joined(1000, 20_000), "symmetric")
     parts = split(csr, 4)
 
-    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
-    assert (parts[0].start, parts[-1].stop) == (0, 1000)
-    work = [len(part.indices) + part.n for part in parts]
+    assert np.array_equal(np.sort(np.concatenate([part.nodes for part in parts])), np.arange(1000))
+    work = [len(part.indices) + len(part.nodes) for part in parts]
     assert max(work) < 1.1 * min(work)
 
 
-def test_a_halo_has_what_a_part_needs_of_others_and_no_more():
-    # A path: each part needs the node before its first and the one behind its last.
-    graph = from_edges(
-        np.arange(29),
-        np.arange(1, 30),
-        np.ones((30, 2), dtype=np.float32),
-        np.arange(30) % 2,
+def path(order):
+    """A line through the nodes in an order."""
+    return from_edges(
+        order[:-1],
+        order[1:],
+        np.ones((len(order), 2), dtype=np.float32),
+        np.arange(len(order)) % 2,
         name="path",
         train=np.arange(2),
         valid=np.arange(2, 4),
         test=np.arange(4, 6),
     )
-    parts = split(normalised(graph, "symmetric"), 3)
 
-    assert [part.halo.tolist() for part in parts] == [
-        [parts[0].stop],
-        [parts[1].start - 1, parts[1].stop],
-        [parts[2].start - 1],
-    ]
-    assert [len(rows) for rows in parts[1].sent] == [1, 0, 1]
+
+def test_a_halo_has_what_a_part_needs_of_others_and_no_more():
+    parts = split(normalised(path(np.arange(30)), "symmetric"), 3)
+    first, second, third = (part.nodes for part in parts)
+
+    # Each part needs the node before its first and the one behind its last.
+    assert [part.halo.tolist() for part in parts] == [[second[0]], [first[-1], third[0]], [second[-1]]]
+    assert [rows.tolist() for rows in parts[1].sent] == [[0], [], [len(second) - 1]]
+
+
+def test_nodes_that_are_near_go_together_whatever_their_numbers():
+    order = np.random.default_rng(0).permutation(300)
+
+    parts = split(normalised(path(order), "symmetric"), 3)
+
+    assert sum(len(part.halo) for part in parts) == 4
 
 
 def test_a_hub_may_leave_a_part_without_nodes():
@@ -100,7 +111,7 @@ def test_a_hub_may_leave_a_part_without_nodes():
     )
     csr = normalised(graph, "symmetric")
 
-    assert 0 in [part.n for part in split(csr, 8)]
+    assert 0 in [len(part.nodes) for part in split(csr, 8)]
     assert np.array_equal(in_parts(csr, graph.features, 2, 8)[-1], propagate(csr, graph.features, 2)[-1])
 
 
