@@ -136,11 +136,14 @@ class Workload(ABC):
         space, objectives, fidelity: what a study searches unless it says otherwise.
         resources: what one trial needs.
         data_options: option name -> what it means and which values it takes.
+        space_follows_data: whether other data have other parameters than `space`, which is for the default data: then
+            a study's own space is taken as it is. Else it may search a part of `space`, and has no other parameters.
     """
 
     name: ClassVar[str]
     description: ClassVar[str] = ""
     space: ClassVar[SearchSpace]
+    space_follows_data: ClassVar[bool] = False
     objectives: ClassVar[tuple[Objective, ...]]
     fidelity: ClassVar[Fidelity]
     resources: ClassVar[Resources] = Resources()
@@ -179,6 +182,7 @@ class WorkloadInfo(BaseModel):
     fidelity: Fidelity
     resources: Resources
     data_options: dict[str, str]
+    space_follows_data: bool = False
 
     def complete(self, spec: StudySpec) -> StudySpec:
         """The study with everything it left to the workload filled in.
@@ -187,16 +191,22 @@ class WorkloadInfo(BaseModel):
             SpecError: the study's data options or parameters are none of the workload's.
         """
         self._refuse_unknown("data", spec.data, self.data_options, "option")
-        if spec.space is not None:
-            self._refuse_unknown("space", spec.space.names, self.space.names, "parameter")
         return spec.model_copy(
             update={
-                "space": self.space if spec.space is None else spec.space.over(self.space),
+                "space": self._space(spec.space),
                 "objectives": spec.objectives or list(self.objectives),
                 "fidelity": spec.fidelity or self.fidelity,
                 "resources": spec.resources or self.resources,
             }
         )
+
+    def _space(self, given: SearchSpace | None) -> SearchSpace:
+        if given is None:
+            return self.space
+        if self.space_follows_data:
+            return given
+        self._refuse_unknown("space", given.names, self.space.names, "parameter")
+        return given.over(self.space)
 
     def _refuse_unknown(self, field: str, given: Iterable[str], known: Iterable[str], kind: str) -> None:
         unknown = sorted(set(given) - set(known))
@@ -264,6 +274,7 @@ def describe(reference: str) -> WorkloadInfo:
         fidelity=workload.fidelity,
         resources=workload.resources,
         data_options=dict(workload.data_options),
+        space_follows_data=workload.space_follows_data,
     )
 
 

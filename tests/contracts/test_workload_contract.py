@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from tunewright.child import Reporter
-from tunewright.errors import TrialStopped, WorkloadError
+from tunewright.errors import SpecError, TrialStopped, WorkloadError
+from tunewright.space import Float, SearchSpace
+from tunewright.study import Budget, StudySpec
 from tunewright.workload import Checkpoint, Leg, describe, load, registered
 
 SEED = 11
@@ -202,6 +204,25 @@ def test_an_unknown_data_set_is_named_with_the_known_ones(workload, tmp_path):
             checkpoint=Checkpoint(tmp_path),
             report=lambda resource, metrics: None,
         )
+
+
+def study(reference, space):
+    return StudySpec(name="part", workload=reference, space=space, budget=Budget(trials=1))
+
+
+@pytest.mark.parametrize("reference", registered())
+def test_a_study_searches_a_part_of_the_space_or_where_it_follows_the_data_its_own(reference):
+    info = describe(reference)
+    part, other = SearchSpace(info.space.parameters[0]), SearchSpace(Float("no_such_parameter", 0, 1))
+    if info.space_follows_data:
+        assert info.complete(study(reference, other)).space == other
+        return
+
+    config = info.complete(study(reference, part)).space.default()
+
+    assert info.space.validate_config(config) == config
+    with pytest.raises(SpecError, match=r"space.no_such_parameter: workload .* has no such parameter; known: "):
+        info.complete(study(reference, other))
 
 
 @pytest.mark.parametrize("reference", registered())

@@ -180,6 +180,7 @@ def test_what_is_pasted_and_what_the_form_says_are_one_study(running: Service, n
 def test_parameters_are_added_removed_and_made_conditional(running: Service, new_study: Callable[..., Any]) -> None:
     page = new_study()
     page.locator("#text").fill(external("own space", 2))
+    expect(page.locator("#verdict")).to_have_text(READY)
     expect(page.locator("#space-hint")).to_have_text("2 parameters")
 
     page.locator("#add-parameter").click()

@@ -30,6 +30,7 @@ class CtrWorkload(Workload):
         "latency are reported beside it."
     )
     space = ctr_space()
+    space_follows_data = True
     objectives = (Objective(metric="auc", direction="maximize"),)
     fidelity = Fidelity(name="chunks", unit="chunks of rows", min=1, max=27)
     data_options = {

@@ -10,6 +10,7 @@ const DEFAULTS = { log: false, unit: "", direction: "minimize", integer: true, w
 export class Draft {
   #study;
   #declared = {};
+  #spaceFollowsData = false;
 
   constructor(study = {}) {
     this.adopt(study);
@@ -31,6 +32,7 @@ export class Draft {
   /** Say what the workload declares; nothing when it is not known. */
   declare(info) {
     this.#declared = {};
+    this.#spaceFollowsData = info?.space_follows_data === true;
     for (const part of DECLARED) if (info?.[part]) this.#declared[part] = tidy(info[part]);
   }
 
@@ -46,6 +48,11 @@ export class Draft {
 
   declared(part) {
     return this.#declared[part];
+  }
+
+  /** Whether a space of the study's own is a part of the declared one. */
+  get spaceIsPart() {
+    return this.declares("space") && !this.#spaceFollowsData;
   }
 
   /** What holds at a path: said in the study, or else declared by its workload. */

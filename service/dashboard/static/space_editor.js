@@ -58,8 +58,7 @@ export class SpaceEditor {
     const own = this.#draft.owns("space");
     const left = this.#left();
     byId("reset-space").hidden = !own || !this.#draft.declares("space");
-    // A workload takes no parameters but its own.
-    byId("add-parameter").hidden = this.#draft.declares("space") && left.length === 0;
+    byId("add-parameter").hidden = this.#draft.spaceIsPart && left.length === 0;
     const count = this.#lines.length;
     const whose = own ? (this.#draft.declares("space") ? ", changed from the workload's" : "") : count ? ", as the workload declares them" : "";
     setText(byId("space-hint"), count ? `${count === 1 ? "1 parameter" : `${count} parameters`}${whose}${atDefault(left)}` : "No parameters yet");
@@ -74,8 +73,9 @@ export class SpaceEditor {
     }
   }
 
-  /** What the workload declares and the study does not search. */
+  /** What the workload has and the study does not search. */
   #left() {
+    if (!this.#draft.spaceIsPart) return [];
     const searched = new Set(this.#draft.list(["space"]).map((parameter) => parameter?.name));
     return (this.#draft.declared("space") ?? []).filter(({ name }) => !searched.has(name));
   }
