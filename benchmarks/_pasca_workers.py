@@ -45,8 +45,6 @@ def compare(nodes: int, edges: int, counts: Sequence[int], repeats: int) -> list
         def shared_out(count: int, steps: int) -> None:
             list(Workers(count, 1, _MEMORY)(csr, x, files[:steps]))
 
-        # The first may compile.
-        shared_out(1, 1)
         for _ in range(repeats):
             times[0].append(_step_seconds(lambda steps: propagate(csr, x, steps)))
             for count in counts:

@@ -21,7 +21,7 @@ TINY = Scale(
     *(2, 10, ("gcn", "jknet", "v3"), 2),
     *(18, 2, 4, False),
     *((3000, 20_000, 2.0), (2000, 10_000), (2000, 10_000)),
-    1,
+    *((2,), 1),
 )
 HEADLINES = {
     "accuracy": {"v3_minus_jknet_points", "gcn_citeseer_minus_literature", "gcn_pubmed_minus_literature"},
