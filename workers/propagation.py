@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +95,8 @@ class _PartWorker:
 
         threads_at_most(threads)
         # What Ray hands over cannot be written to, for which kernels would be compiled once more.
-        self._part = Part(
-            part.nodes,
-            part.indptr.copy(),
-            part.indices.copy(),
-            part.values.copy(),
-            part.halo,
-            part.sent,
-        )
+        arrays = {name: getattr(part, name).copy() for name in ("indptr", "indices", "values")}
+        self._part = replace(part, **arrays)
 
     def begin(self, own: Rows) -> None:
         self._features = PartialFeatures(self._part, own)

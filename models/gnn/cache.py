@@ -58,8 +58,9 @@ def propagated(
     Raises:
         WorkloadError: the operator is wrong, or the memory too small for one block.
     """
+    root = root or _own_root()
+    remove_abandoned(root.glob(f"*/*/{_UNFINISHED}*"))
     home = directory(graph, operator, root)
-    remove_abandoned(home.parent.parent.glob(f"*/*/{_UNFINISHED}*"))
     files = [home / f"{step}.npy" for step in range(1, k + 1)]
     have = next((index for index, file in enumerate(files) if not file.exists()), k)
     if have < k:
@@ -76,7 +77,11 @@ def propagated(
 
 def directory(graph: Graph, operator: Operator, root: Path | None = None) -> Path:
     """Where a graph's features under an operator are kept, whether or not there are any yet."""
-    return (root or cache_dir() / "propagated") / graph.key / operator.label
+    return (root or _own_root()) / graph.key / operator.label
+
+
+def _own_root() -> Path:
+    return cache_dir() / "propagated"
 
 
 def _in_memory(csr: CSR, x: NDArray[np.float32], files: Sequence[Path]) -> Iterator[Path]:

@@ -20,7 +20,7 @@ class SoftMoE(nn.Module):
     (Puigcerver et al. 2024, equations 1 to 3, with normalised logits as in section 2.3).
 
     A token's result hangs on its whole group. A causal model takes tokens of one position together, each of another
-    text (Antoniak et al. 2023). In a group of its own a token goes through every expert.
+    text (Antoniak et al. 2023). In a group of its own a token goes through every slot.
 
     Args:
         slots: of each expert; a group costs as much as E * slots tokens of one expert.

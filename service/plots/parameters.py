@@ -46,9 +46,10 @@ def importance(columns: Columns) -> Drawing:
         return Drawing(note=TOO_FEW)
     rows = rows[thinned(len(rows), np.argsort(columns.goal_losses[rows], kind="stable"), FOREST_TRIALS)]
     space = _space(columns)
+    searched = set(space.searched)
     configs = [columns.configs[row] for row in rows]
     found = importances(space, configs, columns.goal_losses[rows].tolist(), np.random.default_rng(0))
-    found = [each for each in found if each.parameter in space.searched][:MAX_AXES][::-1]
+    found = [each for each in found if each.parameter in searched][:MAX_AXES][::-1]
     bars: Trace = {
         "type": "bar",
         "orientation": "h",
@@ -66,7 +67,7 @@ def importance(columns: Columns) -> Drawing:
         },
     }
     first = found[-1]
-    left = len(space.searched) - len(found)
+    left = len(searched) - len(found)
     return Drawing(
         [bars],
         axis("share of variance, main effect", range=[0, 1]),
@@ -146,7 +147,8 @@ def parallel(columns: Columns) -> Drawing:
     if not len(rows):
         return Drawing(note="No whole trial is within the bounds yet." if left else "No trial is whole yet.")
     space = _space(columns)
-    names = space.searched[:MAX_AXES]
+    searched = space.searched
+    names = searched[:MAX_AXES]
     order = np.argsort(columns.goal_losses[rows], kind="stable")
     rows = rows[thinned(len(rows), order, MAX_LINES)]
     ranked = rows[np.argsort(columns.goal_losses[rows], kind="stable")]
@@ -163,7 +165,7 @@ def parallel(columns: Columns) -> Drawing:
             best, worst = (f"{columns.goal_values[row]:.4g}" for row in (band[0], band[-1]))
             name = best if best == worst else f"{best} to {worst}"
             traces.append(line(name, x, y, color, width=1, opacity=0.7, hoverinfo="name"))
-    notes = [f"The first {MAX_AXES} parameters are drawn."] if len(space.searched) > MAX_AXES else []
+    notes = [f"The first {MAX_AXES} parameters are drawn."] if len(searched) > MAX_AXES else []
     notes += [f"{left} whole trials that miss a bound are not drawn."] if left else []
     return Drawing(
         traces[::-1],
